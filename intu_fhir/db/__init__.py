@@ -1,0 +1,1 @@
+"""The staging database: the only folder that imports SQLAlchemy."""

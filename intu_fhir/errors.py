@@ -1,0 +1,66 @@
+"""Every error we raise, grouped by what to do next.
+
+::
+
+    IntuError
+    ├── TransientError        try again later: a peer, a disk or a database is not there right now
+    │   ├── StoreUnavailable  file store or database cannot take an object now (answered A700)
+    │   └── StaleClaim        another worker holds this work now; drop what was done
+    ├── PermanentError        trying again changes nothing: a person or another input is needed
+    │   ├── InvalidDataSet    the bytes are not a readable data set (answered C000)
+    │   ├── IdentityMismatch  data set and command disagree (answered A900)
+    │   └── InvalidUid        a UID is missing or breaks PS3.5 9.1 (answered 0117)
+    └── ConfigurationError    the configuration is wrong; the message names file, line and remedy
+"""
+
+from __future__ import annotations
+
+
+class IntuError(Exception):
+    """Base of every error of this package; the message never holds patient data."""
+
+
+class TransientError(IntuError):
+    """May succeed when tried again later."""
+
+
+class StoreUnavailable(TransientError):
+    """The file store or the database cannot take an object now."""
+
+
+class StaleClaim(TransientError):
+    """The lease of this work went to another worker; nothing was written."""
+
+
+class PermanentError(IntuError):
+    """Will not succeed when tried again with the same input."""
+
+
+class InvalidDataSet(PermanentError):
+    """The bytes are not a readable DICOM data set (PS3.5)."""
+
+
+class IdentityMismatch(PermanentError):
+    """The data set is not the instance that the C-STORE command announced (PS3.4 B.2.3)."""
+
+
+class InvalidUid(PermanentError):
+    """A UID is missing or is not a valid UID (PS3.5 9.1)."""
+
+
+class ConfigurationError(IntuError):
+    """The configuration is wrong.
+
+    Args:
+        message: what is wrong and what to do about it.
+        file: the file that holds the mistake, if one does.
+        line: the line of the mistake, counted from 1.
+        key: the dotted key, such as ``source.port``.
+    """
+
+    def __init__(
+        self, message: str, *, file: str | None = None, line: int | None = None, key: str = ""
+    ) -> None:
+        self.file, self.line, self.key, self.reason = file, line, key, message
+        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        super().__init__(f"{where}{key + ': ' if key else ''}{message}")

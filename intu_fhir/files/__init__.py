@@ -1,0 +1,1 @@
+"""Where pixel data lives: Part 10 files, named by us."""

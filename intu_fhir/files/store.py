@@ -1,0 +1,83 @@
+"""What every file store can do; ``local`` is the default one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledFile:
+    """A complete object that waits in the spool, not yet durable.
+
+    Args:
+        path: the spool file.
+        data_set_offset: bytes before the data set.
+        size: bytes of the data set.
+        sha256: hex digest of the data set.
+    """
+
+    path: Path
+    data_set_offset: int
+    size: int
+    sha256: str
+
+
+class Spool(Protocol):
+    """An object on its way in, written as it arrives."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append data set bytes.
+
+        Raises:
+            StoreUnavailable: the disk is full or fails.
+        """
+        ...
+
+    def finish(self) -> SpooledFile:
+        """Close and describe the complete object."""
+        ...
+
+    def discard(self) -> None:
+        """Remove what was written; safe to call at any time, also twice."""
+        ...
+
+
+class FileStore(Protocol):
+    """Keeps Part 10 files under names of our own making."""
+
+    def open_spool(self, head: bytes) -> Spool:
+        """Begin an object whose file starts with ``head`` (see ``part10.part10_head``)."""
+        ...
+
+    def keep(self, spooled: Path, received_at: datetime) -> str:
+        """Make a spooled file durable under a new name and return that name.
+
+        File content, the rename and the directory entry are on disk when this returns.
+
+        Raises:
+            StoreUnavailable: the disk is full or fails.
+        """
+        ...
+
+    def quarantine(self, spooled: Path, received_at: datetime) -> str:
+        """As ``keep``, in the part of the store that nothing is published from."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a kept file; one that is gone already is fine."""
+        ...
+
+    def path(self, name: str) -> Path:
+        """Return where the file ``name`` can be read."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """Open the file ``name`` for reading."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Return the space left."""
+        ...

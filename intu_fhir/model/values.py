@@ -1,0 +1,24 @@
+"""Raw attribute values of a header, by DICOM keyword."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+Value: TypeAlias = "str | list[Values]"
+"""A decoded value as received, backslashes included, or the items of a sequence."""
+
+Values: TypeAlias = dict[str, Value]
+"""Values by DICOM keyword; a private attribute is keyed ``ggggxxee:CREATOR``, for example
+``0019xx10:SIEMENS MR HEADER``."""
+
+
+def text(values: Values, keyword: str) -> str:
+    """Return the raw string of ``keyword`` without padding, or ``""`` where it has none."""
+    value = values.get(keyword, "")
+    return value.strip(" \0") if isinstance(value, str) else ""
+
+
+def items(values: Values, keyword: str) -> list[Values]:
+    """Return the non-empty items of the sequence ``keyword``."""
+    value = values.get(keyword, "")
+    return [item for item in value if item] if isinstance(value, list) else []

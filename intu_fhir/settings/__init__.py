@@ -1,0 +1,1 @@
+"""The configuration of a site: one root file, one file per channel."""
