@@ -1,0 +1,1 @@
+"""Step 3: instances become a study."""

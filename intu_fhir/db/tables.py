@@ -145,8 +145,9 @@ instances = Table(
     Column("sop_instance_uid", Uid, nullable=False, unique=True),
     Column("study_key", Key, ForeignKey("studies.study_key"), nullable=False),
     Column("series_key", Key, ForeignKey("series.series_key"), nullable=False),
-    Column("association_id", sa.String(32), ForeignKey("associations.association_id"),
-           nullable=False),
+    Column(
+        "association_id", sa.String(32), ForeignKey("associations.association_id"), nullable=False
+    ),
     Column("sop_class_uid", Uid, nullable=False),
     Column("transfer_syntax_uid", Uid, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
@@ -166,16 +167,24 @@ instances = Table(
     Index("ix_instances_study_key", "study_key", "series_key"),
     Index("ix_instances_series_key", "series_key"),
     Index("ix_instances_association_id", "association_id"),
-    Index("ix_instances_undescribed", "instance_key",
-          sqlite_where=text("described_at IS NULL"),
-          postgresql_where=text("described_at IS NULL")),
+    Index(
+        "ix_instances_undescribed",
+        "instance_key",
+        sqlite_where=text("described_at IS NULL"),
+        postgresql_where=text("described_at IS NULL"),
+    ),
 )
 
 headers = Table(
     "headers",
     metadata,
-    Column("instance_key", Key, ForeignKey("instances.instance_key"), primary_key=True,
-           autoincrement=False),
+    Column(
+        "instance_key",
+        Key,
+        ForeignKey("instances.instance_key"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("dicom_json", Json, nullable=False, comment="complete header, PS3.18 annex F"),
     Column("findings", Json, comment="what could not be decoded, and why"),
 )
@@ -183,8 +192,9 @@ headers = Table(
 association_studies = Table(
     "association_studies",
     metadata,
-    Column("association_id", sa.String(32), ForeignKey("associations.association_id"),
-           primary_key=True),
+    Column(
+        "association_id", sa.String(32), ForeignKey("associations.association_id"), primary_key=True
+    ),
     Column("study_key", Key, ForeignKey("studies.study_key"), primary_key=True),
     Index("ix_association_studies_study_key", "study_key"),
     comment="Which association brought instances of which study.",
@@ -308,8 +318,9 @@ quarantine = Table(
     "quarantine",
     metadata,
     Column("quarantine_key", Key, primary_key=True, autoincrement=True),
-    Column("association_id", sa.String(32), ForeignKey("associations.association_id"),
-           nullable=False),
+    Column(
+        "association_id", sa.String(32), ForeignKey("associations.association_id"), nullable=False
+    ),
     Column("reason", sa.String(32), nullable=False),
     Column("detail", sa.Text, nullable=False, server_default=""),
     Column("sop_instance_uid", sa.Text, nullable=False, server_default=""),
@@ -317,8 +328,13 @@ quarantine = Table(
     Column("series_instance_uid", sa.Text, nullable=False, server_default=""),
     Column("file", sa.Text, nullable=False),
     Column("sha256", sa.String(64), nullable=False),
-    Column("stored_sha256", sa.String(64), nullable=False, server_default="",
-           comment="of the instance that is staged under this UID"),
+    Column(
+        "stored_sha256",
+        sa.String(64),
+        nullable=False,
+        server_default="",
+        comment="of the instance that is staged under this UID",
+    ),
     Column("received_at", UtcDateTime, nullable=False),
     Index("ix_quarantine_sop_instance_uid", "sop_instance_uid", "sha256"),
 )
@@ -328,15 +344,23 @@ holds = Table(
     metadata,
     Column("hold_key", Key, primary_key=True, autoincrement=True),
     Column("study_key", Key, ForeignKey("studies.study_key"), nullable=False),
-    Column("destination", sa.String(64), nullable=False, server_default="",
-           comment="empty = the whole study"),
+    Column(
+        "destination",
+        sa.String(64),
+        nullable=False,
+        server_default="",
+        comment="empty = the whole study",
+    ),
     Column("reason", sa.String(32), nullable=False),
     Column("detail", sa.Text, nullable=False, server_default=""),
     Column("generation", sa.Integer, nullable=False),
     Column("held_at", UtcDateTime, nullable=False),
     Column("released_at", UtcDateTime),
     Column("released_by", sa.String(64), nullable=False, server_default=""),
-    Index("ix_holds_open", "study_key",
-          sqlite_where=text("released_at IS NULL"),
-          postgresql_where=text("released_at IS NULL")),
+    Index(
+        "ix_holds_open",
+        "study_key",
+        sqlite_where=text("released_at IS NULL"),
+        postgresql_where=text("released_at IS NULL"),
+    ),
 )

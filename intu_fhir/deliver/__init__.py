@@ -1,0 +1,1 @@
+"""Step 5: what was built is sent, confirmed and recorded."""

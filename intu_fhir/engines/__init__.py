@@ -1,0 +1,1 @@
+"""Where and when the pipeline runs, never what it does."""

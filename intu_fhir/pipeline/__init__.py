@@ -1,0 +1,1 @@
+"""What moves a study from step to step."""

@@ -1,0 +1,1 @@
+"""Step 2: an object becomes durable before Success is answered."""
