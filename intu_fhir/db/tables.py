@@ -84,6 +84,7 @@ studies = Table(
     Column("last_received_at", UtcDateTime, nullable=False),
     Column("revision", sa.Integer, nullable=False, comment="counts changes of staged content"),
     Column("generation", sa.Integer, nullable=False, server_default="0", comment="newest settled"),
+    Column("settle_requested_by", sa.String(64), comment="operator who asked to settle at once"),
     Column("number_of_series", sa.Integer, nullable=False, server_default="0"),
     Column("number_of_instances", sa.Integer, nullable=False, server_default="0"),
     Column("modalities", sa.String(256), nullable=False, server_default=""),

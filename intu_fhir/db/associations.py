@@ -1,0 +1,63 @@
+"""Associations: how each ended, and what is still open for a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.instances import store_associations
+from intu_fhir.db.tables import association_studies, associations, work
+from intu_fhir.model.instance import Disposition, Origin
+from intu_fhir.model.work import AGGREGATE
+
+LOST = "lost"
+
+
+def end_association(
+    connection: Connection,
+    origin: Origin,
+    *,
+    reason: str,
+    counts: Mapping[Disposition, int],
+    now: datetime,
+    receiver: str,
+) -> None:
+    """Record how an association ended and what it brought; twice is as good as once."""
+    store_associations(connection, [origin], now, receiver)
+    connection.execute(
+        sa.update(associations)
+        .where(associations.c.association_id == origin.association_id)
+        .values(
+            ended_at=now,
+            end_reason=reason,
+            stored=counts.get(Disposition.STORED, 0),
+            already_stored=counts.get(Disposition.ALREADY_STORED, 0),
+            quarantined=counts.get(Disposition.QUARANTINED, 0),
+            refused=counts.get(Disposition.REFUSED, 0),
+        )
+    )
+
+
+def look_at_studies_now(connection: Connection, association_id: str, now: datetime) -> None:
+    """Let the studies of an ended association be judged at once, not after the quiet time."""
+    touched = sa.select(association_studies.c.study_key).where(
+        association_studies.c.association_id == association_id
+    )
+    connection.execute(
+        sa.update(work)
+        .where(work.c.step == AGGREGATE, work.c.study_key.in_(touched), work.c.due_at > now)
+        .values(due_at=now, updated_at=now)
+    )
+
+
+def close_lost(connection: Connection, receiver: str, now: datetime) -> int:
+    """End the associations that this receiver left open when it died; return how many."""
+    closed = connection.execute(
+        sa.update(associations)
+        .where(associations.c.receiver == receiver, associations.c.ended_at.is_(None))
+        .values(ended_at=now, end_reason=LOST)
+    )
+    return int(closed.rowcount)

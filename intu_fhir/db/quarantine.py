@@ -1,0 +1,54 @@
+"""Bytes that were kept but are not published, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.instances import store_associations
+from intu_fhir.db.tables import quarantine
+from intu_fhir.model.instance import InstanceHeader, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One object to be recorded as quarantined."""
+
+    header: InstanceHeader
+    origin: Origin
+    reason: str
+    detail: str
+    file: str
+    sha256: str
+    stored_sha256: str
+    received_at: datetime
+
+
+def is_quarantined(connection: Connection, sop_instance_uid: str, sha256: str) -> bool:
+    """Say whether these very bytes are in quarantine already."""
+    found = sa.select(sa.literal(1)).where(
+        quarantine.c.sop_instance_uid == sop_instance_uid, quarantine.c.sha256 == sha256
+    )
+    return connection.execute(found.limit(1)).first() is not None
+
+
+def store_quarantined(connection: Connection, item: Quarantined, *, receiver: str) -> None:
+    """Record an object whose file is in quarantine."""
+    store_associations(connection, [item.origin], item.received_at, receiver)
+    connection.execute(
+        sa.insert(quarantine).values(
+            association_id=item.origin.association_id,
+            reason=item.reason,
+            detail=item.detail,
+            sop_instance_uid=item.header.sop_instance_uid,
+            study_instance_uid=item.header.study_instance_uid,
+            series_instance_uid=item.header.series_instance_uid,
+            file=item.file,
+            sha256=item.sha256,
+            stored_sha256=item.stored_sha256,
+            received_at=item.received_at,
+        )
+    )

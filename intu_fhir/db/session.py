@@ -1,0 +1,174 @@
+"""Connections to the staging database, with the settings that make a commit durable."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from intu_fhir.errors import ConfigurationError, StoreUnavailable
+
+BUSY_SECONDS = 5.0
+"""How long a writer waits for another one before it gives up."""
+
+
+class Database:
+    """One staging database: SQLite (WAL, ``synchronous=FULL``) or PostgreSQL.
+
+    Args:
+        url: an SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://...``.
+        pool_size: connections kept open.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = url
+        self.engine = make_engine(url, pool_size=pool_size)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._writer = threading.Lock()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection for reading; what is written on it is rolled back.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached or is locked.
+        """
+        with database_errors(), self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection in a write transaction, committed durably at the end.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached, is full or is locked.
+        """
+        with self._turn(), database_errors(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                # A deferred transaction that reads first fails "locked" at once.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for this process's turn to write; SQLite has one writer and polls for its lock."""
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._writer.acquire(timeout=BUSY_SECONDS):
+            raise StoreUnavailable("The staging database is busy; it is tried again")
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+@contextlib.contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn the database's own trouble into ``StoreUnavailable``.
+
+    Mistakes of ours (a constraint, a wrong statement) stay what they are.
+    """
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        raise StoreUnavailable(
+            f"The staging database does not answer ({_reason(error)}); "
+            "it is tried again, check that it runs and has space"
+        ) from None
+
+
+def _reason(error: sa.exc.SQLAlchemyError) -> str:
+    """Name the driver's reason without statement or values, which may hold patient data."""
+    original = getattr(error, "orig", None)
+    if isinstance(original, sqlite3.Error):
+        return str(original)
+    return type(original or error).__name__
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """Return an engine for ``url`` whose commits are durable.
+
+    Raises:
+        ConfigurationError: neither SQLite nor PostgreSQL, or not a URL.
+    """
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError:
+        raise ConfigurationError("not a database URL; write sqlite:///path or "
+                                 "postgresql+psycopg://user@host/name", key="database") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return _sqlite_engine(parsed, pool_size)
+    if backend == "postgresql":
+        return _postgresql_engine(parsed, pool_size)
+    raise ConfigurationError(f"{backend} is not supported; use sqlite or postgresql+psycopg",
+                             key="database")
+
+
+def _sqlite_engine(url: URL, pool_size: int) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=20,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+        # We say BEGIN ourselves; the driver must not.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "temp_store=MEMORY",
+            "cache_size=-65536",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    return engine
+
+
+def _postgresql_engine(url: URL, pool_size: int) -> Engine:
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=20,
+        pool_timeout=BUSY_SECONDS,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"connect_timeout": 5, "application_name": "intu_fhir"},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = on")
+            cursor.execute("SET lock_timeout = '5s'")
+            cursor.execute("SET statement_timeout = '60s'")
+            cursor.execute("SET TIME ZONE 'UTC'")
+        connection.commit()
+
+    return engine
+
