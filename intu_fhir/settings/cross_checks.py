@@ -1,0 +1,134 @@
+"""What no single value shows: a port used twice, a name that leads nowhere, a missing file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from intu_fhir.errors import ConfigurationError
+from intu_fhir.settings.paths import files_in
+from intu_fhir.settings.schema import Channel, Settings, Site
+from intu_fhir.settings.yaml_lines import Document
+
+ChannelFile: TypeAlias = tuple[Channel, Document]
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104
+_DATABASES = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
+
+
+def cross_mistakes(
+    site: tuple[Site, Document] | None, channels: Sequence[ChannelFile]
+) -> list[ConfigurationError]:
+    """Return what is wrong between the sections and towards the disk.
+
+    A disabled channel listens nowhere, so its port and its files are not looked at.
+    """
+    enabled = [pair for pair in channels if pair[0].enabled]
+    mistakes = [*_same_ids(channels), *_same_ports(enabled)]
+    for channel, document in channels:
+        mistakes += _callers(channel, document)
+        if site is not None:
+            mistakes += _destinations(channel, document, site[0])
+    for channel, document in enabled:
+        mistakes += _transformer(channel, document)
+        mistakes += _missing_files(channel, document)
+    if site is not None:
+        mistakes += [*_stores(*site), *_missing_files(*site)]
+    return mistakes
+
+
+def _same_ids(channels: Sequence[ChannelFile]) -> Iterator[ConfigurationError]:
+    seen: dict[str, Document] = {}
+    for channel, document in channels:
+        if first := seen.get(channel.id):
+            yield document.mistake(
+                f"{channel.id} is also the id of {first.file}:{first.line(('id',))}; "
+                "give one of them another id",
+                "id",
+            )
+        seen.setdefault(channel.id, document)
+
+
+def _same_ports(channels: Sequence[ChannelFile]) -> Iterator[ConfigurationError]:
+    for index, (channel, document) in enumerate(channels):
+        for other, first in channels[:index]:
+            if _collide(channel, other):
+                yield document.mistake(
+                    f"port {channel.source.port} is also used by channel {other.id} "
+                    f"({first.file}:{first.line(('source', 'port'))}); choose another port",
+                    "source",
+                    "port",
+                )
+                break
+
+
+def _collide(one: Channel, other: Channel) -> bool:
+    hosts = {one.source.host, other.source.host}
+    return one.source.port == other.source.port and (len(hosts) == 1 or bool(hosts & _ANY_ADDRESS))
+
+
+def _callers(channel: Channel, document: Document) -> Iterator[ConfigurationError]:
+    if channel.source.calling_ae_titles == ():
+        yield document.mistake(
+            "an empty list would refuse every caller; name the AE titles, or remove the key to "
+            "let all of them in",
+            "source",
+            "calling_ae_titles",
+        )
+
+
+def _destinations(channel: Channel, document: Document, site: Site) -> Iterator[ConfigurationError]:
+    known = ", ".join(site.destinations) or "none yet"
+    for index, name in enumerate(channel.destinations):
+        if name not in site.destinations:
+            yield document.mistake(
+                f"{name} is not a destination of intu.yaml; add it there or use one of: {known}",
+                "destinations",
+                index,
+            )
+        elif name in channel.destinations[:index]:
+            yield document.mistake(f"{name} stands here twice; keep one", "destinations", index)
+
+
+def _transformer(channel: Channel, document: Document) -> Iterator[ConfigurationError]:
+    path = channel.transformer
+    if path is None or path.suffix == ".py":
+        return
+    language = "TypeScript" if path.suffix == ".ts" else "another language"
+    yield document.mistake(
+        f"{path.name} is written in {language}, a transformer is a Python hook; port it to a "
+        f"file {path.stem}.py with `def transform(message)` and name that",
+        "transformer",
+    )
+
+
+def _missing_files(section: Settings, document: Document) -> Iterator[ConfigurationError]:
+    for location, path in files_in(section):
+        if location == ("files",) or path.suffix == ".ts":
+            continue
+        if reason := _unreadable(path):
+            yield document.mistake(f"the file {path} {reason}", *location)
+
+
+def _unreadable(path: Path) -> str:
+    if not path.exists():
+        return "is not there; put it there or correct the path"
+    if not path.is_file():
+        return "is not a file; name the file itself"
+    return "" if os.access(path, os.R_OK) else "may not be read; give this user the permission"
+
+
+def _stores(site: Site, document: Document) -> Iterator[ConfigurationError]:
+    if not site.database.startswith(_DATABASES):
+        yield document.mistake(
+            "not a database we know; write sqlite:///data/staging.db or "
+            "postgresql+psycopg://user@host/name",
+            "database",
+        )
+    elif ":memory:" in site.database:
+        yield document.mistake("must outlive the process; name a file", "database")
+    if "s3:" in site.files.parts:
+        yield document.mistake("an object store is not available here; name a folder", "files")
+    elif site.files.exists() and not site.files.is_dir():
+        yield document.mistake(f"{site.files} is not a folder; name a folder", "files")

@@ -1,0 +1,85 @@
+"""Values that stand elsewhere: ``${env:NAME}`` and ``${file:path}`` inside strings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from intu_fhir.errors import ConfigurationError
+from intu_fhir.settings.yaml_lines import Document, Location
+
+MAX_BYTES = 65_536
+_REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
+
+
+def resolve_references(
+    document: Document, environment: Mapping[str, str]
+) -> tuple[Document, frozenset[Location], list[ConfigurationError]]:
+    """Put the referenced values in place.
+
+    ``$${`` stands for a literal ``${``. A file's last line break is dropped.
+
+    Returns:
+        The new document, the places whose values came from elsewhere (messages must not show
+        them), and the references that lead nowhere.
+    """
+    resolver = _Resolver(document, environment)
+    value = resolver.resolve(document.value, ())
+    resolved = Document(document.file, value, document.lines)
+    return resolved, frozenset(resolver.places), resolver.mistakes
+
+
+class _Resolver:
+    def __init__(self, document: Document, environment: Mapping[str, str]) -> None:
+        self._document = document
+        self._environment = environment
+        self.places: set[Location] = set()
+        self.mistakes: list[ConfigurationError] = []
+
+    def resolve(self, value: Any, location: Location) -> Any:
+        if isinstance(value, dict):
+            return {key: self.resolve(item, (*location, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.resolve(item, (*location, index)) for index, item in enumerate(value)]
+        if isinstance(value, str):
+            return _REFERENCE.sub(lambda match: self._replace(match, location), value)
+        return value
+
+    def _replace(self, match: re.Match[str], location: Location) -> str:
+        escaped, reference = match.groups()
+        if escaped:
+            return match.group()[1:]
+        self.places.add(location)
+        try:
+            return self._look_up(reference)
+        except LookupError as error:
+            self.mistakes.append(self._document.mistake(str(error.args[0]), *location))
+            return ""
+
+    def _look_up(self, reference: str) -> str:
+        kind, _, name = reference.partition(":")
+        if kind == "env" and name:
+            return self._variable(name)
+        if kind == "file" and name:
+            return self._file(name)
+        raise LookupError("only ${env:NAME} and ${file:path} are known; $${ is a literal ${")
+
+    def _variable(self, name: str) -> str:
+        if name not in self._environment:
+            raise LookupError(f"the environment variable {name} is not set; set it and try again")
+        return self._environment[name]
+
+    def _file(self, name: str) -> str:
+        path = self._document.file.parent / name
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise LookupError(f"the file {path} cannot be read ({error.strerror})") from None
+        if len(data) > MAX_BYTES:
+            raise LookupError(f"the file {path} is larger than {MAX_BYTES} bytes")
+        try:
+            return data.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise LookupError(f"the file {path} is not UTF-8 text") from None
