@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.columns import INSTANCE_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
 from intu_fhir.db.tables import association_studies, associations, instances, series, studies, work
 from intu_fhir.db.upsert import insert
-from intu_fhir.db.work import WAITING, raised
+from intu_fhir.db.work import raised
 from intu_fhir.model.instance import InstanceHeader, Origin
 from intu_fhir.model.values import text
-from intu_fhir.model.work import AGGREGATE
+from intu_fhir.model.work import AGGREGATE, WAITING
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +50,7 @@ class StagedAs:
     series_instance_uid: str
 
 
-_STUDY_TEXTS = {
-    "patient_id": "PatientID",
-    "issuer_of_patient_id": "IssuerOfPatientID",
-    "patient_name": "PatientName",
-    "patient_birth_date": "PatientBirthDate",
-    "patient_sex": "PatientSex",
-    "accession_number": "AccessionNumber",
-    "study_date": "StudyDate",
-    "study_time": "StudyTime",
-    "study_description": "StudyDescription",
-    "study_id": "StudyID",
-    "referring_physician_name": "ReferringPhysicianName",
-}
-_SERIES_TEXTS = {
-    "modality": "Modality",
-    "series_number": "SeriesNumber",
-    "series_description": "SeriesDescription",
-    "series_date": "SeriesDate",
-    "series_time": "SeriesTime",
-    "body_part_examined": "BodyPartExamined",
-    "laterality": "Laterality",
-}
-_INSTANCE_TEXTS = {
-    "patient_id": "PatientID",
-    "issuer_of_patient_id": "IssuerOfPatientID",
-    "modality": "Modality",
-    "series_number": "SeriesNumber",
-    "instance_number": "InstanceNumber",
-    "number_of_frames": "NumberOfFrames",
-}
-
-
-def _texts(columns: dict[str, str], header: InstanceHeader) -> dict[str, str]:
+def _texts(columns: Mapping[str, str], header: InstanceHeader) -> dict[str, str]:
     return {column: text(header.values, keyword) for column, keyword in columns.items()}
 
 
@@ -195,7 +164,7 @@ def _instance_row(
         "data_set_offset": item.data_set_offset,
         "data_set_bytes": item.data_set_bytes,
         "sha256": item.sha256,
-        **_texts(_INSTANCE_TEXTS, header),
+        **_texts(INSTANCE_COLUMNS, header),
     }
 
 
@@ -230,7 +199,7 @@ def _study_row(item: NewInstance) -> dict[str, Any]:
         "first_received_at": item.received_at,
         "last_received_at": item.received_at,
         "revision": 0,
-        **_texts(_STUDY_TEXTS, item.header),
+        **_texts(STUDY_COLUMNS, item.header),
     }
 
 
@@ -249,7 +218,7 @@ def _series_keys(
             {
                 "study_key": study_key,
                 "series_instance_uid": uid,
-                **_texts(_SERIES_TEXTS, firsts[study_key, uid].header),
+                **_texts(SERIES_COLUMNS, firsts[study_key, uid].header),
             }
             for study_key, uid in missing
         ]

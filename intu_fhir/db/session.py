@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
@@ -16,6 +17,11 @@ from intu_fhir.errors import ConfigurationError, StoreUnavailable
 
 BUSY_SECONDS = 5.0
 """How long a writer waits for another one before it gives up."""
+
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+}
 
 
 class Database:
@@ -110,15 +116,18 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
     try:
         parsed = make_url(url)
     except sa.exc.ArgumentError:
-        raise ConfigurationError("not a database URL; write sqlite:///path or "
-                                 "postgresql+psycopg://user@host/name", key="database") from None
+        raise ConfigurationError(
+            "not a database URL; write sqlite:///path or postgresql+psycopg://user@host/name",
+            key="database",
+        ) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         return _sqlite_engine(parsed, pool_size)
     if backend == "postgresql":
         return _postgresql_engine(parsed, pool_size)
-    raise ConfigurationError(f"{backend} is not supported; use sqlite or postgresql+psycopg",
-                             key="database")
+    raise ConfigurationError(
+        f"{backend} is not supported; use sqlite or postgresql+psycopg", key="database"
+    )
 
 
 def _sqlite_engine(url: URL, pool_size: int) -> Engine:
@@ -126,6 +135,7 @@ def _sqlite_engine(url: URL, pool_size: int) -> Engine:
         Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = sa.create_engine(
         url,
+        **_JSON,
         pool_size=pool_size,
         max_overflow=20,
         hide_parameters=True,
@@ -153,6 +163,7 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
         url = url.set(drivername="postgresql+psycopg")
     engine = sa.create_engine(
         url,
+        **_JSON,
         pool_size=pool_size,
         max_overflow=20,
         pool_timeout=BUSY_SECONDS,
@@ -171,4 +182,3 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
         connection.commit()
 
     return engine
-

@@ -17,10 +17,7 @@ from sqlalchemy import Connection, Table
 from intu_fhir.db.tables import deliveries, studies, work
 from intu_fhir.db.upsert import insert
 from intu_fhir.errors import StaleClaim
-from intu_fhir.model.work import DELIVER, Claim
-
-WAITING, RUNNING, RETRYING = "waiting", "running", "retrying"
-DONE, DELIVERED, DEAD, HELD, FILTERED = "done", "delivered", "dead", "held", "filtered"
+from intu_fhir.model.work import DELIVER, RETRYING, RUNNING, WAITING, Claim
 
 
 def _queue(step: str) -> Table:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 AGGREGATE = "aggregate"
 BUILD = "build"
 DELIVER = "deliver"
+
+# States of a row of the queue; ``docs/reference/schema.md`` explains them to readers of SQL.
+WAITING, RUNNING, RETRYING = "waiting", "running", "retrying"
+DONE, DELIVERED, DEAD, HELD, FILTERED = "done", "delivered", "dead", "held", "filtered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +41,25 @@ class Claim:
     fence: int
     holder: str
     lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A step reached what was wanted.
+
+    Args:
+        record: writes what the step found, in the transaction that ends its lease.
+        generation: what the next step should reach.
+        deliveries: for ``build``: the state each destination's delivery begins in.
+    """
+
+    record: Callable[[Any], None]
+    generation: int
+    deliveries: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """It is too early; look again at ``until``."""
+
+    until: datetime

@@ -92,9 +92,7 @@ class GroupCommit(Generic[Item, Result]):
             batch.append(more)
         return batch
 
-    def _store_each_alone(
-        self, batch: list[tuple[Item, Future[Result]]], error: Exception
-    ) -> None:
+    def _store_each_alone(self, batch: list[tuple[Item, Future[Result]]], error: Exception) -> None:
         """After a failed batch: one bad item must not fail its neighbours."""
         if isinstance(error, StoreUnavailable) or len(batch) == 1:
             for _, future in batch:

@@ -1,0 +1,44 @@
+"""Contradictions inside a study that a person has to look at before it is published."""
+
+from __future__ import annotations
+
+from intu_fhir.model.settling import StudyHeaders, StudyHold
+from intu_fhir.model.values import text
+
+PATIENT_CONFLICT = "patient_conflict"
+SERIES_IN_TWO_STUDIES = "series_in_two_studies"
+
+
+def find_conflicts(study: StudyHeaders) -> list[StudyHold]:
+    """Return why a study must not be published as it is; the same input gives the same list.
+
+    The details name UIDs and counts, never a patient.
+    """
+    found = [_patients(study), _shared_series(study)]
+    return [hold for hold in found if hold is not None]
+
+
+def _patients(study: StudyHeaders) -> StudyHold | None:
+    """Two patients in one study are never merged; a missing Patient ID is no second patient."""
+    patients = {
+        text(group.values, "PatientID")
+        for series in study.series.values()
+        for group in series.groups
+    } - {""}
+    if len(patients) < 2:
+        return None
+    return StudyHold(
+        PATIENT_CONFLICT,
+        f"{len(patients)} different Patient IDs in study {study.study_instance_uid}; "
+        "correct the wrong ones at their source, or release the hold to publish all the same",
+    )
+
+
+def _shared_series(study: StudyHeaders) -> StudyHold | None:
+    if not study.shared_series:
+        return None
+    return StudyHold(
+        SERIES_IN_TWO_STUDIES,
+        f"series {', '.join(sorted(study.shared_series)[:3])} stands in another study as well; "
+        "find out which study it belongs to, then release the hold",
+    )

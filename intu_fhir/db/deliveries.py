@@ -1,0 +1,185 @@
+"""Deliveries: what should be where, what is, and every try."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.tables import attempts, deliveries, instance_deliveries, instances
+from intu_fhir.db.upsert import insert
+from intu_fhir.db.work import raised
+from intu_fhir.model.outcome import Attempt, Dead, Delivered, Hold, InstanceOutcome, Retry
+from intu_fhir.model.work import DEAD, DELIVERED, HELD, RETRYING, WAITING, Claim
+
+OUTCOME_NAMES: Mapping[type, str] = {
+    Delivered: DELIVERED,
+    Retry: RETRYING,
+    Dead: DEAD,
+    Hold: HELD,
+}
+
+
+def want_delivery(
+    connection: Connection,
+    study_key: int,
+    destination: str,
+    generation: int,
+    *,
+    state: str,
+    now: datetime,
+) -> None:
+    """Ask for a generation of a study at a destination, or note why it is kept back."""
+    statement = insert(connection, deliveries).values(
+        study_key=study_key,
+        destination=destination,
+        want=generation,
+        state=state,
+        due_at=now if state == WAITING else None,
+        updated_at=now,
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["study_key", "destination"],
+            set_=raised(deliveries, statement.excluded, keep_backoff=True),
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a study at a FHIR destination."""
+
+    server_id: str
+    server_version: str
+    content_hash: str
+
+
+def known_at(connection: Connection, delivery_key: int) -> Known:
+    """Return what an earlier delivery learned."""
+    row = connection.execute(
+        sa.select(
+            deliveries.c.server_id, deliveries.c.server_version, deliveries.c.content_hash
+        ).where(deliveries.c.delivery_key == delivery_key)
+    ).one()
+    return Known(row.server_id, row.server_version, row.content_hash)
+
+
+def record_attempt(connection: Connection, held: Claim, attempt: Attempt) -> None:
+    """Keep one try with the peer's own words, and what it taught about the destination."""
+    outcome = attempt.outcome
+    connection.execute(
+        sa.insert(attempts).values(
+            delivery_key=held.key,
+            generation=held.want,
+            number=held.attempts + 1,
+            started_at=attempt.started_at,
+            ended_at=attempt.ended_at,
+            outcome=OUTCOME_NAMES[type(outcome)],
+            status="" if isinstance(outcome, Hold) else outcome.status,
+            detail=outcome.detail,
+        )
+    )
+    if isinstance(outcome, Delivered):
+        _record_delivered(connection, held, outcome, attempt.ended_at)
+    elif not isinstance(outcome, Hold):
+        connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.delivery_key == held.key)
+            .values(last_status=outcome.status)
+        )
+
+
+def _record_delivered(
+    connection: Connection, held: Claim, outcome: Delivered, now: datetime
+) -> None:
+    values = {
+        "delivered_at": now,
+        "last_status": outcome.status,
+        "warning": outcome.warning,
+        "server_id": outcome.server_id,
+        "server_version": outcome.version,
+        "content_hash": outcome.content_hash,
+    }
+    if outcome.unchanged:
+        del values["delivered_at"]
+    connection.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.delivery_key == held.key)
+        .values({key: value for key, value in values.items() if value or key == "warning"})
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PendingInstance:
+    """An instance that a PACS has not confirmed yet."""
+
+    instance_key: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    file: str
+    data_set_offset: int
+
+
+def pending_instances(connection: Connection, held: Claim) -> list[PendingInstance]:
+    """Return the instances of a study that this destination has not taken yet, in order."""
+    answered = sa.select(sa.literal(1)).where(
+        instance_deliveries.c.delivery_key == held.key,
+        instance_deliveries.c.instance_key == instances.c.instance_key,
+        instance_deliveries.c.delivered,
+    )
+    rows = connection.execute(
+        sa.select(
+            instances.c.instance_key,
+            instances.c.sop_class_uid,
+            instances.c.sop_instance_uid,
+            instances.c.transfer_syntax_uid,
+            instances.c.file,
+            instances.c.data_set_offset,
+        )
+        .where(instances.c.study_key == held.study_key, ~answered.exists())
+        .order_by(instances.c.series_key, instances.c.instance_key)
+    )
+    return [PendingInstance(*row) for row in rows]
+
+
+def record_instances(
+    connection: Connection,
+    held: Claim,
+    answers: Mapping[int, InstanceOutcome],
+    now: datetime,
+) -> None:
+    """Keep a PACS's answers by instance key; a later answer for an instance replaces it."""
+    rows = [
+        {
+            "delivery_key": held.key,
+            "instance_key": instance_key,
+            "status": answer.status,
+            "delivered": answer.delivered,
+            "warning": answer.warning,
+            "detail": answer.detail,
+            "answered_at": now,
+        }
+        for instance_key, answer in answers.items()
+    ]
+    if not rows:
+        return
+    statement = insert(connection, instance_deliveries)
+    new = statement.excluded
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["delivery_key", "instance_key"],
+            set_={
+                "status": new.status,
+                "delivered": new.delivered,
+                "warning": new.warning,
+                "detail": new.detail,
+                "answered_at": new.answered_at,
+            },
+        ),
+        rows,
+    )

@@ -1,0 +1,114 @@
+"""Complete headers, filled in after the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.tables import header_groups, headers, instances
+from intu_fhir.db.upsert import insert
+from intu_fhir.model.finding import Finding
+from intu_fhir.model.values import Values
+
+
+@dataclass(frozen=True, slots=True)
+class Undescribed:
+    """An instance whose complete header is not staged yet."""
+
+    instance_key: int
+    series_key: int
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    file: str
+    data_set_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The complete header of one instance.
+
+    Args:
+        shared: patient, study and series attributes, mostly the same over a series.
+        digest: identifies ``shared``.
+        attributes: the instance's own attributes.
+    """
+
+    instance_key: int
+    series_key: int
+    dicom_json: dict[str, Any]
+    shared: Values
+    digest: str
+    attributes: Values
+    findings: Sequence[Finding] = ()
+
+
+def undescribed(connection: Connection, limit: int) -> list[Undescribed]:
+    """Return instances without a complete header, oldest first."""
+    rows = connection.execute(
+        sa.select(
+            instances.c.instance_key,
+            instances.c.series_key,
+            instances.c.sop_instance_uid,
+            instances.c.transfer_syntax_uid,
+            instances.c.file,
+            instances.c.data_set_offset,
+        )
+        .where(instances.c.described_at.is_(None))
+        .order_by(instances.c.instance_key)
+        .limit(limit)
+    )
+    return [Undescribed(*row) for row in rows]
+
+
+def store_described(connection: Connection, found: Sequence[Described], now: datetime) -> None:
+    """Stage complete headers; an instance that has one keeps it."""
+    connection.execute(
+        insert(connection, headers).on_conflict_do_nothing(),
+        [
+            {
+                "instance_key": item.instance_key,
+                "dicom_json": item.dicom_json,
+                "findings": [finding.as_dict() for finding in item.findings] or None,
+            }
+            for item in found
+        ],
+    )
+    group_keys = _group_keys(connection, found)
+    for item in found:
+        connection.execute(
+            sa.update(instances)
+            .where(instances.c.instance_key == item.instance_key)
+            .values(
+                attributes=item.attributes,
+                header_group_key=group_keys[item.series_key, item.digest],
+                described_at=now,
+            )
+        )
+
+
+def _group_keys(connection: Connection, found: Sequence[Described]) -> dict[tuple[int, str], int]:
+    """Return the key of each distinct header of a series, stored where it is new."""
+    groups = {(item.series_key, item.digest): item.shared for item in found}
+    connection.execute(
+        insert(connection, header_groups).on_conflict_do_nothing(),
+        [
+            {"series_key": series_key, "digest": digest, "attributes": shared}
+            for (series_key, digest), shared in sorted(groups.items(), key=lambda kv: kv[0])
+        ],
+    )
+    rows = connection.execute(
+        sa.select(
+            header_groups.c.series_key,
+            header_groups.c.digest,
+            header_groups.c.header_group_key,
+        ).where(
+            header_groups.c.series_key.in_({series_key for series_key, _ in groups}),
+            header_groups.c.digest.in_({digest for _, digest in groups}),
+        )
+    )
+    return {(series_key, digest): key for series_key, digest, key in rows}

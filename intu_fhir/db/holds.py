@@ -1,0 +1,133 @@
+"""Studies that are not published until a person decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.tables import deliveries, holds
+from intu_fhir.model.settling import StudyHold
+from intu_fhir.model.work import HELD, WAITING
+
+
+def hold_study(
+    connection: Connection,
+    study_key: int,
+    reasons: Iterable[StudyHold],
+    *,
+    generation: int,
+    now: datetime,
+    destination: str = "",
+) -> None:
+    """Hold a study, for one destination or for all; what a person released stays released."""
+    known = {
+        (row.reason, row.detail)
+        for row in connection.execute(
+            sa.select(holds.c.reason, holds.c.detail).where(
+                holds.c.study_key == study_key, holds.c.destination == destination
+            )
+        )
+    }
+    for hold in reasons:
+        if (hold.reason, hold.detail) not in known:
+            connection.execute(
+                sa.insert(holds).values(
+                    study_key=study_key,
+                    destination=destination,
+                    reason=hold.reason,
+                    detail=hold.detail,
+                    generation=generation,
+                    held_at=now,
+                )
+            )
+
+
+def hold_delivery(
+    connection: Connection,
+    study_key: int,
+    destination: str,
+    hold: StudyHold,
+    *,
+    generation: int,
+    now: datetime,
+) -> None:
+    """Hold one destination of a study; an open hold for the same reason is enough."""
+    open_one = sa.select(holds.c.hold_key).where(
+        holds.c.study_key == study_key,
+        holds.c.destination == destination,
+        holds.c.reason == hold.reason,
+        holds.c.released_at.is_(None),
+    )
+    key = connection.execute(open_one.limit(1)).scalar_one_or_none()
+    values = {"detail": hold.detail, "generation": generation, "held_at": now}
+    if key is not None:
+        connection.execute(sa.update(holds).where(holds.c.hold_key == key).values(values))
+        return
+    connection.execute(
+        sa.insert(holds).values(
+            study_key=study_key, destination=destination, reason=hold.reason, **values
+        )
+    )
+
+
+def is_held(connection: Connection, study_key: int) -> bool:
+    """Say whether the whole study is held."""
+    found = sa.select(sa.literal(1)).where(
+        holds.c.study_key == study_key,
+        holds.c.destination == "",
+        holds.c.released_at.is_(None),
+    )
+    return connection.execute(found.limit(1)).first() is not None
+
+
+def close_holds(
+    connection: Connection, study_key: int, *, destination: str, by: str, now: datetime
+) -> None:
+    """Close the holds of one destination since their reason is gone."""
+    connection.execute(
+        sa.update(holds)
+        .where(
+            holds.c.study_key == study_key,
+            holds.c.destination == destination,
+            holds.c.released_at.is_(None),
+        )
+        .values(released_at=now, released_by=by)
+    )
+
+
+def release(connection: Connection, hold_key: int, *, by: str, now: datetime) -> bool:
+    """Release a hold by a person's decision; return False where there is no open one.
+
+    The deliveries it kept back become due, unless another hold still keeps them.
+    """
+    row = connection.execute(
+        sa.update(holds)
+        .where(holds.c.hold_key == hold_key, holds.c.released_at.is_(None))
+        .values(released_at=now, released_by=by)
+        .returning(holds.c.study_key)
+    ).one_or_none()
+    if row is None:
+        return False
+    let_go(connection, row.study_key, now)
+    return True
+
+
+def let_go(connection: Connection, study_key: int, now: datetime) -> None:
+    """Make the held deliveries of a study due which no open hold keeps back."""
+    keeping = sa.select(sa.literal(1)).where(
+        holds.c.study_key == deliveries.c.study_key,
+        holds.c.released_at.is_(None),
+        sa.or_(holds.c.destination == "", holds.c.destination == deliveries.c.destination),
+    )
+    connection.execute(
+        sa.update(deliveries)
+        .where(
+            deliveries.c.study_key == study_key,
+            deliveries.c.state == HELD,
+            ~keeping.exists(),
+        )
+        .values(state=WAITING, due_at=now, attempts=0, updated_at=now)
+    )

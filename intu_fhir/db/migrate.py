@@ -1,0 +1,175 @@
+"""The schema's way from one version to the next (Alembic, configured in code).
+
+A migration runs in one transaction that only one process at a time can hold: another one that
+starts to upgrade waits, then finds nothing left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
+
+from intu_fhir.db.session import Database
+from intu_fhir.errors import ConfigurationError
+from intu_fhir.settings.data import data_folder
+
+WAIT_SECONDS = 60
+"""How long to wait for another process that upgrades the same database."""
+
+_LOCK = 0x494E5455
+"""Key of the advisory lock that PostgreSQL migrations take, "INTU" in ASCII."""
+
+
+def head() -> str:
+    """Return the revision that this version of the program works on."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    if revision is None:
+        raise ConfigurationError("no migrations are installed; install intu-fhir again")
+    return revision
+
+
+def current(url: str) -> str | None:
+    """Return the revision a database is at, or None where it has no staging tables yet.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached.
+    """
+    if not _exists(url):
+        return None
+    with _open(url) as database, database.read() as connection:
+        return _revision(connection)
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring a database up to ``revision``; one that is there already is left as it is.
+
+    Raises:
+        ConfigurationError: a newer version of the program has upgraded it further.
+        StoreUnavailable: the database cannot be reached, or another upgrade takes too long.
+    """
+    _run(url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Bring a database back to ``revision`` (``base`` removes every table with its rows).
+
+    Raises:
+        ConfigurationError: a newer version of the program has upgraded it further.
+        StoreUnavailable: the database cannot be reached.
+    """
+    _run(url, lambda config: command.downgrade(config, revision))
+
+
+def require_head(url: str) -> None:
+    """Make sure that the program and the database fit together.
+
+    Raises:
+        ConfigurationError: they do not; the message says what to do.
+        StoreUnavailable: the database cannot be reached.
+    """
+    found, wanted = current(url), head()
+    if found == wanted:
+        return
+    if found is None:
+        raise ConfigurationError(
+            "the database has no staging tables yet; run `intu-fhir db upgrade`", key="database"
+        )
+    _require_known(found)
+    raise ConfigurationError(
+        f"the database is at revision {found}, this version works on {wanted}; "
+        "run `intu-fhir db upgrade`",
+        key="database",
+    )
+
+
+def _run(url: str, action: Callable[[Config], None]) -> None:
+    """Run an Alembic command on a database, alone, in one transaction."""
+    with _open(url) as database, _patient(database), database.write() as connection:
+        _lock(connection)
+        found = _revision(connection)
+        if found is not None:
+            _require_known(found)
+        config = _config()
+        config.attributes["connection"] = connection
+        action(config)
+
+
+@contextmanager
+def _open(url: str) -> Iterator[Database]:
+    database = Database(url, pool_size=1)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def _patient(database: Database) -> Iterator[None]:
+    """Let new connections wait for another process's migration and run for as long as needed."""
+
+    def configure(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        if database.is_sqlite:
+            cursor.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}")
+        else:
+            cursor.execute("SET statement_timeout = 0")
+            connection.commit()
+        cursor.close()
+
+    sa.event.listen(database.engine, "connect", configure)
+    yield
+    sa.event.remove(database.engine, "connect", configure)
+
+
+def _lock(connection: Connection) -> None:
+    """Wait for the turn to migrate; SQLite's BEGIN IMMEDIATE has done so already.
+
+    Afterwards a statement that needs a table for itself gives up soon, so that it never makes
+    the receiver queue up behind it.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"))
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _require_known(revision: str) -> None:
+    """Refuse a database whose schema this version of the program has never seen."""
+    script = ScriptDirectory.from_config(_config())
+    if revision not in {known.revision for known in script.walk_revisions()}:
+        raise ConfigurationError(
+            f"the database is at revision {revision}, which this version does not know: a newer "
+            f"version of intu-fhir has upgraded it (this one knows up to {head()}); "
+            "install that version again, or restore a backup made before the upgrade",
+            key="database",
+        )
+
+
+def _exists(url: str) -> bool:
+    """Tell whether there can be something to read; opening SQLite would make the file."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return True
+    return Path(parsed.database).exists()
+
+
+def _config() -> Config:
+    """Return Alembic's configuration, which needs no file of its own."""
+    config = Config(stdout=StringIO())
+    config.set_main_option("script_location", str(data_folder("migrations")).replace("%", "%%"))
+    return config

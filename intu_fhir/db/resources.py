@@ -1,0 +1,94 @@
+"""What was built from each generation of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.tables import resources
+from intu_fhir.db.upsert import insert
+from intu_fhir.model.finding import Finding
+
+VALID, INVALID = "valid", "invalid"
+"""States of a built resource, besides ``filtered``: the site's hook left the study out."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltResource:
+    """One ImagingStudy as built, before a destination's own subject."""
+
+    release: str
+    mapping_version: str
+    channel: str
+    state: str
+    content_hash: str
+    resource: dict[str, Any] | None
+    findings: Sequence[Finding] = ()
+
+
+def store_resource(
+    connection: Connection, study_key: int, generation: int, built: BuiltResource, now: datetime
+) -> None:
+    """Keep what was built; building a generation again replaces it."""
+    content = {
+        "channel": built.channel,
+        "built_at": now,
+        "state": built.state,
+        "content_hash": built.content_hash,
+        "resource": built.resource,
+        "findings": [finding.as_dict() for finding in built.findings],
+    }
+    statement = insert(connection, resources).values(
+        study_key=study_key,
+        generation=generation,
+        release=built.release,
+        mapping_version=built.mapping_version,
+        **content,
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["study_key", "generation", "release", "mapping_version"], set_=content
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResource:
+    """A built resource as stored."""
+
+    resource: dict[str, Any] | None
+    content_hash: str
+    state: str
+    generation: int
+    findings: list[dict[str, str]]
+
+
+def newest_resource(
+    connection: Connection, study_key: int, release: str, *, generation: int | None = None
+) -> StoredResource | None:
+    """Return what was built last for a release, of one generation or of any."""
+    found = (
+        sa.select(
+            resources.c.resource,
+            resources.c.content_hash,
+            resources.c.state,
+            resources.c.generation,
+            resources.c.findings,
+        )
+        .where(resources.c.study_key == study_key, resources.c.release == release)
+        .order_by(
+            resources.c.generation.desc(),
+            resources.c.built_at.desc(),
+            resources.c.resource_key.desc(),
+        )
+        .limit(1)
+    )
+    if generation is not None:
+        found = found.where(resources.c.generation == generation)
+    row = connection.execute(found).one_or_none()
+    return StoredResource(*row) if row else None

@@ -1,0 +1,280 @@
+"""Studies as staged: their signs of life, their headers, their generations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.columns import SERIES_COLUMNS, STUDY_COLUMNS
+from intu_fhir.db.tables import (
+    association_studies,
+    associations,
+    generations,
+    header_groups,
+    instances,
+    series,
+    studies,
+    work,
+)
+from intu_fhir.model.settling import SeriesHeaders, StudyActivity, StudyHeaders
+from intu_fhir.model.study import HeaderGroup, Instance, Study
+from intu_fhir.model.values import text
+from intu_fhir.model.work import AGGREGATE, WAITING
+
+_LAST = 2**31
+
+
+def study_activity(connection: Connection, study_key: int) -> StudyActivity:
+    """Return the signs of life of a study."""
+    row = connection.execute(sa.select(studies).where(studies.c.study_key == study_key)).one()
+    origins = connection.execute(_origins(study_key)).all()
+    return StudyActivity(
+        study_key=study_key,
+        study_instance_uid=row.study_instance_uid,
+        channels=tuple(dict.fromkeys(origin.channel for origin in origins)),
+        revision=row.revision,
+        generation=row.generation,
+        last_received_at=row.last_received_at,
+        number_of_instances=row.number_of_instances,
+        open_associations=sum(origin.ended_at is None for origin in origins),
+        undescribed=_undescribed(connection, study_key),
+        expected_instances=_expected(connection, study_key),
+        settle_requested_by=row.settle_requested_by,
+    )
+
+
+def _origins(study_key: int) -> sa.Select[Any]:
+    """The associations that brought a study, the first one first."""
+    return (
+        sa.select(associations.c.channel, associations.c.ended_at, associations.c.calling_ae_title)
+        .join(
+            association_studies,
+            association_studies.c.association_id == associations.c.association_id,
+        )
+        .where(association_studies.c.study_key == study_key)
+        .order_by(associations.c.started_at, associations.c.association_id)
+    )
+
+
+def _undescribed(connection: Connection, study_key: int) -> int:
+    counted = sa.select(sa.func.count()).where(
+        instances.c.study_key == study_key, instances.c.described_at.is_(None)
+    )
+    return int(connection.execute(counted).scalar_one())
+
+
+def _expected(connection: Connection, study_key: int) -> int | None:
+    """Return the largest number of instances that a header of the study announces."""
+    attributes = connection.execute(
+        sa.select(header_groups.c.attributes)
+        .join(series, series.c.series_key == header_groups.c.series_key)
+        .where(series.c.study_key == study_key)
+    ).scalars()
+    numbers = [text(values, "NumberOfStudyRelatedInstances") for values in attributes]
+    return max((int(n) for n in numbers if n.isascii() and n.isdigit()), default=None)
+
+
+def channels_of(connection: Connection, study_key: int) -> tuple[str, ...]:
+    """Return the channels a study came through, the first one first."""
+    return tuple(dict.fromkeys(row.channel for row in connection.execute(_origins(study_key))))
+
+
+def load_headers(
+    connection: Connection, study_key: int, *, acquisition_modalities: frozenset[str]
+) -> StudyHeaders:
+    """Return what is staged of a study, for conflicts and merging.
+
+    Args:
+        acquisition_modalities: modalities of acquired objects (PS3.16 CID 29); their headers
+            weigh more than those of reports and presentation states.
+    """
+    study = connection.execute(
+        sa.select(studies.c.study_instance_uid, studies.c.revision).where(
+            studies.c.study_key == study_key
+        )
+    ).one()
+    rows = connection.execute(
+        sa.select(
+            series.c.series_instance_uid,
+            instances.c.sop_instance_uid,
+            instances.c.sop_class_uid,
+            instances.c.transfer_syntax_uid,
+            instances.c.series_number,
+            instances.c.instance_number,
+            instances.c.modality,
+            instances.c.attributes,
+            instances.c.file,
+            instances.c.header_group_key,
+        )
+        .join(series, series.c.series_key == instances.c.series_key)
+        .where(instances.c.study_key == study_key)
+    ).all()
+    attributes = _group_attributes(connection, study_key)
+    by_series: dict[str, list[Any]] = {}
+    for row in rows:
+        by_series.setdefault(row.series_instance_uid, []).append(row)
+    return StudyHeaders(
+        study_instance_uid=study.study_instance_uid,
+        revision=study.revision,
+        series={
+            uid: SeriesHeaders(
+                groups=_groups(members, attributes, acquisition_modalities),
+                instances=tuple(_instance(member) for member in members),
+            )
+            for uid, members in by_series.items()
+        },
+        calling_ae_titles=_calling_ae_titles(connection, study_key),
+        shared_series=_shared_series(connection, study_key),
+    )
+
+
+def _group_attributes(connection: Connection, study_key: int) -> dict[int, Any]:
+    found = connection.execute(
+        sa.select(header_groups.c.header_group_key, header_groups.c.attributes)
+        .join(series, series.c.series_key == header_groups.c.series_key)
+        .where(series.c.study_key == study_key)
+    )
+    return {key: attributes for key, attributes in found}
+
+
+def _instance(row: Any) -> Instance:
+    return Instance(
+        uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        values=row.attributes or {},
+        file=row.file,
+    )
+
+
+def _groups(
+    members: list[Any], attributes: Mapping[int, Any], acquired: frozenset[str]
+) -> tuple[HeaderGroup, ...]:
+    """Return the distinct headers of a series, with how many instances share each."""
+    by_group: dict[int | None, list[Any]] = {}
+    for member in members:
+        by_group.setdefault(member.header_group_key, []).append(member)
+    return tuple(
+        HeaderGroup(
+            values=attributes.get(key, {}) if key is not None else {},
+            count=len(sharing),
+            first=min(_position(member) for member in sharing),
+            acquired=sharing[0].modality.strip().upper() in acquired,
+        )
+        for key, sharing in by_group.items()
+    )
+
+
+def _position(row: Any) -> tuple[int, int, str]:
+    return _number(row.series_number), _number(row.instance_number), row.sop_instance_uid
+
+
+def _number(raw: str) -> int:
+    raw = raw.strip()
+    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 10 else _LAST
+
+
+def _calling_ae_titles(connection: Connection, study_key: int) -> tuple[str, ...]:
+    rows = connection.execute(_origins(study_key))
+    return tuple(dict.fromkeys(r.calling_ae_title for r in rows if r.calling_ae_title))
+
+
+def _shared_series(connection: Connection, study_key: int) -> tuple[str, ...]:
+    """Return the series of this study that another study has as well."""
+    other = series.alias("other")
+    found = connection.execute(
+        sa.select(series.c.series_instance_uid)
+        .join(
+            other,
+            sa.and_(
+                other.c.series_instance_uid == series.c.series_instance_uid,
+                other.c.study_key != series.c.study_key,
+            ),
+        )
+        .where(series.c.study_key == study_key)
+        .distinct()
+    ).scalars()
+    return tuple(sorted(found))
+
+
+def record_generation(
+    connection: Connection,
+    study: Study,
+    *,
+    study_key: int,
+    revision: int,
+    evidence: str,
+    detail: str,
+    now: datetime,
+) -> None:
+    """Record that a study settled, and show the merged values in its columns."""
+    connection.execute(
+        sa.insert(generations).values(
+            study_key=study_key,
+            generation=study.generation,
+            revision=revision,
+            settled_at=now,
+            evidence=evidence,
+            evidence_detail=detail,
+            number_of_series=len(study.series),
+            number_of_instances=study.number_of_instances,
+        )
+    )
+    modalities = sorted({text(s.values, "Modality").upper() for s in study.series} - {""})
+    connection.execute(
+        sa.update(studies)
+        .where(studies.c.study_key == study_key)
+        .values(
+            generation=study.generation,
+            settle_requested_by=None,
+            modalities=",".join(modalities)[:256],
+            **_merged(STUDY_COLUMNS, study.values),
+        )
+    )
+    for one in study.series:
+        connection.execute(
+            sa.update(series)
+            .where(series.c.study_key == study_key, series.c.series_instance_uid == one.uid)
+            .values(**_merged(SERIES_COLUMNS, one.values))
+        )
+
+
+def _merged(columns: Mapping[str, str], values: Any) -> dict[str, str]:
+    return {column: text(values, keyword) for column, keyword in columns.items()}
+
+
+def generation_revision(connection: Connection, study_key: int, generation: int) -> int:
+    """Return the revision that a generation was settled on."""
+    return int(
+        connection.execute(
+            sa.select(generations.c.revision).where(
+                generations.c.study_key == study_key, generations.c.generation == generation
+            )
+        ).scalar_one()
+    )
+
+
+def request_settling(connection: Connection, uid: str, *, by: str, now: datetime) -> bool:
+    """Ask for a study to be settled at once; return False where it has nothing to settle."""
+    key = connection.execute(
+        sa.update(studies)
+        .where(studies.c.study_instance_uid == uid)
+        .values(settle_requested_by=by)
+        .returning(studies.c.study_key)
+    ).scalar_one_or_none()
+    if key is None:
+        return False
+    due = connection.execute(
+        sa.update(work)
+        .where(work.c.study_key == key, work.c.step == AGGREGATE, work.c.want > work.c.have)
+        .values(due_at=now, state=WAITING, updated_at=now)
+    )
+    if due.rowcount == 0:
+        connection.execute(
+            sa.update(studies).where(studies.c.study_key == key).values(settle_requested_by=None)
+        )
+    return due.rowcount > 0
