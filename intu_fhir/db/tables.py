@@ -266,7 +266,7 @@ work = Table(
     *_claim_columns(),
     UniqueConstraint("study_key", "step"),
     _due_index("ix_work_due", "step", "due_at"),
-    comment="One row per study and step before delivery; `deliveries` is the same for delivery.",
+    comment="One row per study and step before delivery; deliveries has the like.",
 )
 
 deliveries = Table(

@@ -1,0 +1,104 @@
+"""Fixtures of all tests, and the rule that a test says what it shows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from intu_fhir.db import migrate
+from intu_fhir.db.session import Database
+from tests.support.clock import FakeClock
+from tests.support.databases import KINDS, PostgresServer, sqlite_url, start_postgres
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests that do not open with one line of behaviour."""
+    silent = [item.nodeid for item in items if not _says_behaviour(item)]
+    if silent:
+        listed = "\n  ".join(sorted({name.partition("[")[0] for name in silent}))
+        raise pytest.UsageError(f"open these tests with one line of behaviour:\n  {listed}")
+
+
+def _says_behaviour(item: pytest.Item) -> bool:
+    """Tell whether the first line of the docstring is a statement of some words."""
+    text = getattr(getattr(item, "function", None), "__doc__", None) or ""
+    return len(text.partition("\n")[0].split()) >= 3
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL, started when the first test asks for it."""
+    server = start_postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of a database at head that no test writes to: others are copied from it."""
+    name = postgres_server.create()
+    migrate.upgrade(postgres_server.url(name))
+    yield name
+    postgres_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file at head that no test writes to: others are copied from it."""
+    path = tmp_path_factory.mktemp("template") / "staging.db"
+    migrate.upgrade(sqlite_url(path))
+    return path
+
+
+@pytest.fixture(params=KINDS)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """``sqlite``, then ``postgresql``: a test that asks for a database runs on both."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def database_url(
+    database_kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[str]:
+    """The URL of an empty database."""
+    if database_kind == "sqlite":
+        yield sqlite_url(tmp_path / "empty.db")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    yield from _lend(server)
+
+
+@pytest.fixture
+def migrated_database_url(
+    database_kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[str]:
+    """The URL of a database at head without a row."""
+    template = request.getfixturevalue(f"migrated_{database_kind}")
+    if database_kind == "sqlite":
+        yield sqlite_url(Path(shutil.copyfile(template, tmp_path / "staging.db")))
+        return
+    yield from _lend(request.getfixturevalue("postgres_server"), template)
+
+
+@pytest.fixture
+def database(migrated_database_url: str) -> Iterator[Database]:
+    """An open staging database at head without a row."""
+    database = Database(migrated_database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands still until the test moves it."""
+    return FakeClock()
+
+
+def _lend(server: PostgresServer, template: str = "template0") -> Iterator[str]:
+    name = server.create(template)
+    yield server.url(name)
+    server.drop(name)

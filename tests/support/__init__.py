@@ -1,0 +1,1 @@
+"""What tests share: real databases, real programs, a clock that tests move, small studies."""

@@ -1,0 +1,24 @@
+"""Where real DICOM files for tests are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydicom
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def shared_data() -> Path | None:
+    """Return the folder of real studies that stands beside a checkout, if it is there.
+
+    It holds ``MANIFEST.csv`` and ``dicom/``; tests that use it skip where it is absent.
+    """
+    folder = REPOSITORY.parent / "shared" / "data"
+    return folder if (folder / "MANIFEST.csv").is_file() else None
+
+
+def pydicom_files() -> list[Path]:
+    """Return the DICOM files that pydicom's wheel ships, in a fixed order; never empty."""
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    return sorted(path for path in folder.rglob("*.dcm") if path.is_file())

@@ -1,0 +1,34 @@
+"""A database's schema in its own words, for comparison."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+_POSTGRESQL = (
+    # every column with type, default and comment
+    """SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+              pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum)
+       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+       LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+       WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'""",
+    "SELECT indexname, indexdef, '' FROM pg_indexes WHERE schemaname = 'public'",
+    """SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+       FROM pg_constraint WHERE connamespace = 'public'::regnamespace""",
+    """SELECT relname, obj_description(oid, 'pg_class'), ''
+       FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'""",
+)
+_SQLITE = ("SELECT type, name, coalesce(sql, '') FROM sqlite_master",)
+
+
+def schema(connection: Connection) -> list[tuple[str, ...]]:
+    """Return every table, column, constraint and index of the staging database, sorted."""
+    queries = _SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL
+    rows = (row for query in queries for row in connection.execute(sa.text(query)))
+    described = (tuple(_lines(str(value)) for value in row) for row in rows)
+    return sorted(row for row in described if "alembic_version" not in " ".join(row))
+
+
+def _lines(value: str) -> str:
+    """Sort the lines of a CREATE TABLE: constraints may stand in any order."""
+    return "\n".join(sorted(line.strip(" \t,") for line in value.splitlines()))
