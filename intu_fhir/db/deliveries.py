@@ -13,7 +13,7 @@ from intu_fhir.db.tables import attempts, deliveries, instance_deliveries, insta
 from intu_fhir.db.upsert import insert
 from intu_fhir.db.work import raised
 from intu_fhir.model.outcome import Attempt, Dead, Delivered, Hold, InstanceOutcome, Retry
-from intu_fhir.model.work import DEAD, DELIVERED, HELD, RETRYING, WAITING, Claim
+from intu_fhir.model.work import DEAD, DELIVERED, HELD, RETRYING, WAITING, Claim, DeliveryWish
 
 OUTCOME_NAMES: Mapping[type, str] = {
     Delivered: DELIVERED,
@@ -29,10 +29,11 @@ def want_delivery(
     destination: str,
     generation: int,
     *,
-    state: str,
+    wish: DeliveryWish,
     now: datetime,
 ) -> None:
     """Ask for a generation of a study at a destination, or note why it is kept back."""
+    state = wish.state
     statement = insert(connection, deliveries).values(
         study_key=study_key,
         destination=destination,
@@ -44,7 +45,9 @@ def want_delivery(
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["study_key", "destination"],
-            set_=raised(deliveries, statement.excluded, keep_backoff=True),
+            set_=raised(
+                deliveries, statement.excluded, keep_backoff=not wish.again, again=wish.again
+            ),
         )
     )
 

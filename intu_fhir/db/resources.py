@@ -14,8 +14,8 @@ from intu_fhir.db.tables import resources
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.finding import Finding
 
-VALID, INVALID = "valid", "invalid"
-"""States of a built resource, besides ``filtered``: the site's hook left the study out."""
+VALID, INVALID, FILTERED = "valid", "invalid", "filtered"
+"""States of a built resource; ``filtered``: the site's hook left the study out."""
 
 
 @dataclass(frozen=True, slots=True)

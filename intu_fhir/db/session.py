@@ -13,7 +13,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from intu_fhir.errors import ConfigurationError, StoreUnavailable
+from intu_fhir.errors import ConfigurationError, PermanentError, StoreUnavailable
 
 BUSY_SECONDS = 5.0
 """How long a writer waits for another one before it gives up."""
@@ -47,6 +47,17 @@ class Database:
         """
         with database_errors(), self.engine.connect() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As ``read``, where all statements see the database as it was at the first one."""
+        with database_errors(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+            connection.rollback()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
@@ -96,6 +107,11 @@ def database_errors() -> Iterator[None]:
         raise StoreUnavailable(
             f"The staging database does not answer ({_reason(error)}); "
             "it is tried again, check that it runs and has space"
+        ) from None
+    except sa.exc.DataError as error:
+        raise PermanentError(
+            f"The staging database refuses a value ({_reason(error)}); this is a fault of "
+            "this program, please report it"
         ) from None
 
 

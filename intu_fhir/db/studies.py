@@ -22,7 +22,7 @@ from intu_fhir.db.tables import (
 )
 from intu_fhir.model.settling import SeriesHeaders, StudyActivity, StudyHeaders
 from intu_fhir.model.study import HeaderGroup, Instance, Study
-from intu_fhir.model.values import text
+from intu_fhir.model.values import Values, text
 from intu_fhir.model.work import AGGREGATE, WAITING
 
 _LAST = 2**31
@@ -138,7 +138,7 @@ def _group_attributes(connection: Connection, study_key: int) -> dict[int, Any]:
         .join(series, series.c.series_key == header_groups.c.series_key)
         .where(series.c.study_key == study_key)
     )
-    return {key: attributes for key, attributes in found}
+    return {row.header_group_key: row.attributes for row in found}
 
 
 def _instance(row: Any) -> Instance:
@@ -278,3 +278,18 @@ def request_settling(connection: Connection, uid: str, *, by: str, now: datetime
             sa.update(studies).where(studies.c.study_key == key).values(settle_requested_by=None)
         )
     return due.rowcount > 0
+
+
+def demographics(connection: Connection, study_key: int) -> Values:
+    """Return the patient of a study by DICOM keyword, as merged."""
+    row = connection.execute(sa.select(studies).where(studies.c.study_key == study_key)).one()
+    return {
+        keyword: getattr(row, column)
+        for column, keyword in STUDY_COLUMNS.items()
+        if column in _PATIENT and getattr(row, column)
+    }
+
+
+_PATIENT = frozenset(
+    {"patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "patient_sex"}
+)

@@ -256,13 +256,14 @@ def want_step(
     )
 
 
-def raised(queue: Table, new: Any, *, keep_backoff: bool) -> dict[str, Any]:
+def raised(queue: Table, new: Any, *, keep_backoff: bool, again: bool = False) -> dict[str, Any]:
     """Return the SET of a conflict: a newer wish makes the row due again.
 
     A leased row stays leased, its worker sees the newer wish when it finishes. With
-    ``keep_backoff`` a row that waits for its next try goes on waiting.
+    ``keep_backoff`` a row that waits for its next try goes on waiting. With ``again`` the
+    same wish makes the row due as well, since its content may have changed.
     """
-    newer = new.want > queue.c.want
+    newer = new.want >= queue.c.want if again else new.want > queue.c.want
     leased = queue.c.lease_holder != ""
     backing_off = queue.c.state == RETRYING if keep_backoff else sa.false()
     as_it_is = sa.or_(~newer, leased, backing_off)

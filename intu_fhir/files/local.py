@@ -86,10 +86,11 @@ class LocalFileStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._incoming = root / "incoming"
+        self._instances = root / "instances"
         self._made: set[Path] = set()
         self._lock = threading.Lock()
         with _disk_errors(f"Making the file store {root}"):
-            for folder in (root, self._incoming, root / "instances", root / "quarantine"):
+            for folder in (root, self._incoming, self._instances, root / "quarantine"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def open_spool(self, head: bytes) -> Spool:
@@ -125,6 +126,21 @@ class LocalFileStore:
         """Return the space left to an ordinary user, in bytes."""
         with _disk_errors("Asking for free space"):
             return shutil.disk_usage(self.root).free
+
+    def clear_incoming(self) -> int:
+        """Remove what was being written when the last run ended; return how many files."""
+        left = [path for path in self._incoming.iterdir() if path.suffix == ".part"]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
+    def folders_since(self, since: datetime | None) -> list[Path]:
+        """Return the folders that hold instances of ``since`` and later, or all of them."""
+        folders = sorted(self._instances.glob("[0-9]*/[0-9]*/[0-9]*/[0-9]*"))
+        if since is None:
+            return folders
+        earliest = self._instances / f"{since:%Y/%m/%d/%H%M}"
+        return [folder for folder in folders if folder >= earliest]
 
     def _place(self, spooled: Path, part: str, received_at: datetime) -> str:
         name = f"{part}/{received_at:%Y/%m/%d/%H%M}/{uuid.uuid4().hex}.dcm"

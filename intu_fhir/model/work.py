@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from intu_fhir.model.settling import StudyHold
+
 AGGREGATE = "aggregate"
 BUILD = "build"
 DELIVER = "deliver"
@@ -44,18 +46,34 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryWish:
+    """What ``build`` wants of one destination.
+
+    Args:
+        state: ``waiting`` to deliver, ``held`` or ``filtered`` to keep it back.
+        again: look again even where this generation was delivered, since a changed mapping
+            may have built something else; equal content is not sent.
+        hold: why it is held, for this destination alone.
+    """
+
+    state: str
+    again: bool = False
+    hold: StudyHold | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A step reached what was wanted.
 
     Args:
         record: writes what the step found, in the transaction that ends its lease.
         generation: what the next step should reach.
-        deliveries: for ``build``: the state each destination's delivery begins in.
+        deliveries: for ``build``: what is wanted of each destination.
     """
 
     record: Callable[[Any], None]
     generation: int
-    deliveries: Mapping[str, str] = field(default_factory=dict)
+    deliveries: Mapping[str, DeliveryWish] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

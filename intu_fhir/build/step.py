@@ -1,0 +1,146 @@
+"""Building of one study: what its destinations are to get, valid or held with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from intu_fhir.model.canonical import content_hash
+from intu_fhir.build.imaging_study import BuildContext, build_imaging_study
+from intu_fhir.build.transform import Message, Transformer
+from intu_fhir.build.validate import validate_resource
+from intu_fhir.db.holds import is_held
+from intu_fhir.db.resources import FILTERED, INVALID, VALID, BuiltResource, store_resource
+from intu_fhir.db.session import Database
+from intu_fhir.db.studies import channels_of, generation_revision
+from intu_fhir.mappings import Mapping as StudyMapping
+from intu_fhir.mappings import Release
+from intu_fhir.model.finding import errors
+from intu_fhir.model.settling import StudyHold
+from intu_fhir.model.study import Study
+from intu_fhir.model.work import HELD, WAITING, Claim, DeliveryWish, Finished
+from intu_fhir.model.work import FILTERED as FILTERED_DELIVERY
+from intu_fhir.observe.clock import Clock
+from intu_fhir.settings.schema import AnyDestination, FhirDestination
+
+INVALID_RESOURCE = "invalid_resource"
+DEFAULT_RELEASE: Release = "r4"
+
+LoadStudy = Callable[[Any, int, int], tuple[Study, int]]
+"""Reads study key and generation; returns the merged study and the revision it shows."""
+
+
+@dataclass(frozen=True)
+class ChannelPlan:
+    """What a channel wants done with its studies."""
+
+    channel: str
+    mapping: StudyMapping
+    transformer: Transformer | None
+    destinations: Mapping[str, AnyDestination]
+
+
+@dataclass(frozen=True)
+class BuildStep:
+    """Builds the ImagingStudy of a generation for every release its destinations speak.
+
+    Args:
+        fallback: the plan of studies whose channels are no longer configured.
+    """
+
+    database: Database
+    clock: Clock
+    load_study: LoadStudy
+    plans: Mapping[str, ChannelPlan]
+    fallback: ChannelPlan
+    context: BuildContext
+
+    def __call__(self, claim: Claim) -> Finished:
+        """Build the generation that ``claim`` wants.
+
+        A study that has grown since it settled is left alone: it settles again, and what is
+        published is always exactly what was judged.
+        """
+        with self.database.snapshot() as connection:
+            study, revision = self.load_study(connection, claim.study_key, claim.want)
+            settled = generation_revision(connection, claim.study_key, claim.want)
+            channels = channels_of(connection, claim.study_key)
+            held = is_held(connection, claim.study_key)
+        if revision != settled:
+            return Finished(lambda connection: None, claim.want)
+        plans = [self.plans[name] for name in channels if name in self.plans] or [self.fallback]
+        destinations = {name: d for plan in plans for name, d in plan.destinations.items()}
+        built = [
+            self.build_release(study, plans[0], release) for release in _releases(destinations)
+        ]
+        now = self.clock.now()
+
+        def record(connection: Any) -> None:
+            for resource in built:
+                store_resource(connection, claim.study_key, claim.want, resource, now)
+
+        by_release = {resource.release: resource for resource in built}
+        wishes = {
+            name: _wish(destination, by_release, held) for name, destination in destinations.items()
+        }
+        return Finished(record, claim.want, wishes)
+
+    def build_release(self, study: Study, plan: ChannelPlan, release: Release) -> BuiltResource:
+        """Build, transform and validate the resource of one release."""
+        built = build_imaging_study(study, plan.mapping, release, self.context)
+        resource: dict[str, Any] | None = built.resource
+        if plan.transformer is not None:
+            resource = plan.transformer(Message.of(built.resource, study))
+        if resource is None:
+            return self._result(plan, release, FILTERED, None, list(built.findings))
+        findings = [*study.findings, *built.findings, *validate_resource(resource, release)]
+        state = INVALID if errors(findings) else VALID
+        return self._result(plan, release, state, resource, findings)
+
+    @staticmethod
+    def _result(
+        plan: ChannelPlan,
+        release: str,
+        state: str,
+        resource: dict[str, Any] | None,
+        findings: list[Any],
+    ) -> BuiltResource:
+        return BuiltResource(
+            release=release,
+            mapping_version=plan.mapping.version,
+            channel=plan.channel,
+            state=state,
+            content_hash=content_hash(resource) if resource else "",
+            resource=resource,
+            findings=findings,
+        )
+
+
+def _releases(destinations: Mapping[str, AnyDestination]) -> list[Release]:
+    """The releases to build; one is built even where no FHIR server wants it, to be looked at."""
+    spoken = {d.release for d in destinations.values() if isinstance(d, FhirDestination)}
+    return sorted(spoken) or [DEFAULT_RELEASE]
+
+
+def _wish(
+    destination: AnyDestination, built: Mapping[str, BuiltResource], held: bool
+) -> DeliveryWish:
+    """Decide what one destination gets."""
+    if any(resource.state == FILTERED for resource in built.values()):
+        return DeliveryWish(FILTERED_DELIVERY)
+    if not isinstance(destination, FhirDestination):
+        return DeliveryWish(HELD if held else WAITING)
+    resource = built[destination.release]
+    if resource.state == INVALID:
+        return DeliveryWish(HELD, again=True, hold=_invalid(resource))
+    return DeliveryWish(HELD if held else WAITING, again=True)
+
+
+def _invalid(resource: BuiltResource) -> StudyHold:
+    codes = sorted({finding.code for finding in errors(list(resource.findings))})
+    return StudyHold(
+        INVALID_RESOURCE,
+        f"the {resource.release} resource has errors ({', '.join(codes)[:200]}); read its findings "
+        "with `intu-fhir study`, mend the mapping, then `intu-fhir replay --rebuild`",
+    )

@@ -1,0 +1,145 @@
+"""Delivery of one study to one destination: read what it should get, send, say what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from intu_fhir.db import work
+from intu_fhir.db.deliveries import (
+    PendingInstance,
+    known_at,
+    pending_instances,
+    record_instances,
+)
+from intu_fhir.db.resources import VALID, newest_resource
+from intu_fhir.db.session import Database
+from intu_fhir.db.studies import demographics
+from intu_fhir.deliver.dicom import ObjectToSend, StorageScu
+from intu_fhir.deliver.fhir import FhirClient, Publication
+from intu_fhir.deliver.subject import link_subject
+from intu_fhir.errors import StaleClaim
+from intu_fhir.files.store import FileStore
+from intu_fhir.model.canonical import content_hash
+from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, InstanceOutcome
+from intu_fhir.model.work import Claim
+from intu_fhir.observe.clock import Clock
+from intu_fhir.settings.schema import FhirDestination
+
+FLUSH_EVERY = 25
+"""How many answers of a PACS are kept in memory before they are put on disk."""
+
+
+@dataclass(frozen=True)
+class FhirDelivery:
+    """Publishes the ImagingStudy of a generation at one FHIR server."""
+
+    database: Database
+    destination: FhirDestination
+    client: FhirClient
+
+    def __call__(self, claim: Claim) -> DeliveryOutcome:
+        """Publish what ``claim`` wants, unless the server has this very content already."""
+        with self.database.read() as connection:
+            stored = newest_resource(
+                connection, claim.study_key, self.destination.release, generation=claim.want
+            )
+            known = known_at(connection, claim.key)
+            patient = demographics(connection, claim.study_key)
+        if stored is None or stored.resource is None:
+            return Dead(detail="Nothing was built for it; replay it with --rebuild")
+        if stored.state != VALID:
+            return Hold("invalid_resource", "The resource has errors; mend the mapping and rebuild")
+        linked = link_subject(stored.resource, patient, self.destination, self.client)
+        if not isinstance(linked, dict):
+            return linked
+        return self.client.publish(
+            Publication(
+                study_uid=claim.study_instance_uid,
+                resource=linked,
+                content_hash=content_hash(linked),
+                server_id=known.server_id,
+                version=known.server_version,
+                last_hash=known.content_hash,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class DicomDelivery:
+    """Sends the instances of a study that one PACS has not confirmed yet."""
+
+    database: Database
+    clock: Clock
+    files: FileStore
+    scu: StorageScu
+    lease_seconds: float
+
+    def __call__(self, claim: Claim) -> DeliveryOutcome:
+        """Send what the PACS lacks; what it confirmed in an earlier try is not sent again."""
+        with self.database.read() as connection:
+            pending = pending_instances(connection, claim)
+        if not pending:
+            return Delivered(status="0000", detail="every instance was confirmed", unchanged=True)
+        ledger = AnswerLedger(self, claim, pending)
+        try:
+            return self.scu.send(
+                [self._to_send(instance) for instance in pending],
+                ledger.answered,
+                keep_going=ledger.keep_going,
+            )
+        finally:
+            ledger.flush()
+
+    def _to_send(self, instance: PendingInstance) -> ObjectToSend:
+        return ObjectToSend(
+            sop_class_uid=instance.sop_class_uid,
+            sop_instance_uid=instance.sop_instance_uid,
+            transfer_syntax_uid=instance.transfer_syntax_uid,
+            path=self.files.path(instance.file),
+            data_set_offset=instance.data_set_offset,
+        )
+
+
+class AnswerLedger:
+    """Puts a PACS's answers on disk while a study is being sent, and keeps its lease alive."""
+
+    def __init__(
+        self, delivery: DicomDelivery, claim: Claim, pending: list[PendingInstance]
+    ) -> None:
+        self._delivery = delivery
+        self._claim = claim
+        self._keys = {item.sop_instance_uid: item.instance_key for item in pending}
+        self._answers: dict[int, InstanceOutcome] = {}
+        self._renew_at = self._next_renewal(delivery.clock.now())
+
+    def answered(self, answer: InstanceOutcome) -> None:
+        """Take one answer."""
+        self._answers[self._keys[answer.sop_instance_uid]] = answer
+        if len(self._answers) >= FLUSH_EVERY:
+            self.flush()
+
+    def keep_going(self) -> bool:
+        """Say whether the study is still ours to send; renews the lease in good time."""
+        now = self._delivery.clock.now()
+        if now < self._renew_at:
+            return True
+        try:
+            with self._delivery.database.write() as connection:
+                work.renew(
+                    connection, self._claim, now=now, lease_seconds=self._delivery.lease_seconds
+                )
+        except StaleClaim:
+            return False
+        self._renew_at = self._next_renewal(now)
+        return True
+
+    def flush(self) -> None:
+        """Put the answers on disk: they are the peer's own words, whoever holds the lease."""
+        answers, self._answers = self._answers, {}
+        if answers:
+            with self._delivery.database.write() as connection:
+                record_instances(connection, self._claim, answers, self._delivery.clock.now())
+
+    def _next_renewal(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self._delivery.lease_seconds / 3)

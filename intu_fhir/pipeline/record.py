@@ -1,0 +1,123 @@
+"""Writes what came of a piece of work, and asks for what follows, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from intu_fhir.db import work
+from intu_fhir.db.deliveries import record_attempt, want_delivery
+from intu_fhir.db.holds import close_holds, hold_delivery
+from intu_fhir.model.outcome import Attempt, Dead, Delivered, Hold, Retry
+from intu_fhir.model.settling import StudyHold
+from intu_fhir.model.work import (
+    BUILD,
+    DEAD,
+    DELIVER,
+    HELD,
+    RETRYING,
+    WAITING,
+    Claim,
+    DeliveryWish,
+    Finished,
+    NotYet,
+)
+from intu_fhir.pipeline.retry import next_attempt_at
+from intu_fhir.pipeline.steps import STEPS
+from intu_fhir.settings.schema import RetrySettings
+
+_ERROR_LENGTH = 2_000
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Turns the result of a step into rows."""
+
+    retry: RetrySettings
+
+    def record(
+        self,
+        connection: Any,
+        claim: Claim,
+        result: Finished | NotYet | Delivered | Retry | Dead | Hold,
+        started_at: datetime,
+        now: datetime,
+        jitter: float,
+    ) -> tuple[str, ...]:
+        """Write the result; return the steps that have something to do now.
+
+        Raises:
+            StaleClaim: another worker has the work now; nothing is written.
+        """
+        if isinstance(result, NotYet):
+            work.put_off(connection, claim, until=result.until, now=now)
+            return ()
+        if isinstance(result, Finished):
+            return self._finished(connection, claim, result, now)
+        if claim.step == DELIVER:
+            record_attempt(connection, claim, Attempt(started_at, now, result))
+        if isinstance(result, Delivered):
+            work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
+        else:
+            self._failed(connection, claim, result, now, jitter)
+        return ()
+
+    def _finished(
+        self, connection: Any, claim: Claim, result: Finished, now: datetime
+    ) -> tuple[str, ...]:
+        # The lease is given back first: where it is lost already, nothing else is written.
+        work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
+        result.record(connection)
+        following = STEPS[claim.step].next
+        if following == BUILD:
+            work.want_step(
+                connection, BUILD, claim.study_key, result.generation, due_at=now, now=now
+            )
+        for destination, wish in result.deliveries.items():
+            self._want(connection, claim.study_key, destination, result.generation, wish, now)
+        return (following,)
+
+    @staticmethod
+    def _want(
+        connection: Any,
+        study_key: int,
+        destination: str,
+        generation: int,
+        wish: DeliveryWish,
+        now: datetime,
+    ) -> None:
+        want_delivery(connection, study_key, destination, generation, wish=wish, now=now)
+        if wish.hold:
+            hold_delivery(
+                connection, study_key, destination, wish.hold, generation=generation, now=now
+            )
+        elif wish.state == WAITING:
+            close_holds(connection, study_key, destination=destination, by="build", now=now)
+
+    def _failed(
+        self,
+        connection: Any,
+        claim: Claim,
+        result: Retry | Dead | Hold,
+        now: datetime,
+        jitter: float,
+    ) -> None:
+        error = result.detail[:_ERROR_LENGTH]
+        due_at = None
+        state = HELD if isinstance(result, Hold) else DEAD
+        if isinstance(result, Retry):
+            due_at = next_attempt_at(
+                self.retry, claim.attempts + 1, now, jitter, result.retry_after
+            )
+            state = RETRYING if due_at else DEAD
+        work.fail(connection, claim, state=state, error=error, due_at=due_at, now=now)
+        if isinstance(result, Hold):
+            hold_delivery(
+                connection,
+                claim.study_key,
+                claim.destination,
+                StudyHold(result.code, result.detail),
+                generation=claim.want,
+                now=now,
+            )

@@ -1,0 +1,155 @@
+"""The only loop body: claim one piece of work, run it, record what came of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+import structlog
+
+from intu_fhir.db import work
+from intu_fhir.db.session import Database
+from intu_fhir.errors import PermanentError, StaleClaim, TransientError
+from intu_fhir.model.outcome import Dead, DeliveryOutcome, Retry
+from intu_fhir.model.work import Claim, Finished, NotYet
+from intu_fhir.observe.clock import Clock
+from intu_fhir.pipeline.record import Recorder
+from intu_fhir.settings.schema import RetrySettings
+
+log = structlog.get_logger("intu_fhir.pipeline")
+
+StepResult: TypeAlias = Finished | NotYet | DeliveryOutcome
+StepFunction: TypeAlias = Callable[[Claim], StepResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The rows that one kind of worker takes.
+
+    Args:
+        destination: for ``deliver``, the destination it serves.
+        limit: how many of them may be worked on at once, over all processes.
+    """
+
+    step: str
+    destination: str = ""
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs the work of the queue; any number of threads and processes may share one queue.
+
+    Args:
+        functions: what a lane does, by (step, destination).
+        holder: names this process in leases.
+        on_progress: called with the step that has something to do now.
+    """
+
+    database: Database
+    clock: Clock
+    functions: Mapping[tuple[str, str], StepFunction]
+    recorder: Recorder
+    retry: RetrySettings
+    holder: str
+    lease_seconds: float
+    on_progress: Callable[[str], None] = lambda step: None
+    chance: Callable[[], float] = field(default=random.random)
+
+    def run_one(self, lane: Lane) -> bool:
+        """Do the piece of work of a lane that has been due longest; False where there is none."""
+        return self.guard(lane.step, lambda: self._claim_and_run(lane))
+
+    def guard(self, what: str, do_some: Callable[[], bool]) -> bool:
+        """Do some work; whatever happens in it, the worker lives on and looks again later."""
+        try:
+            return do_some()
+        except TransientError as error:
+            log.warning("worker_waits", step=what, reason=str(error))
+        except Exception as error:  # noqa: BLE001  (one of the three places that catch everything)
+            log.error("worker_failed", step=what, error=type(error).__name__, where=_where(error))
+        return False
+
+    def _claim_and_run(self, lane: Lane) -> bool:
+        with self.database.write() as connection:
+            claim = work.claim(
+                connection,
+                lane.step,
+                lane.destination,
+                holder=self.holder,
+                now=self.clock.now(),
+                lease_seconds=self.lease_seconds,
+                limit=lane.limit,
+            )
+        if claim is None:
+            return False
+        started_at = self.clock.now()
+        result = self._run(claim)
+        self._record(claim, result, started_at)
+        return True
+
+    def next_due_at(self, lane: Lane) -> datetime | None:
+        """Return when the lane has something to do next."""
+        with self.database.read() as connection:
+            return work.next_due_at(connection, lane.step, lane.destination)
+
+    def _run(self, claim: Claim) -> StepResult:
+        if claim.attempts >= self.retry.max_attempts:
+            return Dead(detail="The worker died on it every time; look at the log, then replay")
+        try:
+            return self.functions[claim.step, claim.destination](claim)
+        except TransientError as error:
+            return Retry(detail=str(error))
+        except PermanentError as error:
+            return Dead(detail=str(error))
+        except Exception as error:  # noqa: BLE001  (a failed step is recorded, not lost)
+            log.error(
+                "step_failed",
+                step=claim.step,
+                study=claim.study_instance_uid,
+                error=type(error).__name__,
+                where=_where(error),
+            )
+            return Retry(detail=f"internal error {type(error).__name__} at {_where(error)}")
+
+    def _record(self, claim: Claim, result: StepResult, started_at: datetime) -> None:
+        try:
+            with self.database.write() as connection:
+                following = self.recorder.record(
+                    connection, claim, result, started_at, self.clock.now(), self.chance()
+                )
+        except StaleClaim as error:
+            log.warning(
+                "work_lost", step=claim.step, study=claim.study_instance_uid, reason=str(error)
+            )
+            return
+        _log_result(claim, result)
+        for step in following:
+            self.on_progress(step)
+
+
+def _where(error: BaseException) -> str:
+    """Name file and line of an error, without its text, which may hold patient data."""
+    trace = error.__traceback__
+    if trace is None:
+        return "?"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
+
+
+def _log_result(claim: Claim, result: StepResult) -> None:
+    if isinstance(result, NotYet):
+        return
+    log.info(
+        "work_done",
+        step=claim.step,
+        study=claim.study_instance_uid,
+        destination=claim.destination,
+        result=type(result).__name__.lower(),
+        generation=result.generation if isinstance(result, Finished) else claim.want,
+        status=getattr(result, "status", ""),
+    )

@@ -1,0 +1,84 @@
+"""Stages the complete header of each instance, right after its answer.
+
+The rows without one are its queue, so a restart goes on where the last run ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from intu_fhir.db.described import Described, Undescribed, store_described, undescribed
+from intu_fhir.db.session import Database
+from intu_fhir.errors import PermanentError
+from intu_fhir.files.store import FileStore
+from intu_fhir.model.finding import Finding, Severity
+from intu_fhir.observe.clock import Clock
+from intu_fhir.settings.levels import Level
+from intu_fhir.stage.describe import Description, describe
+
+BATCH = 50
+
+
+@dataclass(frozen=True)
+class Describer:
+    """Fills in ``headers`` and the attributes that the mapping needs."""
+
+    database: Database
+    files: FileStore
+    clock: Clock
+    levels: Mapping[str, Level]
+
+    def describe_some(self) -> int:
+        """Describe the oldest instances without a header; return how many were."""
+        with self.database.read() as connection:
+            waiting = undescribed(connection, BATCH)
+        if not waiting:
+            return 0
+        found = [self._describe(instance) for instance in waiting]
+        with self.database.write() as connection:
+            store_described(connection, found, self.clock.now())
+        return len(found)
+
+    def _describe(self, instance: Undescribed) -> Described:
+        path = self.files.path(instance.file)
+        try:
+            seen = self._read(path, instance)
+        except (OSError, PermanentError) as error:
+            # The study must not wait for ever on a file that cannot be read: it is named.
+            seen = Description({}, {}, {}, (_unreadable(instance, error),))
+        canonical = orjson.dumps(seen.shared, option=orjson.OPT_SORT_KEYS)
+        return Described(
+            instance_key=instance.instance_key,
+            series_key=instance.series_key,
+            dicom_json=seen.dicom_json,
+            shared=seen.shared,
+            digest=hashlib.sha256(canonical).hexdigest(),
+            attributes=seen.instance,
+            findings=seen.findings,
+        )
+
+    def _read(self, path: Path, instance: Undescribed) -> Description:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as whole,
+            whole[instance.data_set_offset :] as data_set,
+        ):
+            return describe(data_set, instance.transfer_syntax_uid, self.levels)
+
+
+def _unreadable(instance: Undescribed, error: Exception) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        code="file_unreadable",
+        message=f"The stored file of {instance.sop_instance_uid} cannot be read "
+        f"({type(error).__name__}); restore it from a backup or ask for the instance again",
+        level="instance",
+        uid=instance.sop_instance_uid,
+    )
