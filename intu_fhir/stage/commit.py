@@ -47,6 +47,10 @@ class GroupCommit(Generic[Item, Result]):
         self._waiting.put(None)
         self._thread.join(self._wait_seconds)
 
+    def waiting(self) -> int:
+        """Return how many items wait for the next transaction."""
+        return self._waiting.qsize()
+
     def submit(self, item: Item) -> Result:
         """Store an item; on return it is on disk.
 

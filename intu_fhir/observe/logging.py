@@ -1,0 +1,68 @@
+"""Logs: one line per unit of work, of fields that are allowed by name.
+
+What is not on the list does not get out, so no patient data can slip in with a new call.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+ALLOWED = frozenset(
+    {
+        "event", "level", "timestamp", "logger",
+        "step", "study", "series", "instance", "destination", "generation", "result", "status",
+        "error", "where", "reason", "worker", "channel", "association", "calling_ae_title",
+        "called_ae_title", "peer", "port", "tls", "duration", "count", "stored", "already_stored",
+        "quarantined", "refused", "version", "file", "line", "key", "stopped", "left",
+        "database", "files", "sop_class", "transfer_syntax", "bytes", "limit", "attempt",
+    }
+)  # fmt: skip
+MAX_LENGTH = 500
+
+
+def _only_allowed(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Drop fields that are not on the list, and make every value one short printable line."""
+    return {key: _printable(value) for key, value in event.items() if key in ALLOWED}
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, (int, float)) or value is None:
+        return value
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    return line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + "..."
+
+
+def configure_logging(*, level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send our events to standard error: readable on a terminal, JSON elsewhere.
+
+    Libraries speak from WARNING on; pydicom's warnings and pynetdicom's records stay out, since
+    they may hold values of the data set.
+    """
+    out = stream or sys.stderr
+    for name in ("pydicom", "pynetdicom", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=True, sort_keys=False)
+        if out.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _only_allowed,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+        ),
+        logger_factory=structlog.PrintLoggerFactory(file=out),
+        cache_logger_on_first_use=False,
+    )
