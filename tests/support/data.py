@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pydicom
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -16,6 +17,14 @@ def shared_data() -> Path | None:
     """
     folder = REPOSITORY.parent / "shared" / "data"
     return folder if (folder / "MANIFEST.csv").is_file() else None
+
+
+def require_shared_data() -> Path:
+    """Return the folder of real studies, or skip the test."""
+    folder = shared_data()
+    if folder is None:
+        pytest.skip("the folder of real studies is not beside this checkout")
+    return folder
 
 
 def pydicom_files() -> list[Path]:
