@@ -1,0 +1,120 @@
+"""Reads the few attributes that staging needs before a C-STORE is answered.
+
+Purpose-built, since every image pays for it: some 0.04 ms where a general reader takes
+0.5 ms. The rest of the header is worked out after the answer, by ``stage.describe``.
+"""
+
+from __future__ import annotations
+
+from intu_fhir.errors import InvalidUid
+from intu_fhir.model.instance import InstanceHeader
+from intu_fhir.model.uid import is_uid
+from intu_fhir.model.values import Values
+from intu_fhir.stage.charsets import Charset, charset_of, decode
+from intu_fhir.stage.elements import Element, walk
+from intu_fhir.stage.encodings import DEFAULT_LIMITS, Buffer, Limits, open_data_set
+
+SPECIFIC_CHARACTER_SET = 0x00080005
+
+SCANNED = {
+    SPECIFIC_CHARACTER_SET: "SpecificCharacterSet",
+    0x00080016: "SOPClassUID",
+    0x00080018: "SOPInstanceUID",
+    0x00080020: "StudyDate",
+    0x00080021: "SeriesDate",
+    0x00080030: "StudyTime",
+    0x00080031: "SeriesTime",
+    0x00080050: "AccessionNumber",
+    0x00080060: "Modality",
+    0x00080070: "Manufacturer",
+    0x00080090: "ReferringPhysicianName",
+    0x00081010: "StationName",
+    0x00081030: "StudyDescription",
+    0x0008103E: "SeriesDescription",
+    0x00081050: "PerformingPhysicianName",
+    0x00081070: "OperatorsName",
+    0x00081090: "ManufacturerModelName",
+    0x00100010: "PatientName",
+    0x00100020: "PatientID",
+    0x00100021: "IssuerOfPatientID",
+    0x00100030: "PatientBirthDate",
+    0x00100040: "PatientSex",
+    0x00180015: "BodyPartExamined",
+    0x0020000D: "StudyInstanceUID",
+    0x0020000E: "SeriesInstanceUID",
+    0x00200010: "StudyID",
+    0x00200011: "SeriesNumber",
+    0x00200013: "InstanceNumber",
+    0x00200060: "Laterality",
+    0x00280008: "NumberOfFrames",
+}
+"""What is read before the answer: the columns of the tables ``studies``, ``series`` and
+``instances``, by tag. All of them are text."""
+
+MAX_CHARACTERS = 640
+"""Longer values are cut: ten times what PS3.5 6.2 allows, and short enough for an index."""
+
+_WANTED = frozenset(SCANNED)
+_NAMES = frozenset({0x00080090, 0x00081050, 0x00081070, 0x00100010})
+_NOT_TEXT = frozenset(
+    {b"US", b"SS", b"UL", b"SL", b"FL", b"FD", b"AT", b"OB", b"OW", b"SQ"}  # seen in the wild
+)
+_CUT = 4 * MAX_CHARACTERS
+
+
+def read_header(
+    buffer: Buffer, transfer_syntax_uid: str, limits: Limits = DEFAULT_LIMITS
+) -> InstanceHeader:
+    """Return the scanned attributes of a data set, once it has proved to be complete.
+
+    Values are decoded with the data set's own character set, padding removed; an absent and
+    an empty attribute are both missing from ``values``. Of an attribute that occurs twice
+    the last one counts.
+
+    Args:
+        buffer: the data set: bytes, or a view of a mapped file, of which few pages are read.
+
+    Raises:
+        InvalidDataSet: the bytes are not a complete data set of this transfer syntax.
+        InvalidUid: Study, Series or SOP Instance UID or SOP Class UID is missing or invalid.
+    """
+    data_set, encoding = open_data_set(buffer, transfer_syntax_uid, limits)
+    found = {element.tag: element for element in walk(data_set, encoding, limits, _WANTED)}
+    values = _values(data_set, found)
+    return InstanceHeader(
+        study_instance_uid=_uid(values, "StudyInstanceUID"),
+        series_instance_uid=_uid(values, "SeriesInstanceUID"),
+        sop_instance_uid=_uid(values, "SOPInstanceUID"),
+        sop_class_uid=_uid(values, "SOPClassUID"),
+        transfer_syntax_uid=transfer_syntax_uid,
+        values=values,
+    )
+
+
+def _values(data_set: Buffer, found: dict[int, Element]) -> Values:
+    charset = Charset()
+    if SPECIFIC_CHARACTER_SET in found:
+        charset = charset_of(_text(data_set, found[SPECIFIC_CHARACTER_SET], charset))
+    values: Values = {}
+    for tag, element in found.items():
+        if text := _text(data_set, element, charset):
+            values[SCANNED[tag]] = text
+    return values
+
+
+def _text(data_set: Buffer, element: Element, charset: Charset) -> str:
+    if element.length == 0 or element.vr in _NOT_TEXT:
+        return ""
+    # Cut before decoding: a value of many megabytes must cost nothing.
+    length = element.length if element.length < _CUT else _CUT
+    raw = bytes(data_set[element.offset : element.offset + length]).strip(b" \0")
+    return decode(raw, charset, name=element.tag in _NAMES)[0][:MAX_CHARACTERS]
+
+
+def _uid(values: Values, keyword: str) -> str:
+    uid = values.get(keyword, "")
+    if not isinstance(uid, str) or not uid:
+        raise InvalidUid(f"{keyword} is missing; the sender must supply it")
+    if not is_uid(uid):
+        raise InvalidUid(f"{keyword} is not a valid UID (PS3.5 9.1); the sender must correct it")
+    return uid
