@@ -1,0 +1,273 @@
+"""One connection from its first byte to its end, in a thread of its own.
+
+Whatever a peer does or leaves undone ends here as one ``Ended``: with a reason, with a last PDU
+where one still makes sense, and with the application told once.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from intu_fhir.model.instance import Origin
+from intu_fhir.observe import metrics
+from intu_fhir.observe.clock import Clock
+from intu_fhir.receive.associate import AssociateRequest
+from intu_fhir.receive.association import Association, Message
+from intu_fhir.receive.deadlines import Deadlines
+from intu_fhir.receive.ending import Ended, printable, report_association, report_connection
+from intu_fhir.receive.intake import Intake, Store
+from intu_fhir.receive.negotiation import (
+    LOCAL_LIMIT_EXCEEDED,
+    Agreement,
+    Policy,
+    Rejection,
+    negotiate,
+)
+from intu_fhir.receive.ports import AssociationEnded, EndReason
+from intu_fhir.receive.slots import Slots
+from intu_fhir.receive.transport import Transport
+from intu_fhir.receive.upper_layer import (
+    Abort,
+    Event,
+    Fragment,
+    PduReader,
+    encode_abort,
+    encode_associate_reject,
+    encode_release_response,
+)
+from intu_fhir.receive.violation import ProtocolViolation
+from intu_fhir.settings.schema import Receiver
+
+_log = structlog.get_logger("intu_fhir.receive")
+_TICK_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the connections of a listener share.
+
+    Args:
+        stopping: no new message is begun from now on.
+        cutting: no message is finished any more.
+    """
+
+    channel: str
+    limits: Receiver
+    policy: Policy
+    store: Store
+    association_ended: AssociationEnded
+    slots: Slots
+    clock: Clock
+    tls: ssl.SSLContext | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+    cutting: threading.Event = field(default_factory=threading.Event)
+
+
+class Connection:
+    """Serves one accepted socket; ``run`` is the body of its thread."""
+
+    def __init__(self, service: Service, accepted: socket.socket, address: str) -> None:
+        self._service = service
+        self._address = address
+        self._transport = Transport(accepted, tick_seconds(service.limits))
+        self._reader = PduReader(service.limits.max_pdu_bytes)
+        self._deadlines = Deadlines(service.limits, service.clock.monotonic())
+        self._slot = service.slots.enter(address, self.interrupt)
+        self._association: Association | None = None
+        self._intake: Intake | None = None
+        self._message: Message | None = None
+        self.origin: Origin | None = None
+        self.ended: Ended | None = None
+
+    def run(self) -> None:
+        """Serve the peer until something ends it; never raises."""
+        try:
+            self.ended = self._serve()
+            self._end(self.ended)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the socket and give the slot back."""
+        self._transport.close()
+        self._service.slots.leave(self._slot)
+
+    def interrupt(self) -> None:
+        """End the connection from another thread."""
+        self._transport.interrupt()
+
+    def _serve(self) -> Ended:
+        try:
+            self._start_tls()
+            for event in self._events():
+                self._on(event)
+        except Ended as ended:
+            return ended
+        except ProtocolViolation as violation:
+            last_pdu = encode_abort(violation.reason)
+            return Ended(EndReason.ABORTED_BY_US, str(violation), last_pdu)
+        except OSError as error:
+            return Ended(EndReason.CONNECTION_LOST, type(error).__name__)
+        except Exception as error:  # noqa: BLE001  (one peer's end, never the listener's)
+            _log.error("internal_error", channel=self._service.channel, error=type(error).__name__)
+            return Ended(EndReason.ABORTED_BY_US, "internal_error", encode_abort())
+        raise AssertionError("events end by Ended only")
+
+    def _start_tls(self) -> None:
+        if self._service.tls is None:
+            return
+        try:
+            self._transport.start_tls(self._service.tls, self._service.limits.handshake_seconds)
+        except OSError as error:
+            raise Ended(EndReason.CONNECTION_LOST, f"tls: {_tls_reason(error)}") from error
+
+    def _events(self) -> Iterator[Event]:
+        reader, clock = self._reader, self._service.clock
+        while True:
+            self._receive()
+            yield from reader.events()
+            self._deadlines.heard(clock.monotonic(), reader.open_pdu)
+            if self._association is not None and self._association.inside_message:
+                self._transport.hurry_acknowledgement()
+
+    def _receive(self) -> None:
+        """Read into the reader's buffer; raises ``Ended`` when there is nothing to wait for."""
+        space = self._reader.space()
+        while True:
+            self._look_at_the_clock()
+            count = self._transport.receive_into(space)
+            if count:
+                self._reader.received(count)
+                return
+            if count == 0:
+                raise Ended(EndReason.CONNECTION_LOST, "closed_by_peer")
+
+    def _look_at_the_clock(self) -> None:
+        overdue = self._deadlines.overdue(self._service.clock.monotonic())
+        if overdue is not None:
+            raise Ended(EndReason.TIMED_OUT, overdue, encode_abort())
+        if self._service.stopping.is_set():
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self._message_in_hand():
+            raise Ended(EndReason.STOPPED, "idle", encode_abort())
+        if self._service.cutting.is_set():
+            raise Ended(EndReason.STOPPED, "cut", encode_abort())
+
+    def _message_in_hand(self) -> bool:
+        if self._association is None:
+            return False
+        return self._association.inside_message or self._reader.open_pdu != 0
+
+    def _on(self, event: Event) -> None:
+        if isinstance(event, Fragment):
+            self._on_fragment(event)
+        elif isinstance(event, AssociateRequest):
+            self._on_associate(event)
+        elif isinstance(event, Abort):
+            raise Ended(EndReason.ABORTED_BY_PEER, f"source {event.source} reason {event.reason}")
+        else:
+            self._on_release()
+
+    def _on_associate(self, request: AssociateRequest) -> None:
+        decision = negotiate(request, self._service.policy)
+        if isinstance(decision, Agreement) and not self._service.slots.associate(self._slot):
+            decision = LOCAL_LIMIT_EXCEEDED
+        if isinstance(decision, Rejection):
+            raise _rejected(decision, request)
+        service = self._service
+        self.origin = _origin(request, self._address, service)
+        self._association = Association(decision, service.limits.max_command_bytes)
+        self._intake = Intake(service.store, self.origin)
+        self._reader.established()
+        self._deadlines.associated(service.clock.monotonic())
+        metrics.RECEIVE_ASSOCIATIONS_OPEN.labels(service.channel).inc()
+        self._send(decision.reply)
+
+    def _on_fragment(self, fragment: Fragment) -> None:
+        assert self._association is not None
+        assert self._intake is not None
+        step = self._association.take(fragment)
+        if step is None:
+            return
+        if isinstance(step, Message):
+            self._message = step
+            self._intake.begin(step)
+            if step.request.has_data_set:
+                return
+        else:
+            self._intake.write(step.data)
+            if not step.is_last:
+                return
+        self._answer(self._association, self._intake)
+
+    def _answer(self, association: Association, intake: Intake) -> None:
+        message, self._message = self._message, None
+        assert message is not None
+        self._send(association.response(message, intake.end()))
+        if self._service.stopping.is_set():
+            raise Ended(EndReason.STOPPED, "finished", encode_abort())
+
+    def _on_release(self) -> None:
+        if self._association is not None and self._association.inside_message:
+            raise ProtocolViolation("A-RELEASE-RQ inside a message")
+        raise Ended(EndReason.RELEASED, last_pdu=encode_release_response())
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._transport.send(data, self._service.limits.pdu_seconds)
+        except TimeoutError as error:
+            raise Ended(EndReason.TIMED_OUT, "answer_not_taken") from error
+
+    def _end(self, ended: Ended) -> None:
+        """Tell the peer first: it waits for neither the application nor the log."""
+        unfinished = self._intake is not None and self._intake.discard()
+        if ended.last_pdu:
+            self._transport.farewell(ended.last_pdu)
+        if self.origin is None or self._intake is None:
+            report_connection(self._service.channel, self._address, ended)
+        else:
+            tell = self._service.association_ended
+            report_association(self.origin, self._intake, ended, tell, unfinished=unfinished)
+        if ended.last_pdu:
+            # After A-RELEASE-RP it is for the peer to close (PS3.8 9.2, state 13).
+            self._transport.linger(peer_closes=ended.reason is EndReason.RELEASED)
+
+
+def tick_seconds(limits: Receiver) -> float:
+    """Return how often a waiting thread looks at the clock: short beside its shortest limit."""
+    shortest = min(limits.handshake_seconds, limits.pdu_seconds, limits.idle_seconds)
+    return min(_TICK_SECONDS, shortest / 4)
+
+
+def _tls_reason(error: OSError) -> str:
+    return getattr(error, "reason", None) or type(error).__name__
+
+
+def _rejected(rejection: Rejection, request: AssociateRequest) -> Ended:
+    titles = f"called {printable(request.called_ae_title)} calling "
+    titles += printable(request.calling_ae_title)
+    pdu = encode_associate_reject(rejection.result, rejection.source, rejection.reason)
+    return Ended(EndReason.REJECTED, f"{rejection.cause}, {titles}", pdu)
+
+
+def _origin(request: AssociateRequest, address: str, service: Service) -> Origin:
+    user = request.user
+    implementation = f"{user.implementation_class_uid} {user.implementation_version_name}"
+    return Origin(
+        association_id=uuid.uuid4().hex,
+        channel=service.channel,
+        calling_ae_title=request.calling_ae_title,
+        called_ae_title=request.called_ae_title,
+        peer_address=address,
+        peer_implementation=printable(implementation.strip()),
+        tls=service.tls is not None,
+    )

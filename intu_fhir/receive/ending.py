@@ -1,0 +1,71 @@
+"""How a connection ends, and who is told: metrics, the application, the log."""
+
+from __future__ import annotations
+
+import structlog
+
+from intu_fhir.model.instance import Origin
+from intu_fhir.observe import metrics
+from intu_fhir.receive.intake import Intake
+from intu_fhir.receive.ports import AssociationEnded, EndReason
+
+_log = structlog.get_logger("intu_fhir.receive")
+_TEXT_LENGTH = 96
+
+
+class Ended(Exception):
+    """The connection ends now.
+
+    Args:
+        detail: a short stable name or one of our own sentences, for the log.
+        last_pdu: what the peer is still told.
+    """
+
+    def __init__(self, reason: EndReason, detail: str = "", last_pdu: bytes = b"") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail, self.last_pdu = reason, detail, last_pdu
+
+
+def printable(text: str) -> str:
+    """Return a peer's text as printable ASCII of bounded length, for logs and tables."""
+    return text.encode("unicode_escape").decode("ascii")[:_TEXT_LENGTH]
+
+
+def report_connection(channel: str, address: str, ended: Ended) -> None:
+    """Count and log a connection that brought no association."""
+    metrics.RECEIVE_CONNECTIONS.labels(channel, ended.reason).inc()
+    _log.info(
+        "connection_without_association",
+        channel=channel,
+        peer_address=address,
+        reason=ended.reason,
+        detail=ended.detail,
+    )
+
+
+def report_association(
+    origin: Origin, intake: Intake, ended: Ended, tell: AssociationEnded, *, unfinished: bool
+) -> None:
+    """Tell the application that an association ended, and count and log it."""
+    metrics.RECEIVE_ASSOCIATIONS_OPEN.labels(origin.channel).dec()
+    metrics.RECEIVE_ASSOCIATIONS.labels(origin.channel, ended.reason).inc()
+    _log.info(
+        "association_ended",
+        channel=origin.channel,
+        association_id=origin.association_id,
+        calling_ae_title=origin.calling_ae_title,
+        peer_address=origin.peer_address,
+        reason=ended.reason,
+        detail=ended.detail,
+        unfinished_object=unfinished,
+        **{disposition.value: count for disposition, count in intake.counts.items()},
+    )
+    try:
+        tell(origin, ended.reason, dict(intake.counts))
+    except Exception as error:  # noqa: BLE001  (one association's end, never the listener's)
+        _log.error(
+            "association_end_not_recorded",
+            channel=origin.channel,
+            association_id=origin.association_id,
+            error=type(error).__name__,
+        )

@@ -1,0 +1,212 @@
+"""From the command of a C-STORE to its answer: spool, accept, count."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import structlog
+
+from intu_fhir.errors import IntuError, StoreUnavailable
+from intu_fhir.files.part10 import part10_head
+from intu_fhir.files.store import FileStore, Spool
+from intu_fhir.model.instance import Disposition, Origin, ReceivedObject
+from intu_fhir.model.uid import is_uid
+from intu_fhir.observe import metrics
+from intu_fhir.observe.clock import Clock
+from intu_fhir.receive import statuses
+from intu_fhir.receive.association import Message
+from intu_fhir.receive.dimse import SUCCESS, Answer, EchoRequest, StoreRequest
+from intu_fhir.receive.ports import Accept
+from intu_fhir.receive.violation import AbortReason, ProtocolViolation
+
+_log = structlog.get_logger("intu_fhir.receive")
+_CHECK_BYTES = 16 << 20
+_SPACE_SECONDS = 1.0
+
+
+class FreeSpace:
+    """Says whether the file store runs low; asks it at most once a second."""
+
+    def __init__(self, files: FileStore, min_free_bytes: int, clock: Clock) -> None:
+        self._files = files
+        self._min_free_bytes = min_free_bytes
+        self._clock = clock
+        self._asked = float("-inf")
+        self._low = False
+
+    def is_low(self) -> bool:
+        """Return True where there is less left than wanted, or nobody can tell."""
+        now = self._clock.monotonic()
+        if now >= self._asked + _SPACE_SECONDS:
+            self._asked = now
+            try:
+                self._low = self._files.free_bytes() < self._min_free_bytes
+            except StoreUnavailable:
+                self._low = True
+        return self._low
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where the objects of a channel go."""
+
+    files: FileStore
+    accept: Accept
+    free_space: FreeSpace
+    max_object_bytes: int
+
+
+class Intake:
+    """Takes the messages of one association, one at a time.
+
+    Args:
+        origin: the association.
+    """
+
+    def __init__(self, store: Store, origin: Origin) -> None:
+        self._store = store
+        self._origin = origin
+        self._spool: Spool | None = None
+        self._message: Message | None = None
+        self._refusal: Answer | None = None
+        self._cause = ""
+        self._size = 0
+        self._checkpoint = 0
+        self.counts: Counter[Disposition] = Counter()
+
+    def begin(self, message: Message) -> None:
+        """Take a command; its data set, if it has one, comes by ``write``."""
+        self._message, self._refusal, self._cause = message, message.refusal, ""
+        self._size = self._checkpoint = 0
+        if message.refusal is None and isinstance(message.request, StoreRequest):
+            self._open(message, message.request)
+
+    def write(self, data: memoryview) -> None:
+        """Take a piece of the data set: into the spool, or nowhere if it is refused.
+
+        Raises:
+            ProtocolViolation: a refused data set does not end.
+        """
+        self._size += len(data)
+        if self._size > self._checkpoint:
+            self._check_size()
+        if self._spool is not None:
+            try:
+                self._spool.write(data)
+            except StoreUnavailable as error:
+                self._refuse(statuses.answer_to_error(error), str(error))
+
+    def end(self) -> Answer:
+        """Return the answer to the message, which is now complete."""
+        message, self._message = self._message, None
+        if message is None or isinstance(message.request, EchoRequest):
+            return self._refusal or SUCCESS
+        if isinstance(message.request, StoreRequest):
+            answer = self._finish(message, message.request)
+        else:
+            answer = self._refusal or statuses.PROCESSING_FAILURE
+        if answer is not SUCCESS:
+            self._report(message, answer)
+        return answer
+
+    def discard(self) -> bool:
+        """Drop an object that did not come to its end; True if there was one."""
+        unfinished, self._message = self._message is not None, None
+        self._drop_spool()
+        return unfinished
+
+    def _open(self, message: Message, request: StoreRequest) -> None:
+        if self._store.free_space.is_low():
+            self._refuse(statuses.LOW_ON_SPACE, "less than min_free_bytes left")
+            return
+        head = part10_head(
+            request.sop_class_uid,
+            request.sop_instance_uid,
+            message.context.transfer_syntax_uid,
+            calling_ae_title=self._origin.calling_ae_title,
+            called_ae_title=self._origin.called_ae_title,
+        )
+        try:
+            self._spool = self._store.files.open_spool(head)
+        except StoreUnavailable as error:
+            self._refuse(statuses.answer_to_error(error), str(error))
+
+    def _check_size(self) -> None:
+        """Every few megabytes, look whether the object is too large or the disk too full."""
+        limit = self._store.max_object_bytes
+        if self._size > 2 * limit:
+            raise ProtocolViolation(
+                f"a refused data set went on for {limit} bytes", AbortReason.NOT_SPECIFIED
+            )
+        if self._spool is not None and self._size > limit:
+            self._refuse(statuses.OBJECT_TOO_LARGE, f"more than {limit} bytes")
+        elif self._spool is not None and self._store.free_space.is_low():
+            self._refuse(statuses.LOW_ON_SPACE, "less than min_free_bytes left")
+        later = self._size + _CHECK_BYTES
+        self._checkpoint = min(later, 2 * limit if self._size > limit else limit)
+
+    def _finish(self, message: Message, request: StoreRequest) -> Answer:
+        spool, self._spool = self._spool, None
+        begun = time.monotonic()
+        if self._refusal is not None or spool is None:
+            answer, disposition = self._refusal or statuses.PROCESSING_FAILURE, None
+        else:
+            answer, disposition = self._accept(spool, message, request)
+        channel = self._origin.channel
+        self.counts[disposition or Disposition.REFUSED] += 1
+        metrics.RECEIVE_OBJECTS.labels(channel, disposition or Disposition.REFUSED).inc()
+        metrics.RECEIVE_BYTES.labels(channel).inc(self._size)
+        metrics.RECEIVE_ACCEPT_SECONDS.labels(channel).observe(time.monotonic() - begun)
+        return answer
+
+    def _accept(
+        self, spool: Spool, message: Message, request: StoreRequest
+    ) -> tuple[Answer, Disposition | None]:
+        """Hand the object over; only what comes back from there may be a success."""
+        try:
+            spooled = spool.finish()
+            received = ReceivedObject(
+                path=spooled.path,
+                data_set_offset=spooled.data_set_offset,
+                size=spooled.size,
+                sha256=spooled.sha256,
+                sop_class_uid=request.sop_class_uid,
+                sop_instance_uid=request.sop_instance_uid,
+                transfer_syntax_uid=message.context.transfer_syntax_uid,
+                origin=self._origin,
+            )
+            accepted = self._store.accept(received)
+        except Exception as error:  # noqa: BLE001  (the sender gets an answer, whatever happened)
+            spool.discard()
+            # The text of a foreign error may hold a patient's values; its type cannot.
+            self._cause = str(error) if isinstance(error, IntuError) else type(error).__name__
+            return statuses.answer_to_error(error), None
+        self._cause = accepted.reason
+        return statuses.answer_to_accepted(accepted), accepted.disposition
+
+    def _refuse(self, answer: Answer, cause: str) -> None:
+        self._refusal, self._cause = answer, cause
+        self._drop_spool()
+
+    def _drop_spool(self) -> None:
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            spool.discard()
+
+    def _report(self, message: Message, answer: Answer) -> None:
+        status = f"{answer.status:04X}"
+        metrics.RECEIVE_REFUSALS.labels(self._origin.channel, status).inc()
+        request = message.request
+        uid = request.sop_instance_uid if isinstance(request, StoreRequest) else ""
+        _log.warning(
+            "object_refused" if isinstance(request, StoreRequest) else "request_refused",
+            channel=self._origin.channel,
+            association_id=self._origin.association_id,
+            calling_ae_title=self._origin.calling_ae_title,
+            status=status,
+            answer=answer.comment,
+            cause=self._cause,
+            sop_instance_uid=uid if is_uid(uid) else "",
+        )

@@ -1,0 +1,200 @@
+"""One port of one channel: accepts connections and gives each a thread."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+
+import structlog
+
+from intu_fhir.errors import ConfigurationError
+from intu_fhir.files.store import FileStore
+from intu_fhir.observe.clock import Clock
+from intu_fhir.receive.connection import Connection, Service
+from intu_fhir.receive.intake import FreeSpace, Store
+from intu_fhir.receive.negotiation import Policy
+from intu_fhir.receive.ports import Accept, AssociationEnded, EndReason, StopReport
+from intu_fhir.receive.slots import Slots
+from intu_fhir.receive.tls import server_context
+from intu_fhir.settings.schema import Channel, Receiver
+
+_log = structlog.get_logger("intu_fhir.receive")
+_BACKLOG = 256
+_ACCEPT_TICK_SECONDS = 0.25
+_PAUSE_SECONDS = 0.1
+_CUT_SECONDS = 3.0
+
+
+class Listener:
+    """Receives what is sent to one channel.
+
+    Args:
+        channel: where it listens and whom it serves.
+        limits: of every association.
+        accept: makes an object durable; called by several threads at once.
+        association_ended: is told of every association, once.
+        files: where objects are spooled.
+        slots: counts associations over all listeners.
+        clock: deadlines run on its monotonic time.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        limits: Receiver,
+        *,
+        accept: Accept,
+        association_ended: AssociationEnded,
+        files: FileStore,
+        slots: Slots,
+        clock: Clock,
+    ) -> None:
+        self._channel = channel
+        source = channel.source
+        self._service = Service(
+            channel=channel.id,
+            limits=limits,
+            policy=_policy(channel, limits),
+            store=Store(
+                files,
+                accept,
+                FreeSpace(files, limits.min_free_bytes, clock),
+                limits.max_object_bytes,
+            ),
+            association_ended=association_ended,
+            slots=slots,
+            clock=clock,
+            tls=server_context(source.tls) if source.tls else None,
+        )
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._open: dict[Connection, threading.Thread] = {}
+        self._ended: list[Connection] = []
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; the configured one unless that was 0."""
+        if self._socket is None:
+            return self._channel.source.port
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigurationError: the address cannot be had.
+        """
+        host, port = self._channel.source.host, self._channel.source.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {host} port {port}: {error.strerror or error}; "
+                "free the port or choose another",
+                key="source.port",
+            ) from error
+        self._socket.settimeout(_ACCEPT_TICK_SECONDS)
+        name = f"listener {self._channel.id}"
+        self._thread = threading.Thread(target=self._accept_loop, name=name, daemon=True)
+        self._thread.start()
+        _log.info("listening", channel=self._channel.id, host=host, port=self.port)
+
+    def stop(self, grace_seconds: float) -> StopReport:
+        """Stop accepting, let every association finish the object in hand, and end it.
+
+        Takes at most ``grace_seconds`` and some seconds more; safe to call twice.
+        """
+        until = time.monotonic() + grace_seconds
+        self._service.stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._socket is not None:
+            self._socket.close()
+        self._interrupt(without_association=True)
+        self._join(until)
+        self._service.cutting.set()
+        self._join(time.monotonic() + _CUT_SECONDS)
+        report = self._stop_report()
+        self._interrupt(without_association=False)
+        _log.info("stopped", channel=report.channel, idle=report.idle, finished=report.finished)
+        return report
+
+    def _join(self, until: float) -> None:
+        with self._lock:
+            threads = list(self._open.values())
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _interrupt(self, *, without_association: bool) -> None:
+        with self._lock:
+            connections = list(self._open)
+        for connection in connections:
+            if connection.origin is None or not without_association:
+                connection.interrupt()
+
+    def _stop_report(self) -> StopReport:
+        with self._lock:
+            open_now, ended = list(self._open), list(self._ended)
+        how = Counter(
+            connection.ended.detail
+            for connection in ended
+            if connection.origin and connection.ended
+            if connection.ended.reason is EndReason.STOPPED
+        )
+        stuck = tuple(c.origin.association_id for c in open_now if c.origin)
+        return StopReport(self._channel.id, how["idle"], how["finished"], how["cut"], stuck)
+
+    def _accept_loop(self) -> None:
+        assert self._socket is not None
+        while not self._service.stopping.is_set():
+            try:
+                accepted, address = self._socket.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                # Out of descriptors or memory, or a peer that is gone already: others go on.
+                _log.error("accept_failed", channel=self._channel.id, errno=error.errno)
+                self._service.stopping.wait(_PAUSE_SECONDS)
+                continue
+            self._serve(accepted, address[0])
+
+    def _serve(self, accepted: socket.socket, address: str) -> None:
+        connection = Connection(self._service, accepted, address)
+        thread = threading.Thread(
+            target=self._run, args=(connection,), name=f"association {address}", daemon=True
+        )
+        with self._lock:
+            self._open[connection] = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            _log.error("no_thread_for_connection", channel=self._channel.id)
+            self._forget(connection)
+            connection.close()
+
+    def _run(self, connection: Connection) -> None:
+        try:
+            connection.run()
+        finally:
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        with self._lock:
+            self._open.pop(connection, None)
+            if self._service.stopping.is_set():
+                self._ended.append(connection)
+
+
+def _policy(channel: Channel, limits: Receiver) -> Policy:
+    callers = channel.source.calling_ae_titles
+    return Policy(
+        ae_title=channel.source.ae_title,
+        calling_ae_titles=None if callers is None else frozenset(callers),
+        private_sop_classes=frozenset(channel.source.private_sop_classes),
+        max_pdu_bytes=limits.max_pdu_bytes,
+    )

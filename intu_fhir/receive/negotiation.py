@@ -1,0 +1,192 @@
+"""What an association may carry: the acceptor's side of PS3.8 9.3.3 and PS3.7 annex D."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from intu_fhir.receive.associate import (
+    APPLICATION_CONTEXT,
+    AnsweredContext,
+    AssociateRequest,
+    ProposedContext,
+    Role,
+    UserAnswer,
+    UserInformation,
+    encode_associate_accept,
+)
+from intu_fhir.receive.sop_classes import (
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    STORAGE_CLASSES,
+    TRANSFER_SYNTAXES,
+    VERIFICATION,
+)
+from intu_fhir.receive.violation import ProtocolViolation
+
+ACCEPTED, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 3, 4
+
+# PS3.4 B.3.1.4.1: a level 2 (full) SCP, which keeps every bit (signature level 3), coerces nothing.
+STORAGE_EXTENDED_NEGOTIATION = bytes((2, 0, 3, 0, 0, 0))
+
+_WINDOW = (1, 1)
+_SMALLEST_PDU = 7  # a PDV header and one byte: with less, no answer gets through
+_IDENTITY_WITHOUT_TOKEN = frozenset({1, 2})
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who may associate with a channel, and for what.
+
+    Args:
+        calling_ae_titles: who may call; None means everybody.
+        private_sop_classes: taken besides the standard's storage classes.
+    """
+
+    ae_title: str
+    calling_ae_titles: frozenset[str] | None
+    private_sop_classes: frozenset[str]
+    max_pdu_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An accepted presentation context."""
+
+    context_id: int
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+    @property
+    def is_verification(self) -> bool:
+        """Say whether C-ECHO is what this context serves; else it is C-STORE."""
+        return self.sop_class_uid == VERIFICATION
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An A-ASSOCIATE-RJ (PS3.8 table 9-21) and, for the log, its cause."""
+
+    result: int
+    source: int
+    reason: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """An accepted association.
+
+    Args:
+        contexts: the accepted ones by id.
+        reply: the A-ASSOCIATE-AC.
+        max_pdu_bytes: longest P-DATA-TF the peer takes; 0 means any.
+    """
+
+    contexts: dict[int, Context]
+    reply: bytes
+    max_pdu_bytes: int
+
+
+Decision: TypeAlias = Agreement | Rejection
+
+PROTOCOL_VERSION_NOT_SUPPORTED = Rejection(1, 2, 2, "protocol_version")
+APPLICATION_CONTEXT_NOT_SUPPORTED = Rejection(1, 1, 2, "application_context")
+CALLED_AE_NOT_RECOGNIZED = Rejection(1, 1, 7, "called_ae_title")
+CALLING_AE_NOT_RECOGNIZED = Rejection(1, 1, 3, "calling_ae_title")
+LOCAL_LIMIT_EXCEEDED = Rejection(2, 3, 2, "too_many_associations")
+
+
+def negotiate(request: AssociateRequest, policy: Policy) -> Decision:
+    """Decide on a request.
+
+    Raises:
+        ProtocolViolation: the peer takes no PDU that an answer would fit in.
+    """
+    if 0 < request.user.max_pdu_bytes < _SMALLEST_PDU:
+        raise ProtocolViolation(f"the peer takes PDUs of {request.user.max_pdu_bytes} bytes")
+    return _rejection(request, policy) or _agreement(request, policy)
+
+
+def _rejection(request: AssociateRequest, policy: Policy) -> Rejection | None:
+    if not request.protocol_version & 1:
+        return PROTOCOL_VERSION_NOT_SUPPORTED
+    if request.application_context != APPLICATION_CONTEXT:
+        return APPLICATION_CONTEXT_NOT_SUPPORTED
+    if request.called_ae_title != policy.ae_title:
+        return CALLED_AE_NOT_RECOGNIZED
+    if not _may_call(request.calling_ae_title, policy.calling_ae_titles):
+        return CALLING_AE_NOT_RECOGNIZED
+    return None
+
+
+def _may_call(title: str, allowed: frozenset[str] | None) -> bool:
+    """Control characters and backslashes are in no AE title (PS3.5 6.2), listed or not."""
+    printable = title != "" and all(" " <= c <= "~" and c != "\\" for c in title)
+    return printable and (allowed is None or title in allowed)
+
+
+def _agreement(request: AssociateRequest, policy: Policy) -> Agreement:
+    answers = tuple(_answer(context, policy) for context in request.contexts)
+    contexts = {
+        answer.context_id: Context(
+            answer.context_id, proposed.abstract_syntax, answer.transfer_syntax
+        )
+        for proposed, answer in zip(request.contexts, answers, strict=True)
+        if answer.result == ACCEPTED
+    }
+    user = _user_answer(request.user, contexts.values(), policy)
+    reply = encode_associate_accept(request, answers, user)
+    return Agreement(contexts, reply, request.user.max_pdu_bytes)
+
+
+def _answer(context: ProposedContext, policy: Policy) -> AnsweredContext:
+    """Take the first transfer syntax in the peer's order: mostly that of its own files."""
+    if not _is_served(context.abstract_syntax, policy):
+        return _refused(context, ABSTRACT_SYNTAX_NOT_SUPPORTED)
+    for syntax in context.transfer_syntaxes:
+        if syntax in TRANSFER_SYNTAXES:
+            return AnsweredContext(context.context_id, ACCEPTED, syntax)
+    return _refused(context, TRANSFER_SYNTAXES_NOT_SUPPORTED)
+
+
+def _is_served(uid: str, policy: Policy) -> bool:
+    return uid == VERIFICATION or uid in STORAGE_CLASSES or uid in policy.private_sop_classes
+
+
+def _refused(context: ProposedContext, result: int) -> AnsweredContext:
+    # The transfer syntax of a refused context means nothing, but has to be there (PS3.8 9.3.3.2).
+    return AnsweredContext(context.context_id, result, IMPLICIT_VR_LITTLE_ENDIAN)
+
+
+def _user_answer(user: UserInformation, contexts: Iterable[Context], policy: Policy) -> UserAnswer:
+    served = {context.sop_class_uid for context in contexts}
+    return UserAnswer(
+        max_pdu_bytes=policy.max_pdu_bytes,
+        implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+        implementation_version_name=IMPLEMENTATION_VERSION_NAME,
+        asynchronous_operations=_WINDOW if user.asynchronous_operations is not None else None,
+        roles=_roles(user.roles, served),
+        extended=_extended(user.extended, served),
+        user_identity_accepted=_identity_accepted(user),
+    )
+
+
+def _roles(proposed: Iterable[Role], served: set[str]) -> tuple[Role, ...]:
+    """The peer may be SCU where it wants to; SCP it is never, for we request nothing of it."""
+    by_class = {role.sop_class_uid: role for role in proposed if role.sop_class_uid in served}
+    return tuple(Role(uid, scu=role.scu, scp=False) for uid, role in by_class.items())
+
+
+def _extended(proposed: Iterable[str], served: set[str]) -> tuple[tuple[str, bytes], ...]:
+    storage = dict.fromkeys(uid for uid in proposed if uid in served and uid != VERIFICATION)
+    return tuple((uid, STORAGE_EXTENDED_NEGOTIATION) for uid in storage)
+
+
+def _identity_accepted(user: UserInformation) -> bool:
+    """Say yes to names and passcodes; tokens would need an answer that we cannot make.
+
+    Without an answer the requester knows that its token was not looked at (PS3.7 D.3.3.7).
+    """
+    return user.positive_response_requested and user.user_identity_type in _IDENTITY_WITHOUT_TOKEN

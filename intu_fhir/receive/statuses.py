@@ -1,0 +1,78 @@
+"""What a C-STORE is answered with (PS3.4 B.2.3, PS3.7 annex C): one table, no branches.
+
+The comments are fixed texts: an answer tells a peer neither paths nor values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from intu_fhir.errors import (
+    IdentityMismatch,
+    InvalidDataSet,
+    InvalidUid,
+    StoreUnavailable,
+    TransientError,
+)
+from intu_fhir.model.instance import Accepted, Disposition
+from intu_fhir.receive.dimse import SUCCESS, Answer
+
+_SOP_CLASS, _SOP_INSTANCE = 0x0008_0016, 0x0008_0018
+_COMMAND_SOP_CLASS, _COMMAND_SOP_INSTANCE = 0x0000_0002, 0x0000_1000
+_COMMAND_FIELD, _DATA_SET_TYPE = 0x0000_0100, 0x0000_0800
+
+PROCESSING_FAILURE = Answer(0x0110, "Internal error; see the receiver's log")
+INVALID_INSTANCE = Answer(
+    0x0117, "SOP Instance UID is missing or not a UID", (_COMMAND_SOP_INSTANCE,)
+)
+SOP_CLASS_NOT_SUPPORTED = Answer(
+    0x0122, "This context does not serve that command", (_COMMAND_SOP_CLASS,)
+)
+UNRECOGNIZED_OPERATION = Answer(0x0211, "Only C-STORE and C-ECHO are served", (_COMMAND_FIELD,))
+MISTYPED_ARGUMENT = Answer(0x0212, "This command has no data set", (_DATA_SET_TYPE,))
+LOW_ON_SPACE = Answer(0xA700, "Low on disk space; send again later")
+OBJECT_TOO_LARGE = Answer(0xA700, "Object is larger than this receiver takes")
+CONTEXT_MISMATCH = Answer(
+    0xA900, "SOP Class is not that of the presentation context", (_COMMAND_SOP_CLASS,)
+)
+WITHOUT_DATA_SET = Answer(0xC000, "C-STORE without a data set", (_DATA_SET_TYPE,))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table; the first whose ``error`` fits decides."""
+
+    error: type[Exception]
+    answer: Answer
+
+
+ERRORS = (
+    Row(StoreUnavailable, Answer(0xA700, "Store is not available; send again later")),
+    Row(TransientError, Answer(0xA700, "Not possible now; send again later")),
+    Row(
+        IdentityMismatch,
+        Answer(0xA900, "Data set and command differ", (_SOP_CLASS, _SOP_INSTANCE)),
+    ),
+    Row(InvalidUid, Answer(0x0117, "A UID of the data set is missing or invalid")),
+    Row(InvalidDataSet, Answer(0xC000, "Data set cannot be read")),
+    Row(Exception, PROCESSING_FAILURE),
+)
+
+DISPOSITIONS = {
+    Disposition.STORED: SUCCESS,
+    Disposition.ALREADY_STORED: SUCCESS,
+    Disposition.QUARANTINED: Answer(
+        0xA900, "Another object has this UID; kept in quarantine", (_SOP_INSTANCE,)
+    ),
+    Disposition.REFUSED: Answer(0xC000, "Refused; see the receiver's log"),
+}
+
+
+def answer_to_error(error: Exception) -> Answer:
+    """Return the answer for an object that could not be accepted because of ``error``."""
+    return next(row.answer for row in ERRORS if isinstance(error, row.error))
+
+
+def answer_to_accepted(accepted: Accepted) -> Answer:
+    """Return the answer for an object that ``accept`` decided on."""
+    return DISPOSITIONS[accepted.disposition]

@@ -1,0 +1,120 @@
+"""A connected socket whose every wait ends: reads by a tick, sends and farewells by a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import time
+
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 16 << 20
+_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+
+class Transport:
+    """One accepted connection.
+
+    Args:
+        tick_seconds: how long a read waits at most before its caller may look at the clock.
+    """
+
+    def __init__(self, connection: socket.socket, tick_seconds: float) -> None:
+        self._socket = connection
+        self._tick_seconds = tick_seconds
+        connection.settimeout(tick_seconds)
+        with contextlib.suppress(OSError):  # gone already: the first read will say so
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def start_tls(self, context: ssl.SSLContext, seconds: float) -> None:
+        """Shake hands within ``seconds``.
+
+        Raises:
+            OSError: it did not work out, or not in time.
+        """
+        self._socket.settimeout(seconds)
+        self._socket = context.wrap_socket(
+            self._socket, server_side=True, do_handshake_on_connect=False
+        )
+        self._socket.do_handshake()
+        self._socket.settimeout(self._tick_seconds)
+
+    def receive_into(self, space: memoryview) -> int | None:
+        """Read what is there, at most ``space``.
+
+        Returns:
+            how many bytes, 0 at the end of the connection, None if nothing came for a tick.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        try:
+            return self._socket.recv_into(space)
+        except TimeoutError:
+            return None
+
+    def send(self, data: bytes, seconds: float) -> None:
+        """Send all of ``data``.
+
+        Raises:
+            TimeoutError: the peer did not take it within ``seconds``.
+            OSError: the connection is lost.
+        """
+        until = time.monotonic() + seconds
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except TimeoutError:
+                if time.monotonic() > until:
+                    raise
+
+    def hurry_acknowledgement(self) -> None:
+        """Have what was read acknowledged at once, while the rest of a message has to come.
+
+        A sender that leaves Nagle's algorithm on holds back the end of its data until then; a
+        delayed acknowledgement would cost it 40 ms. The option does not stick: the kernel falls
+        back by itself, so this is called again after each read. Linux only; harmless elsewhere.
+        """
+        if _QUICKACK is not None:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+    def farewell(self, data: bytes) -> None:
+        """Send a last PDU, if the peer takes it within a second."""
+        with contextlib.suppress(OSError):
+            self.send(data, _LINGER_SECONDS)
+
+    def linger(self, *, peer_closes: bool) -> None:
+        """See to it that what was sent last arrives, for a second at most.
+
+        Closing with unread bytes resets the connection and destroys what was sent last, so what
+        the peer still sends is read and dropped.
+
+        Args:
+            peer_closes: the peer is the one to close.
+        """
+        with contextlib.suppress(OSError):
+            if not peer_closes:
+                self._socket.shutdown(socket.SHUT_WR)
+            self._drain()
+
+    def _drain(self) -> None:
+        until = time.monotonic() + _LINGER_SECONDS
+        scratch = memoryview(bytearray(65_536))
+        rest = _LINGER_BYTES
+        while rest > 0 and time.monotonic() < until:
+            count = self.receive_into(scratch)
+            if count == 0:
+                return
+            rest -= count or 0
+
+    def interrupt(self) -> None:
+        """End the connection from another thread: its reader sees the end at once."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(OSError):
+            self._socket.close()
