@@ -8,8 +8,9 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection
 
+from intu_fhir.db.kinds import UtcDateTime
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import UtcDateTime, metadata
+from intu_fhir.db.tables import metadata
 
 
 def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:

@@ -7,40 +7,25 @@ Raw DICOM values are text exactly as decoded; times are UTC.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Index, Table, UniqueConstraint, text
-from sqlalchemy.dialects import postgresql
 
-
-class UtcDateTime(sa.TypeDecorator[datetime]):
-    """Aware UTC datetimes: ``timestamptz`` on PostgreSQL, sortable text on SQLite."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Refuse naive times, store UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone cannot be stored")
-        value = value.astimezone(UTC)
-        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
-
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
-        """Give back aware UTC."""
-        if value is None:
-            return None
-        stored: datetime = value
-        return stored.replace(tzinfo=UTC) if stored.tzinfo is None else stored.astimezone(UTC)
-
-
-Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
-Uid = sa.String(64)
+from intu_fhir.db.kinds import (
+    Json,
+    Key,
+    Uid,
+    UtcDateTime,
+    count,
+    flag,
+    given,
+    key,
+    moment,
+    of_study,
+    refers,
+    words,
+)
 
 metadata = sa.MetaData(
     naming_convention={
@@ -52,89 +37,97 @@ metadata = sa.MetaData(
     }
 )
 
+
 associations = Table(
     "associations",
     metadata,
-    Column("association_id", sa.String(32), primary_key=True),
-    Column("kind", sa.String(16), nullable=False, comment="network, or import (the batch door)"),
-    Column("channel", sa.String(64), nullable=False),
-    Column("receiver", sa.String(64), nullable=False, server_default=""),
-    Column("calling_ae_title", sa.String(16), nullable=False, server_default=""),
-    Column("called_ae_title", sa.String(16), nullable=False, server_default=""),
-    Column("peer_address", sa.String(64), nullable=False, server_default=""),
-    Column("peer_implementation", sa.String(64), nullable=False, server_default=""),
-    Column("tls", sa.Boolean, nullable=False, server_default=sa.false()),
-    Column("started_at", UtcDateTime, nullable=False),
-    Column("ended_at", UtcDateTime),
-    Column("end_reason", sa.String(32), nullable=False, server_default=""),
-    Column("stored", sa.Integer, nullable=False, server_default="0"),
-    Column("already_stored", sa.Integer, nullable=False, server_default="0"),
-    Column("quarantined", sa.Integer, nullable=False, server_default="0"),
-    Column("refused", sa.Integer, nullable=False, server_default="0"),
+    Column("association_id", sa.String(32), primary_key=True, comment="made by the program"),
+    given("kind", sa.String(16), "network, or import (the batch door)"),
+    given("channel", sa.String(64), "id of the channel it came in by"),
+    words("receiver", "name of the receiving process", length=64),
+    words("calling_ae_title", "AE title the sender gave itself", length=16),
+    words("called_ae_title", "AE title the sender asked for", length=16),
+    words("peer_address", "IP address of the sender", length=64),
+    words(
+        "peer_implementation",
+        "Implementation Version Name of the sender (PS3.7 D.3.3.2)",
+        length=64,
+    ),
+    flag("tls", "whether the connection was encrypted"),
+    moment("started_at", "when it was accepted"),
+    Column("ended_at", UtcDateTime, comment="when it ended; null = still open"),
+    words("end_reason", "how it ended, such as released or aborted", length=32),
+    count("stored", "objects stored as new instances"),
+    count("already_stored", "objects that were there before, byte for byte"),
+    count("quarantined", "objects kept aside, see quarantine"),
+    count("refused", "objects answered with an error status"),
     Index("ix_associations_started_at", "started_at"),
+    comment="One row per DICOM association, or run of the batch door.",
 )
 
 studies = Table(
     "studies",
     metadata,
-    Column("study_key", Key, primary_key=True, autoincrement=True),
+    key("study_key"),
     Column("study_instance_uid", Uid, nullable=False, unique=True),
-    Column("channel", sa.String(64), nullable=False, comment="channel of the first instance"),
-    Column("first_received_at", UtcDateTime, nullable=False),
-    Column("last_received_at", UtcDateTime, nullable=False),
-    Column("revision", sa.Integer, nullable=False, comment="counts changes of staged content"),
-    Column("generation", sa.Integer, nullable=False, server_default="0", comment="newest settled"),
+    given("channel", sa.String(64), "channel of the first instance"),
+    moment("first_received_at", "when its first instance was stored"),
+    moment("last_received_at", "when its last new instance was stored"),
+    given("revision", sa.Integer, "counts changes of staged content"),
+    count("generation", "newest settled"),
     Column("settle_requested_by", sa.String(64), comment="operator who asked to settle at once"),
-    Column("number_of_series", sa.Integer, nullable=False, server_default="0"),
-    Column("number_of_instances", sa.Integer, nullable=False, server_default="0"),
-    Column("modalities", sa.String(256), nullable=False, server_default=""),
-    Column("patient_id", sa.Text, nullable=False, server_default=""),
-    Column("issuer_of_patient_id", sa.Text, nullable=False, server_default=""),
-    Column("patient_name", sa.Text, nullable=False, server_default=""),
-    Column("patient_birth_date", sa.Text, nullable=False, server_default=""),
-    Column("patient_sex", sa.Text, nullable=False, server_default=""),
-    Column("accession_number", sa.Text, nullable=False, server_default=""),
-    Column("study_date", sa.Text, nullable=False, server_default=""),
-    Column("study_time", sa.Text, nullable=False, server_default=""),
-    Column("study_description", sa.Text, nullable=False, server_default=""),
-    Column("study_id", sa.Text, nullable=False, server_default="", comment="(0020,0010)"),
-    Column("referring_physician_name", sa.Text, nullable=False, server_default=""),
+    count("number_of_series", "series staged"),
+    count("number_of_instances", "instances staged"),
+    words("modalities", "modalities of its series, separated by backslashes", length=256),
+    words("patient_id"),
+    words("issuer_of_patient_id"),
+    words("patient_name"),
+    words("patient_birth_date"),
+    words("patient_sex"),
+    words("accession_number"),
+    words("study_date"),
+    words("study_time"),
+    words("study_description"),
+    words("study_id", "(0020,0010)"),
+    words("referring_physician_name"),
     Index("ix_studies_last_received_at", "last_received_at", "study_key"),
     Index("ix_studies_patient_id", "patient_id"),
     Index("ix_studies_accession_number", "accession_number"),
     Index("ix_studies_study_date", "study_date"),
+    comment="One row per study that any instance has come of.",
 )
 
 series = Table(
     "series",
     metadata,
-    Column("series_key", Key, primary_key=True, autoincrement=True),
-    Column("study_key", Key, ForeignKey("studies.study_key"), nullable=False),
-    Column("series_instance_uid", Uid, nullable=False),
-    Column("number_of_instances", sa.Integer, nullable=False, server_default="0"),
-    Column("modality", sa.Text, nullable=False, server_default=""),
-    Column("series_number", sa.Text, nullable=False, server_default=""),
-    Column("series_description", sa.Text, nullable=False, server_default=""),
-    Column("series_date", sa.Text, nullable=False, server_default=""),
-    Column("series_time", sa.Text, nullable=False, server_default=""),
-    Column("body_part_examined", sa.Text, nullable=False, server_default=""),
-    Column("laterality", sa.Text, nullable=False, server_default=""),
-    Column("manufacturer", sa.Text, nullable=False, server_default=""),
-    Column("manufacturer_model_name", sa.Text, nullable=False, server_default=""),
-    Column("station_name", sa.Text, nullable=False, server_default=""),
-    Column("performing_physician_name", sa.Text, nullable=False, server_default=""),
-    Column("operators_name", sa.Text, nullable=False, server_default=""),
+    key("series_key"),
+    of_study(),
+    given("series_instance_uid", Uid),
+    count("number_of_instances", "instances staged"),
+    words("modality"),
+    words("series_number"),
+    words("series_description"),
+    words("series_date"),
+    words("series_time"),
+    words("body_part_examined"),
+    words("laterality"),
+    words("manufacturer"),
+    words("manufacturer_model_name"),
+    words("station_name"),
+    words("performing_physician_name"),
+    words("operators_name"),
     UniqueConstraint("study_key", "series_instance_uid"),
     Index("ix_series_series_instance_uid", "series_instance_uid"),
+    comment="One row per series of a study.",
 )
 
 header_groups = Table(
     "header_groups",
     metadata,
-    Column("header_group_key", Key, primary_key=True, autoincrement=True),
-    Column("series_key", Key, ForeignKey("series.series_key"), nullable=False),
-    Column("digest", sa.String(64), nullable=False),
-    Column("attributes", Json, nullable=False, comment="raw values by DICOM keyword"),
+    key("header_group_key"),
+    refers("series_key", "series.series_key", "the series"),
+    given("digest", sa.String(64), "SHA-256 of the attributes"),
+    given("attributes", Json, "raw values by DICOM keyword"),
     UniqueConstraint("series_key", "digest"),
     comment="Distinct sets of patient, study and series attributes within a series.",
 )
@@ -142,28 +135,31 @@ header_groups = Table(
 instances = Table(
     "instances",
     metadata,
-    Column("instance_key", Key, primary_key=True, autoincrement=True),
+    key("instance_key"),
     Column("sop_instance_uid", Uid, nullable=False, unique=True),
-    Column("study_key", Key, ForeignKey("studies.study_key"), nullable=False),
-    Column("series_key", Key, ForeignKey("series.series_key"), nullable=False),
-    Column(
-        "association_id", sa.String(32), ForeignKey("associations.association_id"), nullable=False
-    ),
-    Column("sop_class_uid", Uid, nullable=False),
-    Column("transfer_syntax_uid", Uid, nullable=False),
-    Column("received_at", UtcDateTime, nullable=False),
-    Column("file", sa.Text, nullable=False, comment="path below the file store"),
-    Column("data_set_offset", sa.Integer, nullable=False),
-    Column("data_set_bytes", sa.BigInteger, nullable=False),
-    Column("sha256", sa.String(64), nullable=False, comment="of the data set bytes"),
-    Column("patient_id", sa.Text, nullable=False, server_default=""),
-    Column("issuer_of_patient_id", sa.Text, nullable=False, server_default=""),
-    Column("modality", sa.Text, nullable=False, server_default=""),
-    Column("series_number", sa.Text, nullable=False, server_default=""),
-    Column("instance_number", sa.Text, nullable=False, server_default=""),
-    Column("number_of_frames", sa.Text, nullable=False, server_default=""),
+    of_study(),
+    refers("series_key", "series.series_key", "the series"),
+    refers("association_id", "associations.association_id", "association that brought it"),
+    given("sop_class_uid", Uid),
+    given("transfer_syntax_uid", Uid, "transfer syntax it was received in"),
+    moment("received_at", "when it was stored"),
+    given("file", sa.Text, "path below the file store"),
+    given("data_set_offset", sa.Integer, "bytes in the file before the data set"),
+    given("data_set_bytes", sa.BigInteger, "size of the data set in bytes"),
+    given("sha256", sa.String(64), "of the data set bytes"),
+    words("patient_id"),
+    words("issuer_of_patient_id"),
+    words("modality"),
+    words("series_number"),
+    words("instance_number"),
+    words("number_of_frames"),
     Column("attributes", Json, comment="raw instance-level values by DICOM keyword"),
-    Column("header_group_key", Key, ForeignKey("header_groups.header_group_key")),
+    Column(
+        "header_group_key",
+        Key,
+        ForeignKey("header_groups.header_group_key"),
+        comment="what it has in common with its series; null until described",
+    ),
     Column("described_at", UtcDateTime, comment="when the complete header was staged"),
     Index("ix_instances_study_key", "study_key", "series_key"),
     Index("ix_instances_series_key", "series_key"),
@@ -174,6 +170,7 @@ instances = Table(
         sqlite_where=text("described_at IS NULL"),
         postgresql_where=text("described_at IS NULL"),
     ),
+    comment="One row per stored instance; its file holds the data set exactly as received.",
 )
 
 headers = Table(
@@ -185,18 +182,26 @@ headers = Table(
         ForeignKey("instances.instance_key"),
         primary_key=True,
         autoincrement=False,
+        comment="the instance",
     ),
-    Column("dicom_json", Json, nullable=False, comment="complete header, PS3.18 annex F"),
+    given("dicom_json", Json, "complete header, PS3.18 annex F"),
     Column("findings", Json, comment="what could not be decoded, and why"),
+    comment="The complete header of each described instance.",
 )
 
 association_studies = Table(
     "association_studies",
     metadata,
     Column(
-        "association_id", sa.String(32), ForeignKey("associations.association_id"), primary_key=True
+        "association_id",
+        sa.String(32),
+        ForeignKey("associations.association_id"),
+        primary_key=True,
+        comment="association that brought it",
     ),
-    Column("study_key", Key, ForeignKey("studies.study_key"), primary_key=True),
+    Column(
+        "study_key", Key, ForeignKey("studies.study_key"), primary_key=True, comment="the study"
+    ),
     Index("ix_association_studies_study_key", "study_key"),
     comment="Which association brought instances of which study.",
 )
@@ -204,50 +209,58 @@ association_studies = Table(
 generations = Table(
     "generations",
     metadata,
-    Column("generation_key", Key, primary_key=True, autoincrement=True),
-    Column("study_key", Key, ForeignKey("studies.study_key"), nullable=False),
-    Column("generation", sa.Integer, nullable=False),
-    Column("revision", sa.Integer, nullable=False, comment="staged content it was settled on"),
-    Column("settled_at", UtcDateTime, nullable=False),
-    Column("evidence", sa.String(32), nullable=False),
-    Column("evidence_detail", sa.Text, nullable=False, server_default=""),
-    Column("number_of_series", sa.Integer, nullable=False),
-    Column("number_of_instances", sa.Integer, nullable=False),
+    key("generation_key"),
+    of_study(),
+    given("generation", sa.Integer, "counted from 1 within the study"),
+    given("revision", sa.Integer, "staged content it was settled on"),
+    moment("settled_at", "when it counted as complete"),
+    given("evidence", sa.String(32), "why it counted as complete"),
+    words("evidence_detail", "the same in words"),
+    given("number_of_series", sa.Integer, "series it was settled with"),
+    given("number_of_instances", sa.Integer, "instances it was settled with"),
     UniqueConstraint("study_key", "generation"),
+    comment="One row each time a study has settled.",
 )
 
 resources = Table(
     "resources",
     metadata,
-    Column("resource_key", Key, primary_key=True, autoincrement=True),
-    Column("study_key", Key, ForeignKey("studies.study_key"), nullable=False),
-    Column("generation", sa.Integer, nullable=False),
-    Column("release", sa.String(8), nullable=False),
-    Column("mapping_version", sa.String(64), nullable=False),
-    Column("channel", sa.String(64), nullable=False),
-    Column("built_at", UtcDateTime, nullable=False),
-    Column("state", sa.String(16), nullable=False, comment="valid, invalid, filtered or held"),
-    Column("content_hash", sa.String(64), nullable=False),
+    key("resource_key"),
+    of_study(),
+    given("generation", sa.Integer, "generation of the study it was built from"),
+    given("release", sa.String(8), "FHIR release, r4 or r5"),
+    given("mapping_version", sa.String(64), "name and hash of the mapping it was built by"),
+    given("channel", sa.String(64), "id of the channel whose mapping and hook made it"),
+    moment("built_at", "when it was built"),
+    given("state", sa.String(16), "valid, invalid, filtered or held"),
+    given("content_hash", sa.String(64), "SHA-256 of the resource in canonical form"),
     Column("resource", Json, comment="ImagingStudy before the destination's subject"),
-    Column("findings", Json, nullable=False),
+    given("findings", Json, "what was noticed while building and validating"),
     UniqueConstraint("study_key", "generation", "release", "mapping_version"),
+    comment="One row per ImagingStudy built of a generation.",
 )
 
 
 def _claim_columns() -> list[Column[Any]]:
     """Columns of a row that workers claim; ``db.work`` explains them."""
     return [
-        Column("want", sa.Integer, nullable=False, comment="newest generation wanted here"),
-        Column("have", sa.Integer, nullable=False, server_default="0", comment="newest done"),
-        Column("state", sa.String(16), nullable=False, server_default="waiting"),
+        given("want", sa.Integer, "newest generation wanted here"),
+        count("have", "newest done"),
+        Column(
+            "state",
+            sa.String(16),
+            nullable=False,
+            server_default="waiting",
+            comment="waiting, running, retrying, done, delivered, dead, held or filtered",
+        ),
         Column("due_at", UtcDateTime, comment="when to work on it; null = nothing to do"),
-        Column("attempts", sa.Integer, nullable=False, server_default="0"),
-        Column("first_failed_at", UtcDateTime),
-        Column("last_error", sa.Text, nullable=False, server_default=""),
-        Column("lease_holder", sa.String(64), nullable=False, server_default=""),
-        Column("lease_until", UtcDateTime),
-        Column("fence", sa.Integer, nullable=False, server_default="0"),
-        Column("updated_at", UtcDateTime, nullable=False),
+        count("attempts", "tries that failed since the last success"),
+        Column("first_failed_at", UtcDateTime, comment="when the failing began"),
+        words("last_error", "why the last try failed"),
+        words("lease_holder", "worker that has it", length=64),
+        Column("lease_until", UtcDateTime, comment="when that worker loses it"),
+        count("fence", "number of the lease; an older one can write nothing"),
+        moment("updated_at", "when the row last changed"),
     ]
 
 
@@ -260,9 +273,9 @@ def _due_index(name: str, *columns: str) -> Index:
 work = Table(
     "work",
     metadata,
-    Column("work_key", Key, primary_key=True, autoincrement=True),
-    Column("study_key", Key, ForeignKey("studies.study_key"), nullable=False),
-    Column("step", sa.String(16), nullable=False, comment="aggregate or build"),
+    key("work_key"),
+    of_study(),
+    given("step", sa.String(16), "aggregate or build"),
     *_claim_columns(),
     UniqueConstraint("study_key", "step"),
     _due_index("ix_work_due", "step", "due_at"),
@@ -272,96 +285,101 @@ work = Table(
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("delivery_key", Key, primary_key=True, autoincrement=True),
-    Column("study_key", Key, ForeignKey("studies.study_key"), nullable=False),
-    Column("destination", sa.String(64), nullable=False),
+    key("delivery_key"),
+    of_study(),
+    given("destination", sa.String(64), "name of the destination in intu.yaml"),
     *_claim_columns(),
-    Column("delivered_at", UtcDateTime),
-    Column("server_id", sa.String(64), nullable=False, server_default=""),
-    Column("server_version", sa.String(64), nullable=False, server_default=""),
-    Column("content_hash", sa.String(64), nullable=False, server_default=""),
-    Column("last_status", sa.String(64), nullable=False, server_default=""),
-    Column("warning", sa.Text, nullable=False, server_default=""),
+    Column("delivered_at", UtcDateTime, comment="when the destination last confirmed"),
+    words("server_id", "id of the resource at the FHIR server", length=64),
+    words("server_version", "its version there", length=64),
+    words(
+        "content_hash", "SHA-256 of what was delivered; equal content is not sent again", length=64
+    ),
+    words("last_status", "the destination's last answer, such as HTTP 201 or 0000", length=64),
+    words("warning", "what the destination remarked on a success"),
     UniqueConstraint("study_key", "destination"),
     _due_index("ix_deliveries_due", "destination", "due_at"),
     Index("ix_deliveries_state", "state", "destination"),
+    comment="One row per study and destination: what should be there and what is.",
 )
 
 attempts = Table(
     "attempts",
     metadata,
-    Column("attempt_key", Key, primary_key=True, autoincrement=True),
-    Column("delivery_key", Key, ForeignKey("deliveries.delivery_key"), nullable=False),
-    Column("generation", sa.Integer, nullable=False),
-    Column("number", sa.Integer, nullable=False),
-    Column("started_at", UtcDateTime, nullable=False),
-    Column("ended_at", UtcDateTime, nullable=False),
-    Column("outcome", sa.String(16), nullable=False),
-    Column("status", sa.String(64), nullable=False, server_default=""),
-    Column("detail", sa.Text, nullable=False, server_default=""),
+    key("attempt_key"),
+    refers("delivery_key", "deliveries.delivery_key", "the delivery"),
+    given("generation", sa.Integer, "generation of the study that was sent"),
+    given("number", sa.Integer, "counted from 1 since the last success"),
+    moment("started_at", "when it began"),
+    moment("ended_at", "when it ended"),
+    given("outcome", sa.String(16), "delivered, retry or dead"),
+    words("status", "the destination's own answer", length=64),
+    words("detail", "what happened, in words"),
     Index("ix_attempts_delivery_key", "delivery_key"),
+    comment="One row per try to deliver.",
 )
 
 instance_deliveries = Table(
     "instance_deliveries",
     metadata,
-    Column("delivery_key", Key, ForeignKey("deliveries.delivery_key"), primary_key=True),
-    Column("instance_key", Key, ForeignKey("instances.instance_key"), primary_key=True),
-    Column("status", sa.String(16), nullable=False, comment="the PACS's own C-STORE status"),
-    Column("delivered", sa.Boolean, nullable=False),
-    Column("warning", sa.Boolean, nullable=False, server_default=sa.false()),
-    Column("detail", sa.Text, nullable=False, server_default=""),
-    Column("answered_at", UtcDateTime, nullable=False),
+    Column(
+        "delivery_key",
+        Key,
+        ForeignKey("deliveries.delivery_key"),
+        primary_key=True,
+        comment="the delivery",
+    ),
+    Column(
+        "instance_key",
+        Key,
+        ForeignKey("instances.instance_key"),
+        primary_key=True,
+        comment="the instance",
+    ),
+    given("status", sa.String(16), "the PACS's own C-STORE status"),
+    given("delivered", sa.Boolean, "whether the PACS took it"),
+    flag("warning", "whether it took it with a warning"),
+    words("detail", "what the answer means, and its Error Comment"),
+    moment("answered_at", "when the PACS answered"),
     Index("ix_instance_deliveries_instance_key", "instance_key"),
+    comment="One row per instance and PACS that has answered for it.",
 )
 
 quarantine = Table(
     "quarantine",
     metadata,
-    Column("quarantine_key", Key, primary_key=True, autoincrement=True),
-    Column(
-        "association_id", sa.String(32), ForeignKey("associations.association_id"), nullable=False
-    ),
-    Column("reason", sa.String(32), nullable=False),
-    Column("detail", sa.Text, nullable=False, server_default=""),
-    Column("sop_instance_uid", sa.Text, nullable=False, server_default=""),
-    Column("study_instance_uid", sa.Text, nullable=False, server_default=""),
-    Column("series_instance_uid", sa.Text, nullable=False, server_default=""),
-    Column("file", sa.Text, nullable=False),
-    Column("sha256", sa.String(64), nullable=False),
-    Column(
-        "stored_sha256",
-        sa.String(64),
-        nullable=False,
-        server_default="",
-        comment="of the instance that is staged under this UID",
-    ),
-    Column("received_at", UtcDateTime, nullable=False),
+    key("quarantine_key"),
+    refers("association_id", "associations.association_id", "association that brought it"),
+    given("reason", sa.String(32), "short code, such as different_bytes"),
+    words("detail", "the same in words, with what to do"),
+    words("sop_instance_uid", "as far as it could be read"),
+    words("study_instance_uid", "as far as it could be read"),
+    words("series_instance_uid", "as far as it could be read"),
+    given("file", sa.Text, "path below the file store"),
+    given("sha256", sa.String(64), "of the data set bytes"),
+    words("stored_sha256", "of the instance that is staged under this UID", length=64),
+    moment("received_at", "when it was kept"),
     Index("ix_quarantine_sop_instance_uid", "sop_instance_uid", "sha256"),
+    comment="One row per object that was kept but is not published.",
 )
 
 holds = Table(
     "holds",
     metadata,
-    Column("hold_key", Key, primary_key=True, autoincrement=True),
-    Column("study_key", Key, ForeignKey("studies.study_key"), nullable=False),
-    Column(
-        "destination",
-        sa.String(64),
-        nullable=False,
-        server_default="",
-        comment="empty = the whole study",
-    ),
-    Column("reason", sa.String(32), nullable=False),
-    Column("detail", sa.Text, nullable=False, server_default=""),
-    Column("generation", sa.Integer, nullable=False),
-    Column("held_at", UtcDateTime, nullable=False),
-    Column("released_at", UtcDateTime),
-    Column("released_by", sa.String(64), nullable=False, server_default=""),
+    key("hold_key"),
+    of_study(),
+    words("destination", "empty = the whole study", length=64),
+    given("reason", sa.String(32), "short code, such as patient_conflict"),
+    words("detail", "the same in words, with what to do"),
+    given("generation", sa.Integer, "generation that is held"),
+    moment("held_at", "since when"),
+    Column("released_at", UtcDateTime, comment="when a person let it go on; null = still held"),
+    words("released_by", "who did", length=64),
     Index(
         "ix_holds_open",
         "study_key",
         sqlite_where=text("released_at IS NULL"),
         postgresql_where=text("released_at IS NULL"),
     ),
+    comment="One row per study that waits for a person's decision, or has waited.",
 )

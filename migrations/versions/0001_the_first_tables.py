@@ -23,36 +23,114 @@ Time = sa.DateTime(timezone=True)
 def upgrade() -> None:
     op.create_table(
         "associations",
-        sa.Column("association_id", sa.String(32), nullable=False),
+        sa.Column("association_id", sa.String(32), nullable=False, comment="made by the program"),
         sa.Column(
             "kind", sa.String(16), nullable=False, comment="network, or import (the batch door)"
         ),
-        sa.Column("channel", sa.String(64), nullable=False),
-        sa.Column("receiver", sa.String(64), server_default="", nullable=False),
-        sa.Column("calling_ae_title", sa.String(16), server_default="", nullable=False),
-        sa.Column("called_ae_title", sa.String(16), server_default="", nullable=False),
-        sa.Column("peer_address", sa.String(64), server_default="", nullable=False),
-        sa.Column("peer_implementation", sa.String(64), server_default="", nullable=False),
-        sa.Column("tls", sa.Boolean(), server_default=sa.false(), nullable=False),
-        sa.Column("started_at", Time, nullable=False),
-        sa.Column("ended_at", Time, nullable=True),
-        sa.Column("end_reason", sa.String(32), server_default="", nullable=False),
-        sa.Column("stored", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("already_stored", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("quarantined", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("refused", sa.Integer(), server_default="0", nullable=False),
+        sa.Column(
+            "channel", sa.String(64), nullable=False, comment="id of the channel it came in by"
+        ),
+        sa.Column(
+            "receiver",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="name of the receiving process",
+        ),
+        sa.Column(
+            "calling_ae_title",
+            sa.String(16),
+            server_default="",
+            nullable=False,
+            comment="AE title the sender gave itself",
+        ),
+        sa.Column(
+            "called_ae_title",
+            sa.String(16),
+            server_default="",
+            nullable=False,
+            comment="AE title the sender asked for",
+        ),
+        sa.Column(
+            "peer_address",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="IP address of the sender",
+        ),
+        sa.Column(
+            "peer_implementation",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="Implementation Version Name of the sender (PS3.7 D.3.3.2)",
+        ),
+        sa.Column(
+            "tls",
+            sa.Boolean(),
+            server_default=sa.false(),
+            nullable=False,
+            comment="whether the connection was encrypted",
+        ),
+        sa.Column("started_at", Time, nullable=False, comment="when it was accepted"),
+        sa.Column("ended_at", Time, nullable=True, comment="when it ended; null = still open"),
+        sa.Column(
+            "end_reason",
+            sa.String(32),
+            server_default="",
+            nullable=False,
+            comment="how it ended, such as released or aborted",
+        ),
+        sa.Column(
+            "stored",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="objects stored as new instances",
+        ),
+        sa.Column(
+            "already_stored",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="objects that were there before, byte for byte",
+        ),
+        sa.Column(
+            "quarantined",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="objects kept aside, see quarantine",
+        ),
+        sa.Column(
+            "refused",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="objects answered with an error status",
+        ),
         sa.PrimaryKeyConstraint("association_id", name=op.f("pk_associations")),
+        comment="One row per DICOM association, or run of the batch door.",
     )
     op.create_index("ix_associations_started_at", "associations", ["started_at"], unique=False)
     op.create_table(
         "studies",
-        sa.Column("study_key", Key, autoincrement=True, nullable=False),
+        sa.Column(
+            "study_key", Key, autoincrement=True, nullable=False, comment="made by the database"
+        ),
         sa.Column("study_instance_uid", sa.String(64), nullable=False),
         sa.Column(
             "channel", sa.String(64), nullable=False, comment="channel of the first instance"
         ),
-        sa.Column("first_received_at", Time, nullable=False),
-        sa.Column("last_received_at", Time, nullable=False),
+        sa.Column(
+            "first_received_at", Time, nullable=False, comment="when its first instance was stored"
+        ),
+        sa.Column(
+            "last_received_at",
+            Time,
+            nullable=False,
+            comment="when its last new instance was stored",
+        ),
         sa.Column(
             "revision", sa.Integer(), nullable=False, comment="counts changes of staged content"
         ),
@@ -65,9 +143,27 @@ def upgrade() -> None:
             nullable=True,
             comment="operator who asked to settle at once",
         ),
-        sa.Column("number_of_series", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("number_of_instances", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("modalities", sa.String(256), server_default="", nullable=False),
+        sa.Column(
+            "number_of_series",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="series staged",
+        ),
+        sa.Column(
+            "number_of_instances",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="instances staged",
+        ),
+        sa.Column(
+            "modalities",
+            sa.String(256),
+            server_default="",
+            nullable=False,
+            comment="modalities of its series, separated by backslashes",
+        ),
         sa.Column("patient_id", sa.Text(), server_default="", nullable=False),
         sa.Column("issuer_of_patient_id", sa.Text(), server_default="", nullable=False),
         sa.Column("patient_name", sa.Text(), server_default="", nullable=False),
@@ -81,6 +177,7 @@ def upgrade() -> None:
         sa.Column("referring_physician_name", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("study_key", name=op.f("pk_studies")),
         sa.UniqueConstraint("study_instance_uid", name=op.f("uq_studies_study_instance_uid")),
+        comment="One row per study that any instance has come of.",
     )
     op.create_index("ix_studies_accession_number", "studies", ["accession_number"], unique=False)
     op.create_index(
@@ -90,8 +187,10 @@ def upgrade() -> None:
     op.create_index("ix_studies_study_date", "studies", ["study_date"], unique=False)
     op.create_table(
         "association_studies",
-        sa.Column("association_id", sa.String(32), nullable=False),
-        sa.Column("study_key", Key, nullable=False),
+        sa.Column(
+            "association_id", sa.String(32), nullable=False, comment="association that brought it"
+        ),
+        sa.Column("study_key", Key, nullable=False, comment="the study"),
         sa.ForeignKeyConstraint(
             ["association_id"],
             ["associations.association_id"],
@@ -110,28 +209,97 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("delivery_key", Key, autoincrement=True, nullable=False),
-        sa.Column("study_key", Key, nullable=False),
-        sa.Column("destination", sa.String(64), nullable=False),
+        sa.Column(
+            "delivery_key", Key, autoincrement=True, nullable=False, comment="made by the database"
+        ),
+        sa.Column("study_key", Key, nullable=False, comment="the study"),
+        sa.Column(
+            "destination",
+            sa.String(64),
+            nullable=False,
+            comment="name of the destination in intu.yaml",
+        ),
         sa.Column("want", sa.Integer(), nullable=False, comment="newest generation wanted here"),
         sa.Column("have", sa.Integer(), server_default="0", nullable=False, comment="newest done"),
-        sa.Column("state", sa.String(16), server_default="waiting", nullable=False),
+        sa.Column(
+            "state",
+            sa.String(16),
+            server_default="waiting",
+            nullable=False,
+            comment="waiting, running, retrying, done, delivered, dead, held or filtered",
+        ),
         sa.Column(
             "due_at", Time, nullable=True, comment="when to work on it; null = nothing to do"
         ),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("first_failed_at", Time, nullable=True),
-        sa.Column("last_error", sa.Text(), server_default="", nullable=False),
-        sa.Column("lease_holder", sa.String(64), server_default="", nullable=False),
-        sa.Column("lease_until", Time, nullable=True),
-        sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("updated_at", Time, nullable=False),
-        sa.Column("delivered_at", Time, nullable=True),
-        sa.Column("server_id", sa.String(64), server_default="", nullable=False),
-        sa.Column("server_version", sa.String(64), server_default="", nullable=False),
-        sa.Column("content_hash", sa.String(64), server_default="", nullable=False),
-        sa.Column("last_status", sa.String(64), server_default="", nullable=False),
-        sa.Column("warning", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "attempts",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="tries that failed since the last success",
+        ),
+        sa.Column("first_failed_at", Time, nullable=True, comment="when the failing began"),
+        sa.Column(
+            "last_error",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="why the last try failed",
+        ),
+        sa.Column(
+            "lease_holder",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="worker that has it",
+        ),
+        sa.Column("lease_until", Time, nullable=True, comment="when that worker loses it"),
+        sa.Column(
+            "fence",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="number of the lease; an older one can write nothing",
+        ),
+        sa.Column("updated_at", Time, nullable=False, comment="when the row last changed"),
+        sa.Column(
+            "delivered_at", Time, nullable=True, comment="when the destination last confirmed"
+        ),
+        sa.Column(
+            "server_id",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="id of the resource at the FHIR server",
+        ),
+        sa.Column(
+            "server_version",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="its version there",
+        ),
+        sa.Column(
+            "content_hash",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="SHA-256 of what was delivered; equal content is not sent again",
+        ),
+        sa.Column(
+            "last_status",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="the destination's last answer, such as HTTP 201 or 0000",
+        ),
+        sa.Column(
+            "warning",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="what the destination remarked on a success",
+        ),
         sa.ForeignKeyConstraint(
             ["study_key"], ["studies.study_key"], name=op.f("fk_deliveries_study_key_studies")
         ),
@@ -139,6 +307,7 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "study_key", "destination", name=op.f("uq_deliveries_study_key_destination")
         ),
+        comment="One row per study and destination: what should be there and what is.",
     )
     op.create_index(
         "ix_deliveries_due",
@@ -151,17 +320,38 @@ def upgrade() -> None:
     op.create_index("ix_deliveries_state", "deliveries", ["state", "destination"], unique=False)
     op.create_table(
         "generations",
-        sa.Column("generation_key", Key, autoincrement=True, nullable=False),
-        sa.Column("study_key", Key, nullable=False),
-        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column(
+            "generation_key",
+            Key,
+            autoincrement=True,
+            nullable=False,
+            comment="made by the database",
+        ),
+        sa.Column("study_key", Key, nullable=False, comment="the study"),
+        sa.Column(
+            "generation", sa.Integer(), nullable=False, comment="counted from 1 within the study"
+        ),
         sa.Column(
             "revision", sa.Integer(), nullable=False, comment="staged content it was settled on"
         ),
-        sa.Column("settled_at", Time, nullable=False),
-        sa.Column("evidence", sa.String(32), nullable=False),
-        sa.Column("evidence_detail", sa.Text(), server_default="", nullable=False),
-        sa.Column("number_of_series", sa.Integer(), nullable=False),
-        sa.Column("number_of_instances", sa.Integer(), nullable=False),
+        sa.Column("settled_at", Time, nullable=False, comment="when it counted as complete"),
+        sa.Column("evidence", sa.String(32), nullable=False, comment="why it counted as complete"),
+        sa.Column(
+            "evidence_detail",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="the same in words",
+        ),
+        sa.Column(
+            "number_of_series", sa.Integer(), nullable=False, comment="series it was settled with"
+        ),
+        sa.Column(
+            "number_of_instances",
+            sa.Integer(),
+            nullable=False,
+            comment="instances it was settled with",
+        ),
         sa.ForeignKeyConstraint(
             ["study_key"], ["studies.study_key"], name=op.f("fk_generations_study_key_studies")
         ),
@@ -169,11 +359,14 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "study_key", "generation", name=op.f("uq_generations_study_key_generation")
         ),
+        comment="One row each time a study has settled.",
     )
     op.create_table(
         "holds",
-        sa.Column("hold_key", Key, autoincrement=True, nullable=False),
-        sa.Column("study_key", Key, nullable=False),
+        sa.Column(
+            "hold_key", Key, autoincrement=True, nullable=False, comment="made by the database"
+        ),
+        sa.Column("study_key", Key, nullable=False, comment="the study"),
         sa.Column(
             "destination",
             sa.String(64),
@@ -181,16 +374,32 @@ def upgrade() -> None:
             nullable=False,
             comment="empty = the whole study",
         ),
-        sa.Column("reason", sa.String(32), nullable=False),
-        sa.Column("detail", sa.Text(), server_default="", nullable=False),
-        sa.Column("generation", sa.Integer(), nullable=False),
-        sa.Column("held_at", Time, nullable=False),
-        sa.Column("released_at", Time, nullable=True),
-        sa.Column("released_by", sa.String(64), server_default="", nullable=False),
+        sa.Column(
+            "reason", sa.String(32), nullable=False, comment="short code, such as patient_conflict"
+        ),
+        sa.Column(
+            "detail",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="the same in words, with what to do",
+        ),
+        sa.Column("generation", sa.Integer(), nullable=False, comment="generation that is held"),
+        sa.Column("held_at", Time, nullable=False, comment="since when"),
+        sa.Column(
+            "released_at",
+            Time,
+            nullable=True,
+            comment="when a person let it go on; null = still held",
+        ),
+        sa.Column(
+            "released_by", sa.String(64), server_default="", nullable=False, comment="who did"
+        ),
         sa.ForeignKeyConstraint(
             ["study_key"], ["studies.study_key"], name=op.f("fk_holds_study_key_studies")
         ),
         sa.PrimaryKeyConstraint("hold_key", name=op.f("pk_holds")),
+        comment="One row per study that waits for a person's decision, or has waited.",
     )
     op.create_index(
         "ix_holds_open",
@@ -202,15 +411,49 @@ def upgrade() -> None:
     )
     op.create_table(
         "quarantine",
-        sa.Column("quarantine_key", Key, autoincrement=True, nullable=False),
-        sa.Column("association_id", sa.String(32), nullable=False),
-        sa.Column("reason", sa.String(32), nullable=False),
-        sa.Column("detail", sa.Text(), server_default="", nullable=False),
-        sa.Column("sop_instance_uid", sa.Text(), server_default="", nullable=False),
-        sa.Column("study_instance_uid", sa.Text(), server_default="", nullable=False),
-        sa.Column("series_instance_uid", sa.Text(), server_default="", nullable=False),
-        sa.Column("file", sa.Text(), nullable=False),
-        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column(
+            "quarantine_key",
+            Key,
+            autoincrement=True,
+            nullable=False,
+            comment="made by the database",
+        ),
+        sa.Column(
+            "association_id", sa.String(32), nullable=False, comment="association that brought it"
+        ),
+        sa.Column(
+            "reason", sa.String(32), nullable=False, comment="short code, such as different_bytes"
+        ),
+        sa.Column(
+            "detail",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="the same in words, with what to do",
+        ),
+        sa.Column(
+            "sop_instance_uid",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="as far as it could be read",
+        ),
+        sa.Column(
+            "study_instance_uid",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="as far as it could be read",
+        ),
+        sa.Column(
+            "series_instance_uid",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="as far as it could be read",
+        ),
+        sa.Column("file", sa.Text(), nullable=False, comment="path below the file store"),
+        sa.Column("sha256", sa.String(64), nullable=False, comment="of the data set bytes"),
         sa.Column(
             "stored_sha256",
             sa.String(64),
@@ -218,34 +461,62 @@ def upgrade() -> None:
             nullable=False,
             comment="of the instance that is staged under this UID",
         ),
-        sa.Column("received_at", Time, nullable=False),
+        sa.Column("received_at", Time, nullable=False, comment="when it was kept"),
         sa.ForeignKeyConstraint(
             ["association_id"],
             ["associations.association_id"],
             name=op.f("fk_quarantine_association_id_associations"),
         ),
         sa.PrimaryKeyConstraint("quarantine_key", name=op.f("pk_quarantine")),
+        comment="One row per object that was kept but is not published.",
     )
     op.create_index(
         "ix_quarantine_sop_instance_uid", "quarantine", ["sop_instance_uid", "sha256"], unique=False
     )
     op.create_table(
         "resources",
-        sa.Column("resource_key", Key, autoincrement=True, nullable=False),
-        sa.Column("study_key", Key, nullable=False),
-        sa.Column("generation", sa.Integer(), nullable=False),
-        sa.Column("release", sa.String(8), nullable=False),
-        sa.Column("mapping_version", sa.String(64), nullable=False),
-        sa.Column("channel", sa.String(64), nullable=False),
-        sa.Column("built_at", Time, nullable=False),
+        sa.Column(
+            "resource_key", Key, autoincrement=True, nullable=False, comment="made by the database"
+        ),
+        sa.Column("study_key", Key, nullable=False, comment="the study"),
+        sa.Column(
+            "generation",
+            sa.Integer(),
+            nullable=False,
+            comment="generation of the study it was built from",
+        ),
+        sa.Column("release", sa.String(8), nullable=False, comment="FHIR release, r4 or r5"),
+        sa.Column(
+            "mapping_version",
+            sa.String(64),
+            nullable=False,
+            comment="name and hash of the mapping it was built by",
+        ),
+        sa.Column(
+            "channel",
+            sa.String(64),
+            nullable=False,
+            comment="id of the channel whose mapping and hook made it",
+        ),
+        sa.Column("built_at", Time, nullable=False, comment="when it was built"),
         sa.Column(
             "state", sa.String(16), nullable=False, comment="valid, invalid, filtered or held"
         ),
-        sa.Column("content_hash", sa.String(64), nullable=False),
+        sa.Column(
+            "content_hash",
+            sa.String(64),
+            nullable=False,
+            comment="SHA-256 of the resource in canonical form",
+        ),
         sa.Column(
             "resource", Json, nullable=True, comment="ImagingStudy before the destination's subject"
         ),
-        sa.Column("findings", Json, nullable=False),
+        sa.Column(
+            "findings",
+            Json,
+            nullable=False,
+            comment="what was noticed while building and validating",
+        ),
         sa.ForeignKeyConstraint(
             ["study_key"], ["studies.study_key"], name=op.f("fk_resources_study_key_studies")
         ),
@@ -257,13 +528,22 @@ def upgrade() -> None:
             "mapping_version",
             name=op.f("uq_resources_study_key_generation_release_mapping_version"),
         ),
+        comment="One row per ImagingStudy built of a generation.",
     )
     op.create_table(
         "series",
-        sa.Column("series_key", Key, autoincrement=True, nullable=False),
-        sa.Column("study_key", Key, nullable=False),
+        sa.Column(
+            "series_key", Key, autoincrement=True, nullable=False, comment="made by the database"
+        ),
+        sa.Column("study_key", Key, nullable=False, comment="the study"),
         sa.Column("series_instance_uid", sa.String(64), nullable=False),
-        sa.Column("number_of_instances", sa.Integer(), server_default="0", nullable=False),
+        sa.Column(
+            "number_of_instances",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="instances staged",
+        ),
         sa.Column("modality", sa.Text(), server_default="", nullable=False),
         sa.Column("series_number", sa.Text(), server_default="", nullable=False),
         sa.Column("series_description", sa.Text(), server_default="", nullable=False),
@@ -283,28 +563,61 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "study_key", "series_instance_uid", name=op.f("uq_series_study_key_series_instance_uid")
         ),
+        comment="One row per series of a study.",
     )
     op.create_index(
         "ix_series_series_instance_uid", "series", ["series_instance_uid"], unique=False
     )
     op.create_table(
         "work",
-        sa.Column("work_key", Key, autoincrement=True, nullable=False),
-        sa.Column("study_key", Key, nullable=False),
+        sa.Column(
+            "work_key", Key, autoincrement=True, nullable=False, comment="made by the database"
+        ),
+        sa.Column("study_key", Key, nullable=False, comment="the study"),
         sa.Column("step", sa.String(16), nullable=False, comment="aggregate or build"),
         sa.Column("want", sa.Integer(), nullable=False, comment="newest generation wanted here"),
         sa.Column("have", sa.Integer(), server_default="0", nullable=False, comment="newest done"),
-        sa.Column("state", sa.String(16), server_default="waiting", nullable=False),
+        sa.Column(
+            "state",
+            sa.String(16),
+            server_default="waiting",
+            nullable=False,
+            comment="waiting, running, retrying, done, delivered, dead, held or filtered",
+        ),
         sa.Column(
             "due_at", Time, nullable=True, comment="when to work on it; null = nothing to do"
         ),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("first_failed_at", Time, nullable=True),
-        sa.Column("last_error", sa.Text(), server_default="", nullable=False),
-        sa.Column("lease_holder", sa.String(64), server_default="", nullable=False),
-        sa.Column("lease_until", Time, nullable=True),
-        sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("updated_at", Time, nullable=False),
+        sa.Column(
+            "attempts",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="tries that failed since the last success",
+        ),
+        sa.Column("first_failed_at", Time, nullable=True, comment="when the failing began"),
+        sa.Column(
+            "last_error",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="why the last try failed",
+        ),
+        sa.Column(
+            "lease_holder",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="worker that has it",
+        ),
+        sa.Column("lease_until", Time, nullable=True, comment="when that worker loses it"),
+        sa.Column(
+            "fence",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="number of the lease; an older one can write nothing",
+        ),
+        sa.Column("updated_at", Time, nullable=False, comment="when the row last changed"),
         sa.ForeignKeyConstraint(
             ["study_key"], ["studies.study_key"], name=op.f("fk_work_study_key_studies")
         ),
@@ -322,28 +635,56 @@ def upgrade() -> None:
     )
     op.create_table(
         "attempts",
-        sa.Column("attempt_key", Key, autoincrement=True, nullable=False),
-        sa.Column("delivery_key", Key, nullable=False),
-        sa.Column("generation", sa.Integer(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("started_at", Time, nullable=False),
-        sa.Column("ended_at", Time, nullable=False),
-        sa.Column("outcome", sa.String(16), nullable=False),
-        sa.Column("status", sa.String(64), server_default="", nullable=False),
-        sa.Column("detail", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "attempt_key", Key, autoincrement=True, nullable=False, comment="made by the database"
+        ),
+        sa.Column("delivery_key", Key, nullable=False, comment="the delivery"),
+        sa.Column(
+            "generation",
+            sa.Integer(),
+            nullable=False,
+            comment="generation of the study that was sent",
+        ),
+        sa.Column(
+            "number", sa.Integer(), nullable=False, comment="counted from 1 since the last success"
+        ),
+        sa.Column("started_at", Time, nullable=False, comment="when it began"),
+        sa.Column("ended_at", Time, nullable=False, comment="when it ended"),
+        sa.Column("outcome", sa.String(16), nullable=False, comment="delivered, retry or dead"),
+        sa.Column(
+            "status",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="the destination's own answer",
+        ),
+        sa.Column(
+            "detail",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="what happened, in words",
+        ),
         sa.ForeignKeyConstraint(
             ["delivery_key"],
             ["deliveries.delivery_key"],
             name=op.f("fk_attempts_delivery_key_deliveries"),
         ),
         sa.PrimaryKeyConstraint("attempt_key", name=op.f("pk_attempts")),
+        comment="One row per try to deliver.",
     )
     op.create_index("ix_attempts_delivery_key", "attempts", ["delivery_key"], unique=False)
     op.create_table(
         "header_groups",
-        sa.Column("header_group_key", Key, autoincrement=True, nullable=False),
-        sa.Column("series_key", Key, nullable=False),
-        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column(
+            "header_group_key",
+            Key,
+            autoincrement=True,
+            nullable=False,
+            comment="made by the database",
+        ),
+        sa.Column("series_key", Key, nullable=False, comment="the series"),
+        sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of the attributes"),
         sa.Column("attributes", Json, nullable=False, comment="raw values by DICOM keyword"),
         sa.ForeignKeyConstraint(
             ["series_key"], ["series.series_key"], name=op.f("fk_header_groups_series_key_series")
@@ -356,17 +697,36 @@ def upgrade() -> None:
     )
     op.create_table(
         "instances",
-        sa.Column("instance_key", Key, autoincrement=True, nullable=False),
+        sa.Column(
+            "instance_key", Key, autoincrement=True, nullable=False, comment="made by the database"
+        ),
         sa.Column("sop_instance_uid", sa.String(64), nullable=False),
-        sa.Column("study_key", Key, nullable=False),
-        sa.Column("series_key", Key, nullable=False),
-        sa.Column("association_id", sa.String(32), nullable=False),
+        sa.Column("study_key", Key, nullable=False, comment="the study"),
+        sa.Column("series_key", Key, nullable=False, comment="the series"),
+        sa.Column(
+            "association_id", sa.String(32), nullable=False, comment="association that brought it"
+        ),
         sa.Column("sop_class_uid", sa.String(64), nullable=False),
-        sa.Column("transfer_syntax_uid", sa.String(64), nullable=False),
-        sa.Column("received_at", Time, nullable=False),
+        sa.Column(
+            "transfer_syntax_uid",
+            sa.String(64),
+            nullable=False,
+            comment="transfer syntax it was received in",
+        ),
+        sa.Column("received_at", Time, nullable=False, comment="when it was stored"),
         sa.Column("file", sa.Text(), nullable=False, comment="path below the file store"),
-        sa.Column("data_set_offset", sa.Integer(), nullable=False),
-        sa.Column("data_set_bytes", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "data_set_offset",
+            sa.Integer(),
+            nullable=False,
+            comment="bytes in the file before the data set",
+        ),
+        sa.Column(
+            "data_set_bytes",
+            sa.BigInteger(),
+            nullable=False,
+            comment="size of the data set in bytes",
+        ),
         sa.Column("sha256", sa.String(64), nullable=False, comment="of the data set bytes"),
         sa.Column("patient_id", sa.Text(), server_default="", nullable=False),
         sa.Column("issuer_of_patient_id", sa.Text(), server_default="", nullable=False),
@@ -377,7 +737,12 @@ def upgrade() -> None:
         sa.Column(
             "attributes", Json, nullable=True, comment="raw instance-level values by DICOM keyword"
         ),
-        sa.Column("header_group_key", Key, nullable=True),
+        sa.Column(
+            "header_group_key",
+            Key,
+            nullable=True,
+            comment="what it has in common with its series; null until described",
+        ),
         sa.Column(
             "described_at", Time, nullable=True, comment="when the complete header was staged"
         ),
@@ -399,6 +764,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("instance_key", name=op.f("pk_instances")),
         sa.UniqueConstraint("sop_instance_uid", name=op.f("uq_instances_sop_instance_uid")),
+        comment="One row per stored instance; its file holds the data set exactly as received.",
     )
     op.create_index("ix_instances_association_id", "instances", ["association_id"], unique=False)
     op.create_index("ix_instances_series_key", "instances", ["series_key"], unique=False)
@@ -415,7 +781,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "headers",
-        sa.Column("instance_key", Key, autoincrement=False, nullable=False),
+        sa.Column("instance_key", Key, autoincrement=False, nullable=False, comment="the instance"),
         sa.Column("dicom_json", Json, nullable=False, comment="complete header, PS3.18 annex F"),
         sa.Column("findings", Json, nullable=True, comment="what could not be decoded, and why"),
         sa.ForeignKeyConstraint(
@@ -424,16 +790,29 @@ def upgrade() -> None:
             name=op.f("fk_headers_instance_key_instances"),
         ),
         sa.PrimaryKeyConstraint("instance_key", name=op.f("pk_headers")),
+        comment="The complete header of each described instance.",
     )
     op.create_table(
         "instance_deliveries",
-        sa.Column("delivery_key", Key, nullable=False),
-        sa.Column("instance_key", Key, nullable=False),
+        sa.Column("delivery_key", Key, nullable=False, comment="the delivery"),
+        sa.Column("instance_key", Key, nullable=False, comment="the instance"),
         sa.Column("status", sa.String(16), nullable=False, comment="the PACS's own C-STORE status"),
-        sa.Column("delivered", sa.Boolean(), nullable=False),
-        sa.Column("warning", sa.Boolean(), server_default=sa.false(), nullable=False),
-        sa.Column("detail", sa.Text(), server_default="", nullable=False),
-        sa.Column("answered_at", Time, nullable=False),
+        sa.Column("delivered", sa.Boolean(), nullable=False, comment="whether the PACS took it"),
+        sa.Column(
+            "warning",
+            sa.Boolean(),
+            server_default=sa.false(),
+            nullable=False,
+            comment="whether it took it with a warning",
+        ),
+        sa.Column(
+            "detail",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="what the answer means, and its Error Comment",
+        ),
+        sa.Column("answered_at", Time, nullable=False, comment="when the PACS answered"),
         sa.ForeignKeyConstraint(
             ["delivery_key"],
             ["deliveries.delivery_key"],
@@ -447,6 +826,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint(
             "delivery_key", "instance_key", name=op.f("pk_instance_deliveries")
         ),
+        comment="One row per instance and PACS that has answered for it.",
     )
     op.create_index(
         "ix_instance_deliveries_instance_key", "instance_deliveries", ["instance_key"], unique=False
