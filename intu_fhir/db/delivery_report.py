@@ -1,0 +1,113 @@
+"""The list of deliveries: what waits, what failed, what is dead, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.conditions import LIMIT, all_of, given
+from intu_fhir.db.tables import deliveries, studies
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One study at one destination; ``last_error`` says why it is not there."""
+
+    delivery_key: int
+    study_instance_uid: str
+    accession_number: str
+    destination: str
+    state: str
+    want: int
+    have: int
+    attempts: int
+    due_at: datetime | None
+    first_failed_at: datetime | None
+    last_status: str
+    last_error: str
+    warning: str
+    delivered_at: datetime | None
+    server_id: str
+    server_version: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries to list; what is None does not matter."""
+
+    study_instance_uid: str | None = None
+    destination: str | None = None
+    states: tuple[str, ...] | None = None
+    updated_from: datetime | None = None
+    updated_to: datetime | None = None
+    after: tuple[datetime, int] | None = None
+    limit: int = LIMIT
+
+
+def delivery_columns() -> list[sa.ColumnElement[Any]]:
+    """Return the columns of ``DeliveryRow``, from ``deliveries`` joined with ``studies``."""
+    d = deliveries.c
+    return [
+        d.delivery_key,
+        studies.c.study_instance_uid,
+        studies.c.accession_number,
+        d.destination,
+        d.state,
+        d.want,
+        d.have,
+        d.attempts,
+        d.due_at,
+        d.first_failed_at,
+        d.last_status,
+        d.last_error,
+        d.warning,
+        d.delivered_at,
+        d.server_id,
+        d.server_version,
+        d.updated_at,
+    ]
+
+
+def list_deliveries(connection: Connection, wanted: DeliveryFilter) -> list[DeliveryRow]:
+    """Return deliveries, what changed last first."""
+    d = deliveries.c
+    conditions = all_of(
+        given(studies.c.study_instance_uid.__eq__, wanted.study_instance_uid),
+        given(d.destination.__eq__, wanted.destination),
+        given(d.state.in_, wanted.states),
+        given(d.updated_at.__ge__, wanted.updated_from),
+        given(d.updated_at.__lt__, wanted.updated_to),
+        given(_delivery_follows, wanted.after),
+    )
+    rows = connection.execute(
+        sa.select(*delivery_columns())
+        .join_from(deliveries, studies, studies.c.study_key == d.study_key)
+        .where(*conditions)
+        .order_by(d.updated_at.desc(), d.delivery_key.desc())
+        .limit(wanted.limit)
+    )
+    return [DeliveryRow(**row) for row in rows.mappings()]
+
+
+def _delivery_follows(after: tuple[datetime, int]) -> sa.ColumnElement[bool]:
+    time, key = after
+    d = deliveries.c
+    return sa.or_(d.updated_at < time, sa.and_(d.updated_at == time, d.delivery_key < key))
+
+
+def count_deliveries(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return how many deliveries there are by destination and state."""
+    rows = connection.execute(
+        sa.select(deliveries.c.destination, deliveries.c.state, sa.func.count())
+        .group_by(deliveries.c.destination, deliveries.c.state)
+        .order_by(deliveries.c.destination, deliveries.c.state)
+    )
+    counts: dict[str, dict[str, int]] = {}
+    for destination, state, number in rows:
+        counts.setdefault(destination, {})[state] = number
+    return counts

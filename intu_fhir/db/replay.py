@@ -1,0 +1,267 @@
+"""Rows that can be put back, found by filters or by a predicate of a person's own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.conditions import all_of, given
+from intu_fhir.db.readonly import read_only_query
+from intu_fhir.db.session import Database
+from intu_fhir.db.tables import deliveries, instance_deliveries, studies, work
+from intu_fhir.model.work import BUILD, DELIVER, FILTERED, WAITING
+
+_CHUNK = 500
+"""Rows of one statement; both databases bound its parameters."""
+
+_STUDY_COLUMNS = (
+    "study_instance_uid",
+    "channel",
+    "patient_id",
+    "issuer_of_patient_id",
+    "patient_name",
+    "accession_number",
+    "study_date",
+    "study_description",
+    "modalities",
+    "number_of_series",
+    "number_of_instances",
+    "generation",
+    "first_received_at",
+    "last_received_at",
+)
+_QUEUE_COLUMNS = (
+    "study_key",
+    "state",
+    "want",
+    "have",
+    "attempts",
+    "due_at",
+    "first_failed_at",
+    "last_error",
+    "lease_holder",
+    "lease_until",
+    "updated_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayFilter:
+    """Which rows to put back; what is None does not matter.
+
+    Args:
+        since: the row changed at or after this time.
+        until: the row changed before this time.
+        by_reception: ``since`` and ``until`` mean when the study's last instance came.
+        where: an SQL predicate over the columns of ``replay_columns``.
+    """
+
+    study_instance_uid: str | None = None
+    destination: str | None = None
+    states: tuple[str, ...] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    by_reception: bool = False
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRow:
+    """One delivery (``step`` is deliver), or one step of a study before it."""
+
+    key: int
+    study_key: int
+    study_instance_uid: str
+    step: str
+    destination: str
+    state: str
+    want: int
+    have: int
+    generation: int
+    lease_until: datetime | None
+
+
+def replay_columns() -> list[str]:
+    """Return the names that a predicate may use."""
+    return [column.name for column in _view().columns]
+
+
+def _view() -> sa.Subquery:
+    """Deliveries and the steps before them, each beside its study."""
+    d = deliveries.c
+    delivering = [d.delivery_key.label("key"), sa.literal(DELIVER).label("step"), d.destination]
+    learned = [d.delivered_at, d.last_status, d.warning, d.server_id, d.server_version]
+    stepping = [work.c.work_key.label("key"), work.c.step, sa.literal("").label("destination")]
+    nothing = [
+        sa.cast(sa.null(), column.type).label(column.name)
+        if column is d.delivered_at
+        else sa.literal("").label(column.name)
+        for column in learned
+    ]
+    return sa.union_all(
+        _beside_study(deliveries, [*delivering, *learned]),
+        _beside_study(work, [*stepping, *nothing]),
+    ).subquery("work_and_deliveries")
+
+
+def _beside_study(queue: sa.Table, first: list[Any]) -> sa.Select[Any]:
+    return sa.select(
+        *first,
+        *(queue.c[name] for name in _QUEUE_COLUMNS),
+        *(studies.c[name] for name in _STUDY_COLUMNS),
+    ).join_from(queue, studies, studies.c.study_key == queue.c.study_key)
+
+
+def find_rows(
+    database: Database, wanted: ReplayFilter, *, timeout_seconds: float = 60.0
+) -> list[ReplayRow]:
+    """Return the rows that a filter names, in the order in which they were received.
+
+    Raises:
+        RefusedQuery: the predicate is not SQL that only reads.
+    """
+    chosen = _chosen_by_predicate(database, wanted.where, timeout_seconds) if wanted.where else None
+    view = _view()
+    c = view.c
+    time = c.last_received_at if wanted.by_reception else c.updated_at
+    conditions = all_of(
+        given(c.study_instance_uid.__eq__, wanted.study_instance_uid),
+        given(c.destination.__eq__, wanted.destination),
+        given(c.state.in_, wanted.states),
+        given(time.__ge__, wanted.since),
+        given(time.__lt__, wanted.until),
+    )
+    names = ReplayRow.__slots__
+    found = sa.select(*(c[name] for name in names)).where(*conditions)
+    found = found.order_by(c.first_received_at, c.study_key, c.step, c.destination)
+    with database.read() as connection:
+        rows = [ReplayRow(**row) for row in connection.execute(found).mappings()]
+    return [row for row in rows if chosen is None or (row.step, row.key) in chosen]
+
+
+def _chosen_by_predicate(
+    database: Database, predicate: str, timeout_seconds: float
+) -> set[tuple[str, int]]:
+    """Let the database judge the predicate where it can only read."""
+    view = sa.select(_view()).compile(
+        dialect=database.engine.dialect, compile_kwargs={"literal_binds": True}
+    )
+    # A person's own SQL, run where it can only read; the line break ends a comment of theirs.
+    statement = (
+        f"SELECT step, key FROM ({view}) AS work_and_deliveries "  # noqa: S608
+        f"WHERE (\n{predicate}\n)"
+    )
+    with read_only_query(database.url, statement, timeout_seconds=timeout_seconds) as result:
+        return {(str(step), int(key)) for step, key in result.rows}
+
+
+def put_back(
+    connection: Connection, rows: Collection[ReplayRow], *, again: bool, now: datetime
+) -> int:
+    """Make rows due now, as if they had never failed; return how many.
+
+    Args:
+        again: forget that the destination has it, so that it is sent once more.
+    """
+    fresh = {
+        "state": WAITING,
+        "attempts": 0,
+        "first_failed_at": None,
+        "last_error": "",
+        "due_at": now,
+        "updated_at": now,
+    }
+    count = 0
+    for keys in _chunks(row.key for row in rows if row.step != DELIVER):
+        count += _update(connection, work, work.c.work_key.in_(keys), now, **fresh)
+    for keys in _chunks(row.key for row in rows if row.step == DELIVER):
+        if again:
+            _forget(connection, keys)
+        count += _update(connection, deliveries, deliveries.c.delivery_key.in_(keys), now, **fresh)
+    return count
+
+
+def _update(
+    connection: Connection,
+    queue: sa.Table,
+    condition: sa.ColumnElement[bool],
+    now: datetime,
+    **values: Any,
+) -> int:
+    """Write to rows that no worker holds at this moment."""
+    free = sa.or_(queue.c.lease_until.is_(None), queue.c.lease_until <= now)
+    written = connection.execute(
+        sa.update(queue)
+        .where(condition, free)
+        .values(lease_holder="", lease_until=None, fence=queue.c.fence + 1, **values)
+    )
+    return int(written.rowcount)
+
+
+def _forget(connection: Connection, keys: list[int]) -> None:
+    """Let deliveries count as never done; what was tried stays in ``attempts``."""
+    connection.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.delivery_key.in_(keys))
+        .values(have=deliveries.c.want - 1, content_hash="")
+    )
+    connection.execute(
+        sa.update(instance_deliveries)
+        .where(instance_deliveries.c.delivery_key.in_(keys))
+        .values(delivered=False)
+    )
+
+
+def build_again(connection: Connection, study_keys: Collection[int], *, now: datetime) -> int:
+    """Have the newest generation of studies built once more; return how many.
+
+    A build that is running now is told to drop its result: it may use the old mapping. The end
+    of the new build asks the FHIR destinations to look again; where the content is the same
+    nothing is sent. What the site's hook left out is asked for as if it were new.
+    """
+    count = 0
+    for keys in _chunks(iter(sorted(study_keys))):
+        count += _want_build(connection, keys, now)
+        connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.study_key.in_(keys), deliveries.c.state == FILTERED)
+            .values(want=_generation(deliveries) - 1, updated_at=now)
+        )
+    return count
+
+
+def _want_build(connection: Connection, study_keys: list[int], now: datetime) -> int:
+    written = connection.execute(
+        sa.update(work)
+        .where(work.c.step == BUILD, work.c.study_key.in_(study_keys))
+        .values(
+            want=_generation(work),
+            have=_generation(work) - 1,
+            state=WAITING,
+            attempts=0,
+            first_failed_at=None,
+            last_error="",
+            due_at=now,
+            updated_at=now,
+            lease_holder="",
+            lease_until=None,
+            fence=work.c.fence + 1,
+        )
+    )
+    return int(written.rowcount)
+
+
+def _generation(queue: sa.Table) -> sa.ScalarSelect[int]:
+    newest = sa.select(studies.c.generation).where(studies.c.study_key == queue.c.study_key)
+    return newest.correlate(queue).scalar_subquery()
+
+
+def _chunks(keys: Iterator[int]) -> Iterator[list[int]]:
+    pending = list(keys)
+    for start in range(0, len(pending), _CHUNK):
+        yield pending[start : start + _CHUNK]

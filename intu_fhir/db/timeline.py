@@ -1,0 +1,97 @@
+"""A study's life as one sequence of events, made from its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from intu_fhir.db.study_report import (
+    AssociationRow,
+    AttemptRow,
+    GenerationRow,
+    ResourceRow,
+    StudyReport,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a study.
+
+    Args:
+        step: receive, aggregate, build, deliver or hold.
+        seconds: how long it took, where it has a length.
+        since_previous: seconds since the event before it began; 0 for the first.
+    """
+
+    at: datetime
+    step: str
+    what: str
+    detail: str = ""
+    seconds: float | None = None
+    since_previous: float = 0.0
+
+
+def timeline(report: StudyReport) -> list[Event]:
+    """Return what happened to a study, the first event first."""
+    events = sorted(_events(report), key=lambda event: event.at)
+    starts = [event.at for event in events]
+    return [
+        Event(
+            at=event.at,
+            step=event.step,
+            what=event.what,
+            detail=event.detail,
+            seconds=event.seconds,
+            since_previous=(event.at - before).total_seconds(),
+        )
+        for event, before in zip(events, [*starts[:1], *starts], strict=False)
+    ]
+
+
+def _events(report: StudyReport) -> Iterator[Event]:
+    yield from map(_received, report.associations)
+    yield from map(_settled, report.generations)
+    yield from map(_built, report.resources)
+    yield from map(_tried, report.attempts)
+    for hold in report.holds:
+        where = f" for {hold.destination}" if hold.destination else ""
+        yield Event(hold.held_at, "hold", f"held{where}: {hold.reason}", hold.detail)
+        if hold.released_at:
+            by = f" by {hold.released_by}" if hold.released_by else ""
+            yield Event(hold.released_at, "hold", f"released{where}{by}: {hold.reason}")
+
+
+def _received(row: AssociationRow) -> Event:
+    door = "import" if row.kind == "import" else f"association from {row.calling_ae_title}"
+    ended = row.end_reason if row.ended_at else "still open"
+    return Event(
+        row.started_at,
+        "receive",
+        f"{door}: {row.instances} instances",
+        ", ".join(part for part in (row.peer_address, "TLS" if row.tls else "", ended) if part),
+        (row.ended_at - row.started_at).total_seconds() if row.ended_at else None,
+    )
+
+
+def _settled(row: GenerationRow) -> Event:
+    what = (
+        f"generation {row.generation} settled: {row.number_of_series} series, "
+        f"{row.number_of_instances} instances"
+    )
+    evidence = ": ".join(part for part in (row.evidence, row.evidence_detail) if part)
+    return Event(row.settled_at, "aggregate", what, evidence)
+
+
+def _built(row: ResourceRow) -> Event:
+    what = f"generation {row.generation} built as {row.release.upper()}: {row.state}"
+    findings = f", {len(row.findings)} findings" if row.findings else ""
+    return Event(row.built_at, "build", what, f"mapping {row.mapping_version}{findings}")
+
+
+def _tried(row: AttemptRow) -> Event:
+    what = f"generation {row.generation} to {row.destination}, attempt {row.number}: {row.outcome}"
+    detail = " ".join(part for part in (row.status, row.detail) if part)
+    seconds = (row.ended_at - row.started_at).total_seconds()
+    return Event(row.started_at, "deliver", what, detail, seconds)

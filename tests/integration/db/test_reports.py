@@ -1,0 +1,275 @@
+"""What people see in lists, and what each filter finds."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from intu_fhir.db import tables as t
+from intu_fhir.db.delivery_report import DeliveryFilter, count_deliveries, list_deliveries
+from intu_fhir.db.holds import hold_study
+from intu_fhir.db.reports import StudyFilter, count_studies, find_study, list_studies
+from intu_fhir.db.review import list_holds, list_quarantine
+from intu_fhir.db.session import Database
+from intu_fhir.db.study_report import study_report
+from intu_fhir.db.study_states import STUDY_STATES
+from intu_fhir.db.timeline import timeline
+from intu_fhir.model.settling import StudyHold
+from tests.support.clock import START
+from tests.support.seeded import stage
+from tests.support.studies import uid
+
+
+def _stage(database: Database, name: str, **options: Any) -> int:
+    with database.write() as connection:
+        return stage(connection, name, **options)
+
+
+def _names(database: Database, **wanted: Any) -> list[str]:
+    """Return the Study IDs that a filter finds; tests put a study's name there."""
+    with database.read() as connection:
+        found = list_studies(connection, StudyFilter(**wanted))
+        assert count_studies(connection, StudyFilter(**wanted)) == len(found)
+    return [row.study_description for row in found]
+
+
+@pytest.mark.parametrize(
+    ("state", "options"),
+    [
+        ("failed", {"deliveries": {"ehr": "dead", "pacs": "waiting"}}),
+        ("failed", {"build": "dead"}),
+        ("failed", {"deliveries": {"ehr": "dead"}, "revision": 9}),
+        ("held", {"deliveries": {"ehr": "held", "pacs": "delivered"}}),
+        ("receiving", {"generation": 0, "build": None, "revision": 2}),
+        ("receiving", {"deliveries": {"ehr": "delivered"}, "revision": 9}),
+        ("settled", {"build": "waiting"}),
+        ("building", {"build": "running"}),
+        ("building", {"build": "retrying"}),
+        ("delivering", {"deliveries": {"ehr": "delivered", "pacs": "running"}}),
+        ("delivering", {"deliveries": {"ehr": "retrying"}}),
+        ("delivered", {"deliveries": {"ehr": "delivered", "pacs": "delivered"}}),
+        ("delivered", {"deliveries": {"ehr": "delivered", "pacs": "filtered"}}),
+        ("filtered", {"deliveries": {"ehr": "filtered"}}),
+        ("staged", {}),
+    ],
+)
+def test_state_of_a_study(database: Database, state: str, options: dict[str, Any]) -> None:
+    """Each state is told in one word, and the filter by state finds it alone."""
+    _stage(database, "one", **options)
+    with database.read() as connection:
+        row = find_study(connection, uid("one"))
+        assert row is not None
+        assert row.state == state
+        for other in STUDY_STATES:
+            found = list_studies(connection, StudyFilter(state=other))
+            assert len(found) == (1 if other == state else 0)
+
+
+def test_an_open_hold_is_a_held_study_until_it_is_released(database: Database) -> None:
+    """A hold of the whole study shows before it has any delivery."""
+    key = _stage(database, "one")
+    with database.write() as connection:
+        hold_study(
+            connection, key, [StudyHold("patient_conflict", "2 IDs")], generation=1, now=START
+        )
+    with database.read() as connection:
+        assert [row.state for row in list_studies(connection, StudyFilter())] == ["held"]
+        (hold,) = list_holds(connection)
+        assert (hold.reason, hold.study_instance_uid) == ("patient_conflict", uid("one"))
+    with database.write() as connection:
+        connection.execute(t.holds.update().values(released_at=START, released_by="me"))
+    with database.read() as connection:
+        assert [row.state for row in list_studies(connection, StudyFilter())] == ["staged"]
+        assert list_holds(connection) == []
+        assert len(list_holds(connection, released=True)) == 1
+
+
+def test_filters(database: Database) -> None:
+    """Each filter finds what it says, wildcards and case included."""
+    hour = timedelta(hours=1)
+    _stage(database, "a", study_description="a", patient_id="P_1", patient_name="Müller^Ann")
+    _stage(
+        database,
+        "b",
+        at=START + hour,
+        study_description="b",
+        patient_id="PX1",
+        patient_name="Smith^Bob",
+        accession_number="ACC-7",
+        study_date="20240301",
+        modality="MR",
+        calling_ae_title="MR_SCANNER_2",
+        deliveries={"ehr": "delivered"},
+    )
+    assert _names(database) == ["b", "a"]
+    assert _names(database, patient_id="P_1") == ["a"]
+    assert _names(database, patient_id="P?1") == ["b", "a"]
+    assert _names(database, patient_id="P_*") == ["a"]
+    assert _names(database, patient_name="smith") == ["b"]
+    assert _names(database, patient_name="m?ller*") == ["a"]
+    assert _names(database, patient_name="%") == []
+    assert _names(database, accession_number="ACC-7") == ["b"]
+    assert _names(database, modality="mr") == ["b"]
+    assert _names(database, calling_ae_title="MR_SCANNER_2") == ["b"]
+    assert _names(database, destination="ehr") == ["b"]
+    assert _names(database, channel="other") == []
+    assert _names(database, study_date_from=date(2024, 3, 1)) == ["b"]
+    assert _names(database, study_date_to=date(2024, 2, 29)) == ["a"]
+    assert _names(database, received_from=START + hour) == ["b"]
+    assert _names(database, received_to=START + hour) == ["a"]
+
+
+def test_rows_show_modalities_callers_and_deliveries(database: Database) -> None:
+    """A row counts its deliveries and names modalities and callers."""
+    _stage(database, "a", deliveries={"ehr": "delivered", "pacs": "dead", "off": "filtered"})
+    with database.read() as connection:
+        (row,) = list_studies(connection, StudyFilter())
+    assert (row.deliveries, row.delivered) == (2, 1)
+    assert row.modalities == ("CT",)
+    assert row.calling_ae_titles == ("CT_SCANNER_1",)
+    assert row.last_received_at == START + timedelta(seconds=1)
+
+
+def test_pages_follow_each_other_without_gap_or_repeat(database: Database) -> None:
+    """Paging by key gives every study once, also where many came at one instant."""
+    for number in range(7):
+        _stage(database, str(number), at=START + timedelta(seconds=number // 3))
+    seen: list[int] = []
+    after = None
+    with database.read() as connection:
+        while page := list_studies(connection, StudyFilter(limit=2, after=after)):
+            seen += [row.study_key for row in page]
+            after = (page[-1].last_received_at, page[-1].study_key)
+    assert len(seen) == len(set(seen)) == 7
+
+
+def test_deliveries_by_filter_and_counts(database: Database) -> None:
+    """Deliveries are found by study, destination, state and time, and counted."""
+    _stage(database, "a", deliveries={"ehr": "dead", "pacs": "delivered"})
+    _stage(database, "b", at=START + timedelta(hours=1), deliveries={"ehr": "retrying"})
+    with database.read() as connection:
+
+        def found(**wanted: Any) -> list[tuple[str, str]]:
+            rows = list_deliveries(connection, DeliveryFilter(**wanted))
+            return [(row.destination, row.state) for row in rows]
+
+        assert found() == [("ehr", "retrying"), ("pacs", "delivered"), ("ehr", "dead")]
+        assert found(destination="pacs") == [("pacs", "delivered")]
+        assert found(states=("dead", "retrying")) == [("ehr", "retrying"), ("ehr", "dead")]
+        assert found(study_instance_uid=uid("b")) == [("ehr", "retrying")]
+        assert found(updated_from=START + timedelta(minutes=30)) == [("ehr", "retrying")]
+        assert found(updated_to=START + timedelta(minutes=30), limit=1) == [("pacs", "delivered")]
+        assert count_deliveries(connection) == {
+            "ehr": {"dead": 1, "retrying": 1},
+            "pacs": {"delivered": 1},
+        }
+
+
+def test_quarantine_names_the_reason_and_the_sender(database: Database) -> None:
+    """A quarantined object is listed with its reason and who sent it."""
+    _stage(database, "a")
+    with database.write() as connection:
+        connection.execute(
+            t.quarantine.insert().values(
+                association_id="a-a",
+                reason="different_bytes",
+                sop_instance_uid=uid("a", 1, 0),
+                file="quarantine/x.dcm",
+                sha256="1" * 64,
+                received_at=START,
+            )
+        )
+    with database.read() as connection:
+        (row,) = list_quarantine(connection)
+        assert (row.reason, row.calling_ae_title) == ("different_bytes", "CT_SCANNER_1")
+        assert list_quarantine(connection, reason="other") == []
+
+
+def test_a_study_that_never_came(database: Database) -> None:
+    """An unknown UID has no report."""
+    with database.read() as connection:
+        assert study_report(connection, "1.2.3") is None
+
+
+def test_report_and_timeline(database: Database) -> None:
+    """One study's report holds everything, and its timeline tells it in order."""
+    key = _stage(database, "a", deliveries={"ehr": "delivered", "pacs": "dead"})
+    _stage(database, "other", deliveries={"ehr": "dead"})
+    second = timedelta(seconds=1)
+    with database.write() as connection:
+        connection.execute(
+            t.generations.insert().values(
+                study_key=key,
+                generation=1,
+                revision=2,
+                settled_at=START + 33 * second,
+                evidence="quiet",
+                evidence_detail="no instance for 30 s",
+                number_of_series=1,
+                number_of_instances=2,
+            )
+        )
+        connection.execute(
+            t.resources.insert().values(
+                study_key=key,
+                generation=1,
+                release="r4",
+                mapping_version="m1",
+                channel="radiology",
+                built_at=START + 34 * second,
+                state="valid",
+                content_hash="abc",
+                findings=[{"severity": "warning", "code": "S01", "message": "x"}],
+            )
+        )
+        delivery_key = connection.execute(
+            t.deliveries.select().where(t.deliveries.c.destination == "ehr")
+        ).first()
+        assert delivery_key is not None
+        connection.execute(
+            t.attempts.insert().values(
+                delivery_key=delivery_key.delivery_key,
+                generation=1,
+                number=1,
+                started_at=START + 35 * second,
+                ended_at=START + 36 * second,
+                outcome="delivered",
+                status="201",
+            )
+        )
+        hold_study(connection, key, [StudyHold("late", "why")], generation=1, now=START + second)
+        instance = connection.execute(t.instances.select()).first()
+        assert instance is not None
+        connection.execute(
+            t.instance_deliveries.insert().values(
+                delivery_key=delivery_key.delivery_key,
+                instance_key=instance.instance_key,
+                status="0000",
+                delivered=True,
+                answered_at=START,
+            )
+        )
+    with database.read() as connection:
+        report = study_report(connection, uid("a"))
+    assert report is not None
+    assert [row.instances for row in report.associations] == [2]
+    assert [row.series_number for row in report.series] == ["1"]
+    assert {row.destination: row.state for row in report.deliveries} == {
+        "ehr": "delivered",
+        "pacs": "dead",
+    }
+    assert [(row.status, row.instances) for row in report.images] == [("0000", 1)]
+    assert report.resources[0].findings[0]["code"] == "S01"
+    events = timeline(report)
+    assert [event.step for event in events] == [
+        "receive",
+        "hold",
+        "aggregate",
+        "build",
+        "deliver",
+    ]
+    assert [event.since_previous for event in events] == [0, 1, 32, 1, 1]
+    assert events[0].seconds == 2
+    assert "attempt 1: delivered" in events[-1].what
