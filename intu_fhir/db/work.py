@@ -19,6 +19,8 @@ from intu_fhir.db.upsert import insert
 from intu_fhir.errors import StaleClaim
 from intu_fhir.model.work import DELIVER, RETRYING, RUNNING, WAITING, Claim
 
+_TIME = work.c.updated_at.type
+
 
 def _queue(step: str) -> Table:
     return deliveries if step == DELIVER else work
@@ -124,10 +126,14 @@ def _next_due(queue: Table, step: str, destination: str, now: datetime) -> sa.Se
     )
 
 
-def next_due_at(connection: Connection, step: str, destination: str) -> datetime | None:
-    """Return when the next row of a lane is due, leased ones included."""
+def next_due_at(
+    connection: Connection, step: str, destination: str, now: datetime
+) -> datetime | None:
+    """Return when the next row of a lane can be claimed, or None where there is none."""
     queue = _queue(step)
-    found = sa.select(sa.func.min(queue.c.due_at)).where(
+    leased = queue.c.lease_until > now
+    free_at = sa.case((leased, queue.c.lease_until), else_=queue.c.due_at)
+    found = sa.select(sa.func.min(free_at, type_=_TIME)).where(
         _lane(step, destination), queue.c.due_at.is_not(None)
     )
     due: datetime | None = connection.execute(found).scalar_one()
@@ -201,9 +207,6 @@ def fail(
         updated_at=now,
         **_no_lease(),
     )
-
-
-_TIME = work.c.updated_at.type
 
 
 def _no_lease() -> dict[str, Any]:

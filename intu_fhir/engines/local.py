@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from intu_fhir.errors import TransientError
 from intu_fhir.pipeline.runner import Lane, Runner
+from intu_fhir.pipeline.steps import STEPS
 
 IDLE_SECONDS = 0.5
-"""How long a worker without work waits before it looks again."""
+"""How long a worker without work waits before it looks again, where nobody wakes it."""
+
+LEAST_SECONDS = 0.02
+"""The shortest wait: work may be due that the limit of its destination keeps back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Work without a row in the queue, such as staging complete headers.
+
+    Args:
+        do_some: does some of it and returns how much; 0 where there is nothing to do.
+        then: the step that may have something to do afterwards.
+    """
+
+    name: str
+    do_some: Callable[[], int]
+    then: str
 
 
 class LocalEngine:
@@ -16,15 +36,13 @@ class LocalEngine:
 
     Args:
         lanes: what to work on, each with how many threads.
-        chores: work without a queue row, such as describing headers; a chore returns how much
-            it did, 0 for nothing.
     """
 
     def __init__(
         self,
         runner: Runner,
         lanes: Sequence[tuple[Lane, int]],
-        chores: Sequence[tuple[str, Callable[[], int]]] = (),
+        chores: Sequence[Chore] = (),
     ) -> None:
         self._runner = runner
         self._stopping = threading.Event()
@@ -33,17 +51,46 @@ class LocalEngine:
         for lane, threads in lanes:
             name = f"{lane.step}-{lane.destination}".rstrip("-")
             for number in range(threads):
-                self._add(f"{name}-{number + 1}", lane.step, self._taking(lane))
-        for name, chore in chores:
-            self._add(name, name, _some(chore))
+                worker = f"{name}-{number + 1}"
+                self._add(worker, lane.step, self._taking(lane), self._until_due(lane))
+        for chore in chores:
+            self._add(chore.name, chore.name, self._doing(chore), lambda: IDLE_SECONDS)
 
     def _taking(self, lane: Lane) -> Callable[[], bool]:
-        return lambda: self._runner.run_one(lane)
+        following = STEPS[lane.step].next
 
-    def _add(self, name: str, signal: str, do_some: Callable[[], bool]) -> None:
+        def do_some() -> bool:
+            done = self._runner.run_one(lane)
+            if done:
+                self.wake(following)
+            return done
+
+        return do_some
+
+    def _doing(self, chore: Chore) -> Callable[[], bool]:
+        def do_some() -> bool:
+            done = chore.do_some() > 0
+            if done:
+                self.wake(chore.then)
+            return done
+
+        return do_some
+
+    def _until_due(self, lane: Lane) -> Callable[[], float]:
+        def idle_seconds() -> float:
+            due_in = self._runner.seconds_until_due(lane)
+            return IDLE_SECONDS if due_in is None else min(due_in, IDLE_SECONDS)
+
+        return idle_seconds
+
+    def _add(
+        self, name: str, signal: str, do_some: Callable[[], bool], idle: Callable[[], float]
+    ) -> None:
         self._signals.setdefault(signal, threading.Event())
         self._threads.append(
-            threading.Thread(target=self._work, args=(signal, do_some), name=name, daemon=True)
+            threading.Thread(
+                target=self._work, args=(signal, do_some, idle), name=name, daemon=True
+            )
         )
 
     def start(self) -> None:
@@ -70,13 +117,16 @@ class LocalEngine:
             grace_seconds = max(grace_seconds - 0.01, 0.1) if thread.is_alive() else grace_seconds
         return [thread.name for thread in self._threads if thread.is_alive()]
 
-    def _work(self, signal: str, do_some: Callable[[], bool]) -> None:
+    def _work(self, signal: str, do_some: Callable[[], bool], idle: Callable[[], float]) -> None:
         event = self._signals[signal]
         while not self._stopping.is_set():
             event.clear()
             if not self._runner.guard(signal, do_some):
-                event.wait(IDLE_SECONDS)
+                event.wait(max(self._idle_seconds(idle), LEAST_SECONDS))
 
-
-def _some(chore: Callable[[], int]) -> Callable[[], bool]:
-    return lambda: chore() > 0
+    @staticmethod
+    def _idle_seconds(idle: Callable[[], float]) -> float:
+        try:
+            return idle()
+        except TransientError:
+            return IDLE_SECONDS

@@ -44,39 +44,35 @@ class Recorder:
         started_at: datetime,
         now: datetime,
         jitter: float,
-    ) -> tuple[str, ...]:
-        """Write the result; return the steps that have something to do now.
+    ) -> None:
+        """Write the result and ask for the step that follows.
 
         Raises:
             StaleClaim: another worker has the work now; nothing is written.
         """
         if isinstance(result, NotYet):
             work.put_off(connection, claim, until=result.until, now=now)
-            return ()
+            return
         if isinstance(result, Finished):
-            return self._finished(connection, claim, result, now)
+            self._finished(connection, claim, result, now)
+            return
         if claim.step == DELIVER:
             record_attempt(connection, claim, Attempt(started_at, now, result))
         if isinstance(result, Delivered):
             work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
         else:
             self._failed(connection, claim, result, now, jitter)
-        return ()
 
-    def _finished(
-        self, connection: Any, claim: Claim, result: Finished, now: datetime
-    ) -> tuple[str, ...]:
+    def _finished(self, connection: Any, claim: Claim, result: Finished, now: datetime) -> None:
         # The lease is given back first: where it is lost already, nothing else is written.
         work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
         result.record(connection)
-        following = STEPS[claim.step].next
-        if following == BUILD:
+        if STEPS[claim.step].next == BUILD:
             work.want_step(
                 connection, BUILD, claim.study_key, result.generation, due_at=now, now=now
             )
         for destination, wish in result.deliveries.items():
             self._want(connection, claim.study_key, destination, result.generation, wish, now)
-        return (following,)
 
     @staticmethod
     def _want(

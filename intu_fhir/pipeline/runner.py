@@ -46,7 +46,6 @@ class Runner:
     Args:
         functions: what a lane does, by (step, destination).
         holder: names this process in leases.
-        on_progress: called with the step that has something to do now.
     """
 
     database: Database
@@ -56,7 +55,6 @@ class Runner:
     retry: RetrySettings
     holder: str
     lease_seconds: float
-    on_progress: Callable[[str], None] = lambda step: None
     chance: Callable[[], float] = field(default=random.random)
 
     def run_one(self, lane: Lane) -> bool:
@@ -74,6 +72,9 @@ class Runner:
         return False
 
     def _claim_and_run(self, lane: Lane) -> bool:
+        # Looking is cheap and disturbs nobody; claiming takes the database's turn to write.
+        if self.seconds_until_due(lane) != 0:
+            return False
         with self.database.write() as connection:
             claim = work.claim(
                 connection,
@@ -87,14 +88,16 @@ class Runner:
         if claim is None:
             return False
         started_at = self.clock.now()
-        result = self._run(claim)
-        self._record(claim, result, started_at)
+        self._record(claim, self._run(claim), started_at)
         return True
 
-    def next_due_at(self, lane: Lane) -> datetime | None:
-        """Return when the lane has something to do next."""
+    def seconds_until_due(self, lane: Lane) -> float | None:
+        """Return how long until the lane has something to do, or None where nothing waits."""
         with self.database.read() as connection:
-            return work.next_due_at(connection, lane.step, lane.destination)
+            due_at = work.next_due_at(connection, lane.step, lane.destination, self.clock.now())
+        if due_at is None:
+            return None
+        return max((due_at - self.clock.now()).total_seconds(), 0.0)
 
     def _run(self, claim: Claim) -> StepResult:
         if claim.attempts >= self.retry.max_attempts:
@@ -118,7 +121,7 @@ class Runner:
     def _record(self, claim: Claim, result: StepResult, started_at: datetime) -> None:
         try:
             with self.database.write() as connection:
-                following = self.recorder.record(
+                self.recorder.record(
                     connection, claim, result, started_at, self.clock.now(), self.chance()
                 )
         except StaleClaim as error:
@@ -127,8 +130,6 @@ class Runner:
             )
             return
         _log_result(claim, result)
-        for step in following:
-            self.on_progress(step)
 
 
 def _where(error: BaseException) -> str:

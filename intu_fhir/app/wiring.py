@@ -1,0 +1,218 @@
+"""Puts the parts of a site together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from intu_fhir.aggregate.merge import merge_headers
+from intu_fhir.aggregate.step import AggregateStep
+from intu_fhir.build.imaging_study import BuildContext
+from intu_fhir.build.step import BuildStep, ChannelPlan
+from intu_fhir.build.transform import load_transformer
+from intu_fhir.db import migrate
+from intu_fhir.db.instances import NewInstance, StagedAs, store_instances
+from intu_fhir.db.session import Database
+from intu_fhir.db.studies import load_headers
+from intu_fhir.deliver.dicom import StorageScu
+from intu_fhir.deliver.fhir import FhirClient
+from intu_fhir.deliver.step import DicomDelivery, FhirDelivery
+from intu_fhir.engines.local import Chore, LocalEngine
+from intu_fhir.files.local import LocalFileStore
+from intu_fhir.mappings import acquisition_modalities, load_mapping, staged_attributes
+from intu_fhir.model.study import Study
+from intu_fhir.model.work import AGGREGATE, BUILD, DELIVER
+from intu_fhir.observe.clock import Clock, SystemClock
+from intu_fhir.pipeline.record import Recorder
+from intu_fhir.pipeline.runner import Lane, Runner, StepFunction
+from intu_fhir.settings.schema import (
+    AnyDestination,
+    Channel,
+    Configuration,
+    FhirDestination,
+)
+from intu_fhir.stage.accept import Accept
+from intu_fhir.stage.commit import GroupCommit
+from intu_fhir.stage.describer import Describer
+
+DESCRIBE = "describe"
+_MOST_CONNECTIONS = 40
+
+
+@dataclass
+class App:
+    """A site: what its configuration asks for, made once and shared.
+
+    Args:
+        receiver: names this host's receiver in staging; stays the same over restarts.
+        holder: names this process in leases.
+    """
+
+    configuration: Configuration
+    clock: Clock = field(default_factory=SystemClock)
+    receiver: str = field(default_factory=lambda: socket.gethostname()[:64])
+    holder: str = field(
+        default_factory=lambda: f"{socket.gethostname()[:32]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    )
+
+    @cached_property
+    def database(self) -> Database:
+        """The staging database."""
+        return Database(self.configuration.site.database, pool_size=_MOST_CONNECTIONS)
+
+    @cached_property
+    def files(self) -> LocalFileStore:
+        """The file store."""
+        return LocalFileStore(Path(self.configuration.site.files))
+
+    @cached_property
+    def rows(self) -> GroupCommit[NewInstance, StagedAs]:
+        """The one writer of instance rows."""
+
+        def store(items: Any) -> list[StagedAs]:
+            with self.database.write() as connection:
+                return store_instances(connection, items, receiver=self.receiver)
+
+        return GroupCommit(store)
+
+    @cached_property
+    def accept(self) -> Accept:
+        """What stages one object, for the network and for the batch door."""
+        return Accept(
+            files=self.files,
+            database=self.database,
+            rows=self.rows,
+            clock=self.clock,
+            receiver=self.receiver,
+            quiet_seconds={
+                channel.id: channel.settle.quiet_seconds for channel in self.configuration.channels
+            },
+        )
+
+    @cached_property
+    def describer(self) -> Describer:
+        """What stages complete headers."""
+        return Describer(self.database, self.files, self.clock, staged_attributes())
+
+    @cached_property
+    def build(self) -> BuildStep:
+        """What builds resources, for publishing and for previews."""
+        channels = self.configuration.channels
+        plans = {channel.id: self.plan(channel) for channel in channels}
+        return BuildStep(
+            database=self.database,
+            clock=self.clock,
+            load_study=self.load_study,
+            plans=plans,
+            fallback=ChannelPlan("", load_mapping(None), None, {}),
+            context=self.build_context(),
+        )
+
+    def build_context(self) -> BuildContext:
+        """What a build needs to know of the site."""
+        site = self.configuration.site
+        fhir = [d for d in site.destinations.values() if isinstance(d, FhirDestination)]
+        return BuildContext(
+            time_zone=site.time_zone,
+            identifiers=site.identifiers,
+            max_instances=min((d.max_instances for d in fhir), default=5_000),
+            max_body_bytes=min((d.max_body_bytes for d in fhir), default=1_000_000),
+        )
+
+    def plan(self, channel: Channel) -> ChannelPlan:
+        """Return what a channel wants done with its studies."""
+        return ChannelPlan(
+            channel=channel.id,
+            mapping=load_mapping(channel.mapping),
+            transformer=load_transformer(channel.transformer) if channel.transformer else None,
+            destinations=self.destinations(channel),
+        )
+
+    def destinations(self, channel: Channel) -> dict[str, AnyDestination]:
+        """Return the destinations of a channel by name."""
+        everywhere = self.configuration.site.destinations
+        return {name: everywhere[name] for name in channel.destinations}
+
+    def load_study(self, connection: Any, study_key: int, generation: int) -> tuple[Study, int]:
+        """Read and merge what is staged of a study; return it with its revision."""
+        headers = load_headers(
+            connection, study_key, acquisition_modalities=acquisition_modalities()
+        )
+        study = merge_headers(
+            headers.study_instance_uid, headers.series, headers.calling_ae_titles, generation
+        )
+        return study, headers.revision
+
+    def engine(self) -> LocalEngine:
+        """Return the worker threads of this site, not started."""
+        site = self.configuration.site
+        functions: dict[tuple[str, str], StepFunction] = {
+            (AGGREGATE, ""): AggregateStep(
+                database=self.database,
+                clock=self.clock,
+                policies={c.id: c.settle for c in self.configuration.channels},
+                acquisition_modalities=acquisition_modalities(),
+            ),
+            (BUILD, ""): self.build,
+        }
+        lanes = [(Lane(AGGREGATE), 1), (Lane(BUILD), 1)]
+        for name, destination in site.destinations.items():
+            functions[DELIVER, name] = self.delivery(destination)
+            limit = destination.concurrency
+            lanes.append((Lane(DELIVER, name, limit), limit))
+        runner = Runner(
+            database=self.database,
+            clock=self.clock,
+            functions=functions,
+            recorder=Recorder(site.retry),
+            retry=site.retry,
+            holder=self.holder,
+            lease_seconds=site.lease_seconds,
+        )
+        describing = Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)
+        return LocalEngine(runner, lanes, [describing])
+
+    def delivery(self, destination: AnyDestination) -> StepFunction:
+        """Return what delivers to a destination."""
+        if isinstance(destination, FhirDestination):
+            client = FhirClient(destination, clock=self.clock)
+            return FhirDelivery(self.database, destination, client)
+        return DicomDelivery(
+            database=self.database,
+            clock=self.clock,
+            files=self.files,
+            scu=StorageScu(destination),
+            lease_seconds=self.configuration.site.lease_seconds,
+        )
+
+    def prepare_database(self) -> None:
+        """Make a new database ready; one that exists must be at the newest revision.
+
+        Raises:
+            ConfigurationError: it is at another revision; the message says what to do.
+        """
+        url = self.configuration.site.database
+        if migrate.current(url) is None:
+            migrate.upgrade(url)
+        migrate.require_head(url)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+
+def open_app(configuration: Configuration, clock: Clock | None = None) -> App:
+    """Return the site of a configuration, with its database ready.
+
+    Raises:
+        ConfigurationError: the database is not at the newest revision, or a mapping or hook
+            cannot be loaded.
+    """
+    app = App(configuration, clock or SystemClock())
+    app.prepare_database()
+    return app
