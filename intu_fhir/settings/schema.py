@@ -39,92 +39,134 @@ class ServerTls(Settings):
     """TLS of a listener; a ``ca_file`` makes client certificates required."""
 
     cert_file: Path
+    """Our certificate, PEM."""
     key_file: Path
+    """Its private key, PEM."""
     ca_file: Path | None = None
+    """Authorities whose certificates senders must show; absent = none is asked for."""
 
 
 class ClientTls(Settings):
     """TLS towards a destination; without ``ca_file`` the system's authorities count."""
 
     ca_file: Path | None = None
+    """Authorities to trust, PEM; absent = the system's."""
     cert_file: Path | None = None
+    """Certificate that we show, PEM."""
     key_file: Path | None = None
+    """Its private key, PEM."""
 
 
 class DicomSource(Settings):
     """Where a channel listens."""
 
     type: Literal["dicom"]
+    """Kind of source."""
     port: Port
+    """Port to listen on."""
     host: str = "0.0.0.0"  # noqa: S104  (modalities come over the network)
+    """Address to listen on."""
     ae_title: AeTitle = "INTU_SCP"
+    """AE title that senders have to call."""
     calling_ae_titles: tuple[AeTitle, ...] | None = None
+    """AE titles that may send; absent = all."""
     tls: ServerTls | None = None
+    """Present = TLS only."""
     private_sop_classes: tuple[str, ...] = ()
+    """SOP Class UIDs to take beside the standard's storage classes."""
 
 
 class Settle(Settings):
     """When a study counts as complete for now, and by which evidence."""
 
     quiet_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """A study is complete when nothing new came for so long."""
     on_release: bool = False
+    """Complete as soon as no association that brought it is open."""
     on_expected_count: bool = False
+    """Complete as soon as as many instances are there as a header announces."""
 
 
 class Channel(Settings):
     """One ``channel.yaml``."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    """Name of the channel, unique in the site."""
     enabled: bool = True
+    """False = it does not listen."""
     group: str = ""
+    """Label for lists, without effect."""
     source: DicomSource
+    """Where it listens."""
     transformer: Path | None = None
+    """Python hook `def transform(message)` that may change or drop a resource."""
     mapping: Path | None = None
+    """Mapping to use instead of the shipped one."""
     settle: Settle = Settle()
+    """When a study is complete."""
     destinations: tuple[str, ...] = ()
+    """Names from `intu.yaml`; empty = only stage."""
 
 
 class NoAuth(Settings):
     """No authorization."""
 
     type: Literal["none"] = "none"
+    """Kind of authorization."""
 
 
 class BasicAuth(Settings):
     """HTTP basic authorization."""
 
     type: Literal["basic"]
+    """Kind of authorization."""
     username: str
+    """User name."""
     password: str = Field(repr=False)
+    """Password; write `${env:NAME}` or `${file:path}`."""
 
 
 class BearerAuth(Settings):
     """A fixed bearer token."""
 
     type: Literal["bearer"]
+    """Kind of authorization."""
     token: str = Field(repr=False)
+    """The token; write `${env:NAME}` or `${file:path}`."""
 
 
 class OAuth2Auth(Settings):
     """OAuth 2 client credentials with a shared secret."""
 
     type: Literal["oauth2"]
+    """Kind of authorization."""
     token_url: str
+    """Where tokens are had."""
     client_id: str
+    """Our id there."""
     client_secret: str = Field(repr=False)
+    """Our secret there; write `${env:NAME}` or `${file:path}`."""
     scope: str = ""
+    """Scope to ask for."""
 
 
 class SmartBackendAuth(Settings):
     """SMART Backend Services: a signed assertion instead of a secret."""
 
     type: Literal["smart_backend"]
+    """Kind of authorization."""
     client_id: str
+    """Our id at the authorization server."""
     private_key_file: Path
+    """Private key that signs the assertion, PEM."""
     kid: str
+    """Id of that key in our published key set."""
     token_url: str | None = None
+    """Where tokens are had; absent = as the server's SMART configuration says."""
     algorithm: Literal["RS384", "ES384"] = "RS384"
+    """How the assertion is signed."""
     scope: str = "system/ImagingStudy.crus system/Patient.rs"
+    """Scope to ask for."""
 
 
 Auth: TypeAlias = Annotated[
@@ -136,38 +178,58 @@ class Subject(Settings):
     """How the patient of a study is referred to at a FHIR destination."""
 
     strategy: Literal["search", "logical", "create", "conditional"] = "search"
+    """`search` for it by identifier, `logical` reference by identifier alone, `create` it where
+    absent, `conditional` reference that the server resolves.
+    """
 
 
 class Destination(Settings):
     """What every destination has."""
 
     concurrency: PositiveInt = 1
+    """Studies sent at the same time."""
     timeout_seconds: PositiveFloat = 60.0
+    """Limit for one exchange, in seconds."""
 
 
 class FhirDestination(Destination):
     """A FHIR server that takes ImagingStudy resources."""
 
     type: Literal["fhir"]
+    """Kind of destination."""
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
+    """Base of the FHIR server, without query."""
     release: Literal["r4", "r5"] = "r4"
+    """FHIR release to speak."""
     auth: Auth = NoAuth()
+    """How to authorize."""
     subject: Subject = Subject()
+    """How the patient is referred to."""
     tls: ClientTls | None = None
+    """Authorities and client certificate."""
     max_body_bytes: PositiveInt = 1_000_000
+    """A larger resource is not sent."""
     max_instances: PositiveInt = 5_000
+    """A study with more instances is not sent."""
 
 
 class DicomDestination(Destination):
     """A PACS that takes images by C-STORE."""
 
     type: Literal["dicom"]
+    """Kind of destination."""
     host: str
+    """Where the PACS is."""
     port: Port
+    """Its port."""
     ae_title: AeTitle = "INTU_SCU"
+    """AE title that we call ourselves."""
     called_ae_title: AeTitle
+    """AE title of the PACS."""
     tls: ClientTls | None = None
+    """Present = TLS."""
     max_associations: PositiveInt = 1
+    """Associations open at the same time."""
 
 
 AnyDestination: TypeAlias = Annotated[
@@ -179,56 +241,87 @@ class Receiver(Settings):
     """Limits of the receive path; all times on the monotonic clock."""
 
     max_associations: PositiveInt = 100
+    """Associations open at the same time, all channels together."""
     max_associations_per_address: PositiveInt = 50
+    """The same for one sender's address."""
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=1_048_576)] = 131_072
+    """Longest PDU that is taken (PS3.8 9.3)."""
     max_object_bytes: PositiveInt = 4 * 1024**3
+    """Largest data set that is taken."""
     max_command_bytes: PositiveInt = 16_384
+    """Largest command set that is taken."""
     max_inflated_bytes: PositiveInt = 64 * 1024**2
+    """Most that a deflated header may inflate to."""
     max_nesting: Annotated[int, Field(ge=1, le=256)] = 64
+    """Deepest nesting of sequences that is read."""
     idle_seconds: PositiveFloat = 300.0
+    """An association without any message ends after this."""
     pdu_seconds: PositiveFloat = 30.0
+    """A PDU that has begun must be complete within this."""
     handshake_seconds: PositiveFloat = 10.0
+    """TLS handshake and A-ASSOCIATE-RQ must be complete within this."""
     association_seconds: PositiveFloat = 86_400.0
+    """Longest life of an association."""
     shutdown_grace_seconds: PositiveFloat = 20.0
+    """How long objects in hand may take when the program is stopped."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 1024**3
+    """Below this much free space objects are answered A700."""
 
 
 class RetrySettings(Settings):
     """How failed work is tried again: exponential backoff with jitter, then dead letter."""
 
     first_seconds: PositiveFloat = 5.0
+    """Wait before the second try; doubles from then on."""
     max_seconds: PositiveFloat = 3_600.0
+    """Longest wait."""
     max_attempts: PositiveInt = 20
+    """After so many tries it is a dead letter."""
 
 
 class IdentifierSystem(Settings):
     """Which ``Identifier.system`` a value gets; the first rule that matches wins."""
 
     by_issuer: dict[str, str] = Field(default_factory=dict)
+    """Issuer → system."""
     by_calling_ae_title: dict[str, str] = Field(default_factory=dict)
+    """Sender → system."""
     default: str | None = None
+    """System where nothing above matches; absent = none."""
 
 
 class Identifiers(Settings):
     """Identifier systems of the site."""
 
     patient: IdentifierSystem = IdentifierSystem()
+    """Systems of Patient IDs."""
     accession: IdentifierSystem = IdentifierSystem()
+    """Systems of Accession Numbers."""
 
 
 class Site(Settings):
     """``intu.yaml``."""
 
     database: str = "sqlite:///data/staging.db"
+    """SQLAlchemy URL of the staging database, `sqlite:///path` or
+    `postgresql+psycopg://user@host/name`.
+    """
     files: Path = Path("data/files")
+    """Folder of the file store."""
     time_zone: TimeZone | None = None
+    """IANA zone of times whose header names none, such as Europe/Berlin."""
     identifiers: Identifiers = Identifiers()
+    """Identifier systems of the site."""
     destinations: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")], AnyDestination
     ] = Field(default_factory=dict)
+    """Destinations by name."""
     receiver: Receiver = Receiver()
+    """Limits of the receiver."""
     retry: RetrySettings = RetrySettings()
+    """How failed work is tried again."""
     lease_seconds: PositiveFloat = 60.0
+    """Work of a worker that died is free again after this."""
 
 
 class Configuration(Settings):

@@ -1,0 +1,16 @@
+"""The one list of generated pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tools.docs.configuration import configuration_page
+from tools.docs.schema import schema_page
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "docs/reference/configuration.md": configuration_page,
+    "docs/reference/schema.md": schema_page,
+}
