@@ -1,0 +1,235 @@
+"""What the one loop body makes of each result, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from intu_fhir.db import work
+from intu_fhir.db.holds import hold_study, release
+from intu_fhir.db.session import Database
+from intu_fhir.db.tables import attempts, deliveries, holds
+from intu_fhir.db.tables import work as work_table
+from intu_fhir.errors import PermanentError, TransientError
+from intu_fhir.model.outcome import Dead, Delivered, Hold, Retry
+from intu_fhir.model.settling import StudyHold
+from intu_fhir.model.work import (
+    AGGREGATE,
+    BUILD,
+    DELIVER,
+    HELD,
+    WAITING,
+    Claim,
+    DeliveryWish,
+    Finished,
+    NotYet,
+)
+from intu_fhir.pipeline.record import Recorder
+from intu_fhir.pipeline.runner import Lane, Runner, StepResult
+from intu_fhir.settings.schema import RetrySettings
+from tests.support.clock import FakeClock
+from tests.support.staging import header, new_instance, store
+
+RETRY = RetrySettings(first_seconds=10, max_seconds=100, max_attempts=3)
+PACS = Lane(DELIVER, "pacs")
+
+
+@dataclass
+class Pipeline:
+    """A queue whose steps do what the test says."""
+
+    database: Database
+    clock: FakeClock
+    does: dict[str, Callable[[Claim], StepResult]] = field(default_factory=dict)
+
+    def runner(self, holder: str = "w1") -> Runner:
+        """Return a worker."""
+        return Runner(
+            database=self.database,
+            clock=self.clock,
+            functions={
+                (AGGREGATE, ""): lambda claim: self.does[AGGREGATE](claim),
+                (BUILD, ""): lambda claim: self.does[BUILD](claim),
+                (DELIVER, "pacs"): lambda claim: self.does[DELIVER](claim),
+            },
+            recorder=Recorder(RETRY),
+            retry=RETRY,
+            holder=holder,
+            lease_seconds=60,
+            chance=lambda: 1.0,
+        )
+
+    def row(self, table: sa.Table) -> Any:
+        """Return the only row of a table."""
+        [row] = self.rows(table)
+        return row
+
+    def rows(self, table: sa.Table) -> list[Any]:
+        """Return all rows of a table."""
+        with self.database.read() as connection:
+            return list(connection.execute(sa.select(table)).all())
+
+    def bring_to_delivery(self, wish: DeliveryWish | None = None) -> None:
+        """Run a study up to its delivery to ``pacs``."""
+        wishes = {"pacs": wish or DeliveryWish(WAITING)}
+        self.does[AGGREGATE] = lambda claim: Finished(lambda connection: None, 1)
+        self.does[BUILD] = lambda claim: Finished(lambda connection: None, claim.want, wishes)
+        assert self.runner().run_one(Lane(AGGREGATE))
+        assert self.runner().run_one(Lane(BUILD))
+
+
+@pytest.fixture
+def pipeline(database: Database, clock: FakeClock) -> Pipeline:
+    """A pipeline with one study that is due."""
+    store(database, new_instance(clock.now(), header(), quiet_seconds=0))
+    return Pipeline(database, clock)
+
+
+def test_a_study_goes_through_all_steps_once(pipeline: Pipeline) -> None:
+    """Aggregation asks for the build, the build for the delivery, and then nothing is due."""
+    pipeline.bring_to_delivery()
+    pipeline.does[DELIVER] = lambda claim: Delivered("0000", content_hash="abc")
+    assert pipeline.runner().run_one(PACS)
+    row = pipeline.row(deliveries)
+    assert (row.state, row.have, row.due_at, row.content_hash) == ("delivered", 1, None, "abc")
+    assert row.delivered_at == pipeline.clock.now()
+    assert not any(pipeline.runner().run_one(lane) for lane in (Lane(AGGREGATE), Lane(BUILD), PACS))
+
+
+def test_nothing_is_recorded_of_a_step_that_is_too_early(pipeline: Pipeline) -> None:
+    """NotYet gives the study back until the time it names."""
+    later = pipeline.clock.now() + timedelta(seconds=7)
+    pipeline.does[AGGREGATE] = lambda claim: NotYet(later)
+    assert pipeline.runner().run_one(Lane(AGGREGATE))
+    assert not pipeline.runner().run_one(Lane(AGGREGATE))
+    assert pipeline.runner().seconds_until_due(Lane(AGGREGATE)) == 7
+
+
+def test_a_delivery_is_retried_with_backoff_then_dead(pipeline: Pipeline) -> None:
+    """Three failures, ten and twenty seconds apart, end in a dead letter with every try kept."""
+    pipeline.bring_to_delivery()
+    pipeline.does[DELIVER] = lambda claim: Retry("503", "the server is busy")
+    waits = []
+    while pipeline.row(deliveries).state != "dead":
+        wait = pipeline.runner().seconds_until_due(PACS)
+        assert wait is not None
+        waits.append(wait)
+        pipeline.clock.advance(wait)
+        assert pipeline.runner().run_one(PACS)
+    assert waits == [0, 10, 20]
+    row = pipeline.row(deliveries)
+    assert (row.attempts, row.last_error, row.due_at) == (3, "the server is busy", None)
+    assert [(a.number, a.outcome) for a in pipeline.rows(attempts)] == [
+        (1, "retrying"),
+        (2, "retrying"),
+        (3, "retrying"),
+    ]
+
+
+ERRORS = [
+    (TransientError("the peer is away"), "retrying", "the peer is away"),
+    (PermanentError("the peer refuses"), "dead", "the peer refuses"),
+    (KeyError("DOE^JOHN"), "retrying", "KeyError"),
+]
+
+
+@pytest.mark.parametrize(("error", "state", "text"), ERRORS)
+def test_an_error_of_a_step_is_recorded_without_patient_data(
+    pipeline: Pipeline, error: Exception, state: str, text: str
+) -> None:
+    """Our own errors tell their remedy; an unexpected one its type and place, never its text."""
+
+    def fail(claim: Claim) -> StepResult:
+        raise error
+
+    pipeline.bring_to_delivery()
+    pipeline.does[DELIVER] = fail
+    assert pipeline.runner().run_one(PACS)
+    row = pipeline.row(deliveries)
+    assert row.state == state
+    assert text in row.last_error
+    assert "DOE" not in row.last_error
+
+
+def test_a_held_delivery_waits_for_a_person(pipeline: Pipeline) -> None:
+    """Hold makes an open hold; its release makes the delivery due at once."""
+    pipeline.bring_to_delivery()
+    pipeline.does[DELIVER] = lambda claim: Hold("patient_not_found", "no patient matches")
+    assert pipeline.runner().run_one(PACS)
+    hold = pipeline.row(holds)
+    assert (hold.reason, hold.destination, hold.released_at) == ("patient_not_found", "pacs", None)
+    assert not pipeline.runner().run_one(PACS)
+    with pipeline.database.write() as connection:
+        assert release(connection, hold.hold_key, by="jo", now=pipeline.clock.now())
+    pipeline.does[DELIVER] = lambda claim: Delivered("201")
+    assert pipeline.runner().run_one(PACS)
+    assert pipeline.row(deliveries).state == "delivered"
+
+
+def test_a_held_study_is_delivered_after_its_last_hold(pipeline: Pipeline) -> None:
+    """Two holds keep a study back until both are released."""
+    reasons = [StudyHold("patient_conflict", "two patients"), StudyHold("other", "why")]
+    with pipeline.database.write() as connection:
+        hold_study(connection, 1, reasons, generation=1, now=pipeline.clock.now())
+    pipeline.bring_to_delivery(DeliveryWish(HELD))
+    for number, hold in enumerate(pipeline.rows(holds)):
+        assert pipeline.runner().seconds_until_due(PACS) is None, number
+        with pipeline.database.write() as connection:
+            release(connection, hold.hold_key, by="jo", now=pipeline.clock.now())
+    assert pipeline.runner().seconds_until_due(PACS) == 0
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(pipeline: Pipeline) -> None:
+    """A slow worker's result is dropped once another worker has taken the study over."""
+    pipeline.bring_to_delivery()
+
+    def slow(claim: Claim) -> StepResult:
+        pipeline.clock.advance(61)
+        pipeline.does[DELIVER] = lambda claim: Delivered("fast")
+        assert pipeline.runner("w2").run_one(PACS)
+        return Dead("slow", "too late")
+
+    pipeline.does[DELIVER] = slow
+    pipeline.runner("w1").run_one(PACS)
+    row = pipeline.row(deliveries)
+    assert (row.state, row.last_status) == ("delivered", "fast")
+    assert [attempt.status for attempt in pipeline.rows(attempts)] == ["fast"]
+
+
+def test_work_that_kills_its_worker_ends_as_a_dead_letter(pipeline: Pipeline) -> None:
+    """A study on which workers die is given up after as many leases as attempts."""
+    pipeline.bring_to_delivery()
+    for number in range(3):
+        with pipeline.database.write() as connection:
+            assert work.claim(
+                connection,
+                DELIVER,
+                "pacs",
+                holder=f"dies{number}",
+                now=pipeline.clock.now(),
+                lease_seconds=60,
+            )
+        pipeline.clock.advance(61)
+    pipeline.does[DELIVER] = lambda claim: Delivered("never")
+    assert pipeline.runner().run_one(PACS)
+    assert pipeline.row(deliveries).state == "dead"
+
+
+def test_a_late_instance_brings_a_new_generation_to_every_destination(pipeline: Pipeline) -> None:
+    """After delivery, new content goes through all steps again as the next generation."""
+    pipeline.bring_to_delivery()
+    pipeline.does[DELIVER] = lambda claim: Delivered("0000")
+    pipeline.runner().run_one(PACS)
+    store(pipeline.database, new_instance(pipeline.clock.now(), header(), quiet_seconds=0))
+    pipeline.does[AGGREGATE] = lambda claim: Finished(lambda connection: None, 2)
+    pipeline.runner().run_one(Lane(AGGREGATE))
+    pipeline.runner().run_one(Lane(BUILD))
+    assert pipeline.runner().run_one(PACS)
+    row = pipeline.row(deliveries)
+    assert (row.want, row.have, row.state) == (2, 2, "delivered")
+    assert [r.state for r in pipeline.rows(work_table)] == ["done", "done"]
