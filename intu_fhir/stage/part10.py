@@ -1,0 +1,114 @@
+"""Finds the data set in a file: DICOM files (PS3.10 7.1), and those that lack parts of one."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from intu_fhir.stage.dictionary import keyword_of
+from intu_fhir.stage.elements import KNOWN_VRS, LONG_VRS
+from intu_fhir.stage.encodings import (
+    EXPLICIT_BIG_ENDIAN,
+    EXPLICIT_LITTLE_ENDIAN,
+    IMPLICIT_LITTLE_ENDIAN,
+)
+
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR (PS3.10 8.6)."""
+
+HEAD_BYTES = 65_536
+"""How much of a file ``find_data_set`` wants to see."""
+
+_PREFIX = b"DICM"
+_FIRST_GROUPS = range(0x0004, 0x0011)
+_MAX_FIRST_LENGTH = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class DataSetPlace:
+    """Where the data set of a file starts, and what its meta information says of it.
+
+    Args:
+        offset: bytes before the data set.
+        transfer_syntax_uid: as stated; where nothing is stated, as the bytes look.
+        sop_class_uid: as stated in the meta information, or ``""``.
+        sop_instance_uid: as stated in the meta information, or ``""``.
+    """
+
+    offset: int
+    transfer_syntax_uid: str
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+
+    @property
+    def is_media_directory(self) -> bool:
+        """Say whether the file is a DICOMDIR."""
+        return self.sop_class_uid == MEDIA_STORAGE_DIRECTORY
+
+
+def find_data_set(head: bytes) -> DataSetPlace | None:
+    """Return where the data set starts in a file with this beginning, or ``None`` if nowhere.
+
+    Takes files with preamble and meta information, with meta information alone, and with a
+    bare data set in implicit, explicit or big endian form.
+    """
+    if head[128:132] == _PREFIX:
+        return _after_meta(head, 132)
+    if head[:4] == b"\2\0\0\0" and head[4:6] == b"UL":
+        return _after_meta(head, 0)
+    syntax = _look(head)
+    return DataSetPlace(0, syntax) if syntax else None
+
+
+def _after_meta(head: bytes, start: int) -> DataSetPlace | None:
+    """Read meta information, whose group length is often wrong and so only a hint."""
+    found: dict[int, bytes] = {}
+    pos, announced_end = start, -1
+    try:
+        while pos != announced_end and head[pos : pos + 2] == b"\2\0":
+            element, value, pos = _meta_element(head, pos)
+            found[element] = value
+            if element == 0 and len(value) == 4:
+                announced_end = pos + struct.unpack("<I", value)[0]
+    except struct.error:
+        return None
+    stated = _uid(found.get(0x10))
+    syntax = stated or _look(head[pos:])
+    if not syntax:
+        return None
+    return DataSetPlace(pos, syntax, _uid(found.get(0x02)), _uid(found.get(0x03)))
+
+
+def _meta_element(head: bytes, pos: int) -> tuple[int, bytes, int]:
+    """Return element number, value and end of one element of group 2."""
+    _, element, vr, length = struct.unpack_from("<HH2sH", head, pos)
+    offset = pos + 8
+    if vr in LONG_VRS:
+        (length,) = struct.unpack_from("<I", head, offset)
+        offset += 4
+    elif vr not in KNOWN_VRS:
+        (length,) = struct.unpack_from("<I", head, pos + 4)
+    end = offset + length
+    if end > len(head):
+        raise struct.error("beyond the head")
+    return element, head[offset:end], end
+
+
+def _uid(value: bytes | None) -> str:
+    return (value or b"").strip(b" \0").decode("ascii", "replace")[:64]
+
+
+def _look(head: bytes) -> str:
+    """Return the transfer syntax that the first element of a data set looks like, or ``""``."""
+    if len(head) < 8:
+        return ""
+    for order, explicit in (("<", EXPLICIT_LITTLE_ENDIAN), (">", EXPLICIT_BIG_ENDIAN)):
+        group, element, length = struct.unpack_from(order + "HHI", head, 0)
+        known = element == 0 or keyword_of(group << 16 | element)
+        if group not in _FIRST_GROUPS or not known:
+            continue
+        if head[4:6] in KNOWN_VRS:
+            return explicit
+        if order == "<" and length < _MAX_FIRST_LENGTH:
+            return IMPLICIT_LITTLE_ENDIAN
+    return ""
