@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from intu_fhir.stage.elements import ITEM, Element
+from intu_fhir.stage.elements import ITEM, Element, is_walked
 
 MAX_NODES = 50_000
 """Elements kept below one element of the top level; functional groups of thousands of frames
@@ -38,7 +38,9 @@ def nodes(elements: Iterator[Element]) -> Iterator[Node]:
             continue
         if tree:
             yield tree.top
-        tree = _Tree(Node(element))
+        tree = _Tree(Node(element)) if is_walked(element) else None
+        if tree is None:
+            yield Node(element)
     if tree:
         yield tree.top
 
