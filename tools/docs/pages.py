@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tools.docs.configuration import configuration_page
+from tools.docs.conformance import conformance_page
 from tools.docs.schema import schema_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "docs/conformance/dicom-conformance-statement.md": conformance_page,
     "docs/reference/configuration.md": configuration_page,
     "docs/reference/schema.md": schema_page,
 }

@@ -1,0 +1,232 @@
+"""``docs/conformance/dicom-conformance-statement.md``, in the order of PS3.2 annex N."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pydicom._uid_dict import UID_dictionary
+
+from intu_fhir.deliver import outcomes
+from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from intu_fhir.receive import negotiation, statuses
+from intu_fhir.receive.dimse import SUCCESS, Answer
+from intu_fhir.receive.negotiation import Rejection
+from intu_fhir.receive.sop_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
+from intu_fhir.settings.schema import DicomDestination, DicomSource, Receiver
+from intu_fhir.stage.charsets import charset_of
+from tools.docs.markdown import code, page, table
+
+_OVERVIEW = """\
+intu_fhir receives composite objects by C-STORE, keeps each data set exactly as it came, stages
+its header in an SQL database, publishes a FHIR ImagingStudy for each study and sends the objects
+on by C-STORE. It creates, changes and displays no objects."""
+
+_MODEL = """\
+```mermaid
+flowchart LR
+    modality[Storage SCU] -- C-STORE, C-ECHO --> scp[Storage SCP AE]
+    scp --> staging[(staging database, file store)]
+    staging --> scu[Storage SCU AE]
+    scu -- C-STORE, C-ECHO --> pacs[Storage SCP of an archive]
+    staging --> fhir[FHIR client]
+```
+
+**Storage SCP AE.** One for each configured channel, with its own port and AE title. It answers
+C-ECHO and C-STORE. Success is answered when the file, its directory entry and the database row are
+on disk, never before.
+
+**Storage SCU AE.** Sends the instances of a study to a configured archive once the study counts as
+complete, and records the archive's answer for each instance."""
+
+_SCP_ASSOCIATIONS = """\
+The AE accepts associations and initiates none. Presentation contexts are accepted with the first
+transfer syntax of the requestor's order that is supported. The number of instances of an
+association is not limited; its asynchronous operations window is (1, 1)."""
+
+_SCP_STORE = """\
+The data set is stored bit-preserving (level 2, full; digital signature level 3; no coercion), in
+the transfer syntax it came in. An object that is stored already, byte for byte, is answered with
+success and changes nothing. One with the same SOP Instance UID and other bytes is kept in
+quarantine and answered with A900: the first one stays as it is."""
+
+_SCU_ASSOCIATIONS = """\
+The AE initiates associations and accepts none. It proposes, for each SOP class and transfer syntax
+of the instances to be sent, a presentation context with the transfer syntax they were received in:
+data sets are not transcoded."""
+
+_SCU_STORE = """\
+An instance counts as delivered only by an answer to its own message with its own SOP Instance UID.
+Instances that an archive has answered for are not sent again. What is tried again is tried in a
+new association, with increasing waits, until it becomes a dead letter for a person to look at."""
+
+_MEDIA = """\
+The batch door (`intu-fhir import`) reads DICOM files, folders, zip archives and media with a
+DICOMDIR (PS3.10, as a file-set reader for all general purpose profiles). No media are written."""
+
+_SECURITY = """\
+With `tls` a channel accepts TLS 1.2 and 1.3 only, with the cipher suites of the BCP 195 TLS Profile
+(PS3.15 B.12): forward secrecy and authenticated encryption. With a `ca_file` senders have to show a
+certificate that it has signed. A channel with TLS takes no connection without it.
+
+User identity negotiation (PS3.7 D.3.3.7): user names and passcodes are accepted without being
+judged; Kerberos, SAML and JWT are not answered, by which a requestor knows that nobody looked at
+them."""
+
+_EXTENSIONS = """\
+None. Private SOP classes are accepted where `private_sop_classes` names them; private attributes
+are kept and staged like all others."""
+
+# PS3.3 tables C.12-2 to C.12-5; those that the program does not decode are left out below.
+_ONE_BYTE = (100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166)
+_DEFINED_TERMS = (
+    *(f"ISO_IR {number}" for number in _ONE_BYTE),
+    *(f"ISO 2022 IR {number}" for number in (6, *_ONE_BYTE, 87, 159, 149, 58)),
+    "ISO_IR 192",
+    "GB18030",
+    "GBK",
+)
+
+
+def conformance_page() -> str:
+    """Return the page."""
+    return page(
+        "DICOM conformance statement",
+        "## 1 Overview",
+        _OVERVIEW,
+        _services(),
+        "## 2 Networking",
+        "### 2.1 Implementation model",
+        _MODEL,
+        *_scp(),
+        *_scu(),
+        *_interface(),
+        "## 3 Media storage",
+        _MEDIA,
+        "## 4 Character sets",
+        "These defined terms of Specific Character Set (0008,0005) are decoded, alone and, where "
+        "PS3.5 6.1 allows it, with code extensions:",
+        ", ".join(code(term) for term in _DEFINED_TERMS if not charset_of(term).unknown) + ".",
+        "## 5 Security",
+        _SECURITY,
+        "## 6 Extensions, specializations and privatizations",
+        _EXTENSIONS,
+    )
+
+
+def _services() -> str:
+    rows = [
+        ("Verification", "yes", "yes"),
+        (f"Storage, {len(STORAGE_CLASSES)} SOP classes (section 2.2)", "yes, as received", "yes"),
+    ]
+    return table(("Network service", "As user (SCU)", "As provider (SCP)"), rows)
+
+
+def _scp() -> Iterator[str]:
+    yield "### 2.2 Storage SCP AE"
+    yield "#### SOP classes"
+    yield _uids((VERIFICATION, *STORAGE_CLASSES))
+    yield "#### Transfer syntaxes"
+    yield _uids(TRANSFER_SYNTAXES)
+    yield "#### Association policies"
+    yield _SCP_ASSOCIATIONS
+    yield table(
+        ("Item", "Value"),
+        [
+            ("Application context", "1.2.840.10008.3.1.1.1"),
+            ("Implementation Class UID", IMPLEMENTATION_CLASS_UID),
+            ("Implementation Version Name", IMPLEMENTATION_VERSION_NAME),
+            *((name, _default(key)) for key, name in _LIMITS.items()),
+        ],
+    )
+    yield "Associations are rejected for these reasons (PS3.8 table 9-21):"
+    yield table(
+        ("Result", "Source", "Reason", "Cause"),
+        ((r.result, r.source, r.reason, r.cause.replace("_", " ")) for r in _rejections()),
+    )
+    yield "#### Storage"
+    yield _SCP_STORE
+    yield table(("Status", "Error Comment"), ((f"{a.status:04X}", a.comment) for a in _answers()))
+
+
+_LIMITS = {
+    "max_pdu_bytes": "Maximum length received (PS3.8 D.1)",
+    "max_associations": "Associations at the same time",
+    "max_associations_per_address": "Associations at the same time from one address",
+    "handshake_seconds": "Seconds for TLS handshake and A-ASSOCIATE-RQ (ARTIM)",
+    "pdu_seconds": "Seconds for a PDU that has begun",
+    "idle_seconds": "Seconds without any message",
+    "association_seconds": "Seconds of an association in all",
+    "max_object_bytes": "Bytes of a data set",
+}
+
+
+def _default(key: str) -> str:
+    return f"{Receiver.model_fields[key].default:,.0f} (`receiver.{key}`)"
+
+
+def _rejections() -> Iterable[Rejection]:
+    found = {value for value in vars(negotiation).values() if isinstance(value, Rejection)}
+    return sorted(found, key=lambda r: (r.result, r.source, r.reason))
+
+
+def _answers() -> Iterable[Answer]:
+    """Every answer that the status tables hold."""
+    named = {value for value in vars(statuses).values() if isinstance(value, Answer)}
+    tables = {row.answer for row in statuses.ERRORS} | set(statuses.DISPOSITIONS.values())
+    return sorted(named | tables | {SUCCESS}, key=lambda answer: (answer.status, answer.comment))
+
+
+def _scu() -> Iterator[str]:
+    yield "### 2.3 Storage SCU AE"
+    yield "#### SOP classes and transfer syntaxes"
+    yield "Verification, and those of section 2.2, as the instances were received."
+    yield "#### Association policies"
+    yield _SCU_ASSOCIATIONS
+    yield "What an A-ASSOCIATE-RJ means, by source and reason (PS3.8 table 9-21):"
+    yield table(
+        ("Source", "Reason", "Meaning", "Then"),
+        ((s, r, rule.meaning, rule.verdict) for (s, r), rule in outcomes.REJECTIONS.items()),
+    )
+    yield "#### Storage"
+    yield _SCU_STORE
+    alone = [(f"{status:04X}", rule) for status, rule in outcomes.DIMSE_STATUSES.items()]
+    ranges = [(f"{codes[0]:04X}-{codes[-1]:04X}", rule) for codes, rule in outcomes.DIMSE_RANGES]
+    rows = [(status, rule.meaning, rule.verdict) for status, rule in (*alone, *ranges)]
+    rows.append(("any other", "", outcomes.dimse_rule(0xFFFF).verdict))
+    yield table(("Status", "Meaning", "Then"), rows)
+
+
+def _interface() -> Iterator[str]:
+    yield "### 2.4 Network interfaces and configuration"
+    yield table(
+        ("Item", "Default", "Key"),
+        [
+            ("AE title of the SCP", DicomSource.model_fields["ae_title"].default, "`ae_title`"),
+            ("Port of the SCP", "none", "`port`"),
+            ("Calling AE titles", "all", "`calling_ae_titles`"),
+            (
+                "AE title of the SCU",
+                DicomDestination.model_fields["ae_title"].default,
+                "`ae_title` of the destination",
+            ),
+        ],
+    )
+    yield "TCP/IP, version 4 or 6. All keys: [configuration](../reference/configuration.md)."
+
+
+def _uids(uids: Iterable[str]) -> str:
+    rows = sorted(((_name(uid), uid) for uid in set(uids)), key=lambda row: _by_number(row[1]))
+    return table(("Name", "UID"), rows)
+
+
+def _name(uid: str) -> str:
+    if uid not in UID_dictionary:
+        return ""
+    name, _kind, _info, retired, _keyword = UID_dictionary[uid]
+    name = re.sub(r"\s+", " ", name)
+    return f"{name} (retired)" if retired and "(Retired)" not in name else name
+
+
+def _by_number(uid: str) -> list[int]:
+    return [int(component) for component in uid.split(".")]
