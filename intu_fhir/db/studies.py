@@ -20,12 +20,11 @@ from intu_fhir.db.tables import (
     studies,
     work,
 )
-from intu_fhir.model.settling import SeriesHeaders, StudyActivity, StudyHeaders
-from intu_fhir.model.study import HeaderGroup, Instance, Study
+from intu_fhir.model.grouping import StagedHeader, group_headers
+from intu_fhir.model.settling import StudyActivity, StudyHeaders
+from intu_fhir.model.study import Instance, Study
 from intu_fhir.model.values import Values, text
 from intu_fhir.model.work import AGGREGATE, WAITING
-
-_LAST = 2**31
 
 
 def study_activity(connection: Connection, study_key: int) -> StudyActivity:
@@ -113,18 +112,15 @@ def load_headers(
         .join(series, series.c.series_key == instances.c.series_key)
         .where(instances.c.study_key == study_key)
     ).all()
-    attributes = _group_attributes(connection, study_key)
-    by_series: dict[str, list[Any]] = {}
+    shared = _group_attributes(connection, study_key)
+    by_series: dict[str, list[StagedHeader]] = {}
     for row in rows:
-        by_series.setdefault(row.series_instance_uid, []).append(row)
+        by_series.setdefault(row.series_instance_uid, []).append(_staged_header(row, shared))
     return StudyHeaders(
         study_instance_uid=study.study_instance_uid,
         revision=study.revision,
         series={
-            uid: SeriesHeaders(
-                groups=_groups(members, attributes, acquisition_modalities),
-                instances=tuple(_instance(member) for member in members),
-            )
+            uid: group_headers(members, acquisition_modalities)
             for uid, members in by_series.items()
         },
         calling_ae_titles=_calling_ae_titles(connection, study_key),
@@ -141,41 +137,22 @@ def _group_attributes(connection: Connection, study_key: int) -> dict[int, Any]:
     return {row.header_group_key: row.attributes for row in found}
 
 
-def _instance(row: Any) -> Instance:
-    return Instance(
+def _staged_header(row: Any, shared: Mapping[int, Any]) -> StagedHeader:
+    instance = Instance(
         uid=row.sop_instance_uid,
         sop_class_uid=row.sop_class_uid,
         transfer_syntax_uid=row.transfer_syntax_uid,
         values=row.attributes or {},
         file=row.file,
     )
-
-
-def _groups(
-    members: list[Any], attributes: Mapping[int, Any], acquired: frozenset[str]
-) -> tuple[HeaderGroup, ...]:
-    """Return the distinct headers of a series, with how many instances share each."""
-    by_group: dict[int | None, list[Any]] = {}
-    for member in members:
-        by_group.setdefault(member.header_group_key, []).append(member)
-    return tuple(
-        HeaderGroup(
-            values=attributes.get(key, {}) if key is not None else {},
-            count=len(sharing),
-            first=min(_position(member) for member in sharing),
-            acquired=sharing[0].modality.strip().upper() in acquired,
-        )
-        for key, sharing in by_group.items()
+    return StagedHeader(
+        instance=instance,
+        shared=shared.get(row.header_group_key, {}),
+        group=row.header_group_key,
+        modality=row.modality,
+        series_number=row.series_number,
+        instance_number=row.instance_number,
     )
-
-
-def _position(row: Any) -> tuple[int, int, str]:
-    return _number(row.series_number), _number(row.instance_number), row.sop_instance_uid
-
-
-def _number(raw: str) -> int:
-    raw = raw.strip()
-    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 10 else _LAST
 
 
 def _calling_ae_titles(connection: Connection, study_key: int) -> tuple[str, ...]:
@@ -293,3 +270,10 @@ def demographics(connection: Connection, study_key: int) -> Values:
 _PATIENT = frozenset(
     {"patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "patient_sex"}
 )
+
+
+def study_key_of(connection: Connection, uid: str) -> int | None:
+    """Return the key of a study, or None where it was never received."""
+    found = sa.select(studies.c.study_key).where(studies.c.study_instance_uid == uid)
+    key: int | None = connection.execute(found).scalar_one_or_none()
+    return key

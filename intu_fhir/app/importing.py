@@ -1,0 +1,98 @@
+"""The batch door of a site."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from intu_fhir.app.wiring import App
+from intu_fhir.db.associations import end_association, look_at_studies_now
+from intu_fhir.errors import ConfigurationError
+from intu_fhir.model.instance import Disposition, Origin
+from intu_fhir.settings.schema import Channel
+from intu_fhir.stage.import_files import Imported, ImportReport, Result, import_objects
+from intu_fhir.stage.media import find_objects
+
+_DISPOSITIONS = {
+    Result.STORED: Disposition.STORED,
+    Result.ALREADY_STORED: Disposition.ALREADY_STORED,
+    Result.DUPLICATE: Disposition.ALREADY_STORED,
+    Result.QUARANTINED: Disposition.QUARANTINED,
+    Result.REFUSED: Disposition.REFUSED,
+    Result.NOT_DICOM: Disposition.REFUSED,
+}
+
+
+def import_paths(
+    app: App,
+    paths: Sequence[Path],
+    *,
+    channel: str | None = None,
+    on_progress: Callable[[Imported], None] = lambda _: None,
+) -> ImportReport:
+    """Bring files, folders, DICOMDIR media and zip archives into staging; safe to repeat.
+
+    The complete headers are staged too, so the studies can be queried when it returns; they
+    are published by a running ``serve`` or ``worker``.
+
+    Args:
+        channel: id of the channel whose settings count; not needed where there is only one.
+
+    Raises:
+        ConfigurationError: it is not clear which channel counts.
+        StoreUnavailable: disk or database cannot take more now; run the import again later.
+    """
+    origin = Origin(uuid.uuid4().hex, _channel(app, channel).id, kind="import")
+    counts: Counter[Disposition] = Counter()
+
+    def count(imported: Imported) -> None:
+        counts[_DISPOSITIONS[imported.result]] += 1
+        on_progress(imported)
+
+    app.rows.start()
+    try:
+        report = import_objects(
+            find_objects(paths),
+            files=app.files,
+            accept=app.accept,
+            origin=origin,
+            on_progress=count,
+        )
+    finally:
+        _end(app, origin, counts)
+    while app.describer.describe_some():
+        pass
+    return report
+
+
+def _end(app: App, origin: Origin, counts: Counter[Disposition]) -> None:
+    """Note the end of the import, which settles its studies as the end of an association does."""
+    now = app.clock.now()
+    channel = app.configuration.channel(origin.channel)
+    with app.database.write() as connection:
+        end_association(
+            connection,
+            origin,
+            reason="released",
+            counts=counts,
+            now=now,
+            receiver=app.receiver,
+        )
+        if channel is not None and channel.settle.on_release:
+            look_at_studies_now(connection, origin.association_id, now)
+
+
+def _channel(app: App, name: str | None) -> Channel:
+    channels = app.configuration.channels
+    if name is None:
+        if len(channels) == 1:
+            return channels[0]
+        reason = "there are several channels" if channels else "there is no channel"
+        raise ConfigurationError(f"{reason}; say which one counts for the import with --channel")
+    found = app.configuration.channel(name)
+    if found is None:
+        known = ", ".join(channel.id for channel in channels) or "none"
+        raise ConfigurationError(f"there is no channel {name}; the channels are: {known}")
+    return found

@@ -1,0 +1,70 @@
+"""What would be published of a study, without publishing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from intu_fhir.app.reading import read_studies
+from intu_fhir.app.wiring import App
+from intu_fhir.build.step import ChannelPlan
+from intu_fhir.db.resources import BuiltResource, newest_resource
+from intu_fhir.db.studies import channels_of, study_key_of
+from intu_fhir.mappings import Release, load_mapping
+from intu_fhir.model.study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """One study as it would be published.
+
+    Args:
+        published: the resource that was built last for this release, if one was.
+    """
+
+    study_instance_uid: str
+    built: BuiltResource
+    published: dict[str, Any] | None = None
+
+
+def preview_study(
+    app: App, uid: str, *, release: Release, mapping: Path | None = None
+) -> Preview | None:
+    """Build a staged study as it is now; None where it was never received.
+
+    Raises:
+        ConfigurationError: the mapping file is wrong.
+    """
+    with app.database.snapshot() as connection:
+        key = study_key_of(connection, uid)
+        if key is None:
+            return None
+        study, _ = app.load_study(connection, key, 1)
+        channels = channels_of(connection, key)
+        published = newest_resource(connection, key, release)
+    plan = _plan(app, channels, mapping)
+    return Preview(
+        uid,
+        app.build.build_release(study, plan, release),
+        published.resource if published else None,
+    )
+
+
+def preview_files(
+    app: App, paths: Sequence[Path], *, release: Release, mapping: Path | None = None
+) -> list[Preview]:
+    """Build the studies that files hold, as if they had arrived through the first channel."""
+    plan = _plan(app, [channel.id for channel in app.configuration.channels][:1], mapping)
+    return [_of_files(app, study, plan, release) for study in read_studies(paths)]
+
+
+def _of_files(app: App, study: Study, plan: ChannelPlan, release: Release) -> Preview:
+    return Preview(study.uid, app.build.build_release(study, plan, release))
+
+
+def _plan(app: App, channels: Sequence[str], mapping: Path | None) -> ChannelPlan:
+    known = [app.build.plans[name] for name in channels if name in app.build.plans]
+    plan = known[0] if known else app.build.fallback
+    return replace(plan, mapping=load_mapping(mapping)) if mapping else plan

@@ -1,0 +1,61 @@
+"""Instances of a series, grouped by the attributes that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+from intu_fhir.model.settling import SeriesHeaders
+from intu_fhir.model.study import HeaderGroup, Instance
+from intu_fhir.model.values import Values
+
+_LAST = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class StagedHeader:
+    """What is staged of one instance.
+
+    Args:
+        shared: its patient, study and series attributes.
+        group: equal for instances whose ``shared`` is equal.
+    """
+
+    instance: Instance
+    shared: Values
+    group: Hashable
+    modality: str
+    series_number: str
+    instance_number: str
+
+
+def group_headers(members: Iterable[StagedHeader], acquired: frozenset[str]) -> SeriesHeaders:
+    """Return a series as its distinct headers, each with how many instances share it.
+
+    Args:
+        acquired: modalities of acquired objects (PS3.16 CID 29).
+    """
+    by_group: dict[Hashable, list[StagedHeader]] = {}
+    instances = []
+    for member in members:
+        by_group.setdefault(member.group, []).append(member)
+        instances.append(member.instance)
+    groups = tuple(
+        HeaderGroup(
+            values=sharing[0].shared,
+            count=len(sharing),
+            first=min(_position(member) for member in sharing),
+            acquired=sharing[0].modality.strip().upper() in acquired,
+        )
+        for sharing in by_group.values()
+    )
+    return SeriesHeaders(groups, tuple(instances))
+
+
+def _position(member: StagedHeader) -> tuple[int, int, str]:
+    return _number(member.series_number), _number(member.instance_number), member.instance.uid
+
+
+def _number(raw: str) -> int:
+    raw = raw.strip()
+    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 10 else _LAST
