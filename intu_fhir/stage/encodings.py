@@ -22,7 +22,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 # PS3.5 A.5 and the two JPIP syntaxes that deflate the whole data set (PS3.5 A.7, A.12).
-_DEFLATED = frozenset({DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+DEFLATED_SYNTAXES = frozenset({DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 # The second one is private to GE: its pixels are big endian, its elements are not.
 _IMPLICIT = frozenset({IMPLICIT_LITTLE_ENDIAN, "1.2.840.113619.5.2"})
 
@@ -111,7 +111,7 @@ def open_data_set(
         InvalidDataSet: a deflated set is damaged or grows beyond the limit.
     """
     encoding = encoding_of(transfer_syntax_uid)
-    if transfer_syntax_uid in _DEFLATED:
+    if transfer_syntax_uid in DEFLATED_SYNTAXES:
         buffer = inflate(buffer, limits.max_inflated_bytes)
     if len(buffer) < 8:
         return buffer, encoding

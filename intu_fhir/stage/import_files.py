@@ -22,7 +22,7 @@ from intu_fhir.model.instance import (
     ReceivedObject,
 )
 from intu_fhir.stage.header import read_header
-from intu_fhir.stage.media import Candidate, Found, NotDicom, UnreadableMedia, reading
+from intu_fhir.stage.media import Candidate, Found, NotDicom, Unreadable, UnreadableMedia, reading
 from intu_fhir.stage.part10 import DataSetPlace
 
 _CHUNK = 1 << 20
@@ -51,7 +51,7 @@ class Imported:
 
     Args:
         name: path, or archive and member.
-        reason: a short code or sentence for anything but STORED.
+        reason: a short code for anything but STORED; a sentence for NOT_DICOM.
         detail: what happened and what to do about it, without patient data.
     """
 
@@ -128,6 +128,8 @@ def import_objects(
 def _import(run: _Run, found: Found) -> Imported:
     if isinstance(found, NotDicom):
         return Imported(found.name, Result.NOT_DICOM, found.reason)
+    if isinstance(found, Unreadable):
+        return Imported(found.name, Result.REFUSED, _REASONS[UnreadableMedia], found.reason)
     try:
         with _spooled(run, found) as (header, spooled):
             return _hand_over(run, found, header, spooled)

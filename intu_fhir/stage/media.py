@@ -66,7 +66,15 @@ class NotDicom:
     reason: str = "not a DICOM file"
 
 
-Found: TypeAlias = Candidate | NotDicom
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something that may hold objects, or should, and cannot be read; a person must look."""
+
+    name: str
+    reason: str
+
+
+Found: TypeAlias = Candidate | NotDicom | Unreadable
 
 
 @contextmanager
@@ -108,7 +116,7 @@ class _Search:
         try:
             is_folder = path.is_dir()
         except OSError as error:
-            yield NotDicom(readable(path), _reason(error))
+            yield Unreadable(readable(path), _reason(error))
             return
         if is_folder:
             yield from self._folder(path)
@@ -122,7 +130,7 @@ class _Search:
             try:
                 folders, others = self._entries(folder)
             except OSError as error:
-                yield NotDicom(readable(folder), _reason(error))
+                yield Unreadable(readable(folder), _reason(error))
                 continue
             waiting.extend(reversed(folders))
             for entry in others:
@@ -155,7 +163,7 @@ class _Search:
             with path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
         except OSError as error:
-            yield NotDicom(readable(path), _reason(error))
+            yield Unreadable(readable(path), _reason(error))
             return
         yield from self._content(path, head, found.st_size, in_folder=in_folder)
 
@@ -175,14 +183,14 @@ class _Search:
         yield NotDicom(readable(path), "DICOMDIR, which leads to objects and is none")
         references, problem = _references(path, place)
         if problem:
-            yield NotDicom(readable(path), problem)
+            yield Unreadable(readable(path), problem)
         for reference in references:
             name = readable(path.parent.joinpath(*reference))
             target = _below(path.parent, reference)
             if target is None:
-                yield NotDicom(name, "missing: the DICOMDIR refers to it, the media lacks it")
+                yield Unreadable(name, "missing: the DICOMDIR refers to it, the media lacks it")
             elif not target.resolve().is_relative_to(path.parent.resolve()):
-                yield NotDicom(name, "outside the folder of its DICOMDIR: not followed")
+                yield Unreadable(name, "outside the folder of its DICOMDIR: not followed")
             elif not in_folder:
                 yield from self._file(target, in_folder=True)
 
@@ -232,7 +240,7 @@ def _archive(path: Path, size: int, limits: ArchiveLimits) -> Iterator[Found]:
         with zipfile.ZipFile(path) as archive:
             yield from _members(archive, readable(path), size, limits)
     except _UNREADABLE as error:
-        yield NotDicom(readable(path), f"the archive cannot be read: {_reason(error)}")
+        yield Unreadable(readable(path), f"the archive cannot be read: {_reason(error)}")
 
 
 def _members(
@@ -240,14 +248,14 @@ def _members(
 ) -> Iterator[Found]:
     members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) > limits.max_members:
-        yield NotDicom(name, f"the archive has more than {limits.max_members} files; unpack it")
+        yield Unreadable(name, f"the archive has more than {limits.max_members} files; unpack it")
         return
     left = max(limits.free_bytes, limits.max_ratio * size)
     for member in sorted(members, key=lambda m: m.filename):
         shown = f"{name}!{readable(member.filename)}"
         left -= member.file_size
         if member.file_size > limits.max_member_bytes or left < 0:
-            yield NotDicom(shown, "the archive unfolds beyond its limits; unpack it by hand")
+            yield Unreadable(shown, "the archive unfolds beyond its limits; unpack it by hand")
             continue
         yield _member(archive, member, shown)
 
@@ -260,7 +268,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str) -> Fo
         with closing(opened()) as file:
             head = file.read(HEAD_BYTES)
     except _UNREADABLE as error:
-        return NotDicom(shown, f"cannot be read: {_reason(error)}")
+        return Unreadable(shown, f"cannot be read: {_reason(error)}")
     place = find_data_set(head)
     if place is None:
         return NotDicom(shown)

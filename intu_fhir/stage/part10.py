@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from intu_fhir.stage.dictionary import keyword_of
 from intu_fhir.stage.elements import KNOWN_VRS, LONG_VRS
 from intu_fhir.stage.encodings import (
+    DEFLATED_SYNTAXES,
     EXPLICIT_BIG_ENDIAN,
     EXPLICIT_LITTLE_ENDIAN,
     IMPLICIT_LITTLE_ENDIAN,
@@ -61,18 +62,23 @@ def find_data_set(head: bytes) -> DataSetPlace | None:
 
 
 def _after_meta(head: bytes, start: int) -> DataSetPlace | None:
-    """Read meta information, whose group length is often wrong and so only a hint."""
+    """Read meta information up to its last element; its group length is often wrong.
+
+    Only what is deflated can look like meta information by chance: there the length counts.
+    """
     found: dict[int, bytes] = {}
-    pos, announced_end = start, -1
+    pos, announced_end, stated = start, -1, ""
     try:
-        while pos != announced_end and head[pos : pos + 2] == b"\2\0":
+        while head[pos : pos + 2] == b"\2\0":
+            if pos == announced_end and stated in DEFLATED_SYNTAXES:
+                break
             element, value, pos = _meta_element(head, pos)
             found[element] = value
+            stated = _uid(found.get(0x10))
             if element == 0 and len(value) == 4:
                 announced_end = pos + struct.unpack("<I", value)[0]
     except struct.error:
         return None
-    stated = _uid(found.get(0x10))
     syntax = stated or _look(head[pos:])
     if not syntax:
         return None
