@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -68,6 +69,7 @@ class Listener:
             clock=clock,
             tls=server_context(source.tls) if source.tls else None,
         )
+        self._port = source.port
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -77,10 +79,12 @@ class Listener:
     @property
     def port(self) -> int:
         """The port that is listened on; the configured one unless that was 0."""
-        if self._socket is None:
-            return self._channel.source.port
-        port: int = self._socket.getsockname()[1]
-        return port
+        return self._port
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set as soon as ``stop`` has begun."""
+        return self._service.stopping
 
     def start(self) -> None:
         """Listen.
@@ -98,6 +102,7 @@ class Listener:
                 "free the port or choose another",
                 key="source.port",
             ) from error
+        self._port = self._socket.getsockname()[1]
         self._socket.settimeout(_ACCEPT_TICK_SECONDS)
         name = f"listener {self._channel.id}"
         self._thread = threading.Thread(target=self._accept_loop, name=name, daemon=True)
@@ -107,20 +112,17 @@ class Listener:
     def stop(self, grace_seconds: float) -> StopReport:
         """Stop accepting, let every association finish the object in hand, and end it.
 
-        Takes at most ``grace_seconds`` and some seconds more; safe to call twice.
+        Takes at most ``grace_seconds`` and some seconds more; safe to call twice. An object that
+        is being stored even then is not torn from its sender: it is answered if the process lives.
         """
         until = time.monotonic() + grace_seconds
         self._service.stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-        if self._socket is not None:
-            self._socket.close()
-        self._interrupt(without_association=True)
+        self._stop_accepting()
+        self._close_without_association()
         self._join(until)
         self._service.cutting.set()
         self._join(time.monotonic() + _CUT_SECONDS)
         report = self._stop_report()
-        self._interrupt(without_association=False)
         _log.info("stopped", channel=report.channel, idle=report.idle, finished=report.finished)
         return report
 
@@ -130,11 +132,19 @@ class Listener:
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def _interrupt(self, *, without_association: bool) -> None:
+    def _stop_accepting(self) -> None:
+        if self._socket is None or self._thread is None:
+            return
+        with contextlib.suppress(OSError):  # wakes accept on Linux; elsewhere its tick does
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+    def _close_without_association(self) -> None:
         with self._lock:
             connections = list(self._open)
         for connection in connections:
-            if connection.origin is None or not without_association:
+            if connection.origin is None:
                 connection.interrupt()
 
     def _stop_report(self) -> StopReport:
@@ -157,6 +167,8 @@ class Listener:
             except TimeoutError:
                 continue
             except OSError as error:
+                if self._service.stopping.is_set():
+                    return
                 # Out of descriptors or memory, or a peer that is gone already: others go on.
                 _log.error("accept_failed", channel=self._channel.id, errno=error.errno)
                 self._service.stopping.wait(_PAUSE_SECONDS)

@@ -53,8 +53,8 @@ class StopReport:
         idle: associations that were between two messages.
         finished: associations that were allowed to finish the object in hand.
         cut: associations that were ended within an object when the grace was over.
-        stuck: ids of associations whose object is still being stored; it is stored or not, but
-            its sender has no answer and will send it again.
+        stuck: ids of associations whose object is still being stored; if the process ends before
+            that does, the sender has no answer and will send it again.
     """
 
     channel: str

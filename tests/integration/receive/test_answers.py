@@ -1,0 +1,216 @@
+"""What an object is answered with: every row of the table over the wire, and back-pressure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from intu_fhir.errors import (
+    IdentityMismatch,
+    InvalidDataSet,
+    InvalidUid,
+    StaleClaim,
+    StoreUnavailable,
+)
+from intu_fhir.files.local import LocalFileStore
+from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
+from intu_fhir.receive.statuses import DISPOSITIONS, ERRORS
+from tests.integration.receive.conftest import StartReceiving
+from tests.support.clock import FakeClock
+from tests.support.raw_peer import RawPeer, associate_request, item, status_of, store_command
+from tests.support.receiving import Receiving, Recorder, limits
+from tests.support.studies import data_set_bytes, make_instance, uid
+
+UID = uid("study", 1, 1)
+OBJECT = data_set_bytes(make_instance())
+CANARY = "CANARY^PATIENT"
+
+RAISED = {
+    StoreUnavailable: 0xA700,
+    StaleClaim: 0xA700,
+    IdentityMismatch: 0xA900,
+    InvalidUid: 0x0117,
+    InvalidDataSet: 0xC000,
+    ValueError: 0x0110,
+    RecursionError: 0x0110,
+    KeyError: 0x0110,
+}
+
+
+def raising(error: type[Exception]) -> Recorder:
+    """Return a recorder whose ``accept`` fails so."""
+
+    def decide(received: ReceivedObject, data: bytes) -> Accepted:
+        raise error(CANARY) if error.__module__ == "builtins" else error("disk is full")
+
+    return Recorder(decide)
+
+
+def returning(disposition: Disposition) -> Recorder:
+    """Return a recorder whose ``accept`` decides so."""
+    return Recorder(lambda received, _: Accepted(disposition, received.sop_instance_uid))
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_error_becomes_its_status(error: type[Exception], start_receiving: StartReceiving) -> None:
+    """An object that cannot be accepted is answered by the table, removed and counted."""
+    receiving = start_receiving(recorder=raising(error))
+    with structlog.testing.capture_logs() as logs, RawPeer(receiving.port) as peer:
+        peer.associate()
+        answer = peer.store(OBJECT, UID)
+        assert status_of(peer.echo()) == 0x0000
+        peer.release()
+        receiving.recorder.wait_for_ends()
+    assert status_of(answer) == RAISED[error]
+    assert 0 < len(answer[0x0902]) <= 64
+    assert receiving.spooled() == []
+    assert receiving.recorder.ends[0][2] == {Disposition.REFUSED: 1}
+    assert [entry["status"] for entry in logs if entry["event"] == "object_refused"] == [
+        f"{RAISED[error]:04X}"
+    ]
+    assert CANARY not in str(logs)
+
+
+def test_table_has_a_row_for_every_error() -> None:
+    """Each error of the table is raised by a test above."""
+    named = {row.error for row in ERRORS} - {Exception}
+    assert all(any(issubclass(error, row) for error in RAISED) for row in named)
+
+
+@pytest.mark.parametrize("disposition", Disposition)
+def test_disposition_becomes_its_status(
+    disposition: Disposition, start_receiving: StartReceiving
+) -> None:
+    """What staging decided is answered by the table and counted under its name."""
+    receiving = start_receiving(recorder=returning(disposition))
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        assert status_of(peer.store(OBJECT, UID)) == DISPOSITIONS[disposition].status
+        peer.release()
+    receiving.recorder.wait_for_ends()
+    assert receiving.recorder.ends[0][2] == {disposition: 1}
+
+
+def test_success_comes_after_accept_returned(start_receiving: StartReceiving) -> None:
+    """Nothing is answered while an object is not durable yet."""
+    durable = threading.Event()
+
+    def decide(received: ReceivedObject, data: bytes) -> Accepted:
+        assert durable.wait(10)
+        return Accepted(Disposition.STORED, received.sop_instance_uid)
+
+    receiving = start_receiving(recorder=Recorder(decide))
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send_command(store_command(UID))
+        peer.send_data(OBJECT)
+        receiving.recorder.wait_for_objects()
+        peer.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            peer.socket.recv(1)
+        durable.set()
+        peer.socket.settimeout(10)
+        assert status_of(peer.response()) == 0x0000
+
+
+class SmallDisk(LocalFileStore):
+    """A real store on a disk whose free space a test sets."""
+
+    free = 10_000
+    fails = False
+
+    def free_bytes(self) -> int:
+        """Return what the test says."""
+        if self.fails:
+            raise StoreUnavailable("the disk does not answer")
+        return self.free
+
+
+def test_low_disk_refuses_objects_and_recovers(
+    start_receiving: StartReceiving, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Below ``min_free_bytes`` objects are answered A700, echoes go on, space ends it."""
+    disk = SmallDisk(tmp_path / "disk")
+    receiving = start_receiving(
+        files=disk, clock=clock, receiver=limits(min_free_bytes=5_000, idle_seconds=100)
+    )
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        assert status_of(peer.store(OBJECT, UID)) == 0x0000
+        for disk.free, disk.fails in ((4_999, False), (10_000, True)):
+            clock.advance(1.1)
+            assert status_of(peer.store(OBJECT, UID)) == 0xA700
+            assert status_of(peer.echo()) == 0x0000
+            disk.free, disk.fails = 10_000, False
+            clock.advance(1.1)
+            assert status_of(peer.store(OBJECT, UID)) == 0x0000
+
+
+def test_full_disk_in_the_middle_of_an_object(
+    start_receiving: StartReceiving, tmp_path: Path
+) -> None:
+    """A write that fails drops the object, reads it to its end and answers A700."""
+    folder = tmp_path / "gone"
+    receiving = start_receiving(files=LocalFileStore(folder))
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        for kept in (folder / "incoming").iterdir():
+            kept.unlink()
+        (folder / "incoming").rmdir()
+        assert status_of(peer.store(OBJECT, UID)) == 0xA700
+        (folder / "incoming").mkdir()
+        assert status_of(peer.store(OBJECT, UID)) == 0x0000
+
+
+@pytest.fixture
+def logs() -> Iterator[list[dict[str, object]]]:
+    """What is logged while the test runs."""
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+def test_peer_text_cannot_forge_log_lines(
+    logs: list[dict[str, object]], receiving: Receiving
+) -> None:
+    """Control characters of AE titles are escaped, and a passcode is nowhere."""
+    identity = item(0x58, bytes((2, 1)) + b"\0\4user\0\6secret")
+    forged = associate_request(called="A\nB\x1b[31m", calling="C\r\nD", user_items=identity)
+    with RawPeer(receiving.port) as peer:
+        peer.send(forged)
+        assert peer.read()[0] == 3
+    with RawPeer(receiving.port) as peer:
+        peer.associate(user_items=identity + item(0x55, b"V\n\x00\xff"))
+        peer.release()
+    receiving.recorder.wait_for_ends()
+    receiving.listener.stop(grace_seconds=1)
+    text = "".join(str(value) for entry in logs for value in entry.values())
+    assert text.isprintable()
+    assert "A\\nB" in text
+    assert "secret" not in text
+    origin = receiving.recorder.ends[0][0]
+    assert origin.peer_implementation.isprintable()
+
+
+def test_application_that_fails_at_the_end_does_not_disturb(
+    logs: list[dict[str, object]], start_receiving: StartReceiving
+) -> None:
+    """An ``association_ended`` that raises is logged by type, and the next peer is served."""
+
+    class Failing(Recorder):
+        def association_ended(self, *args: object) -> None:
+            super().association_ended(*args)  # type: ignore[arg-type]
+            raise RuntimeError(CANARY)
+
+    receiving = start_receiving(recorder=Failing())
+    for count in (1, 2):
+        with RawPeer(receiving.port) as peer:
+            peer.associate()
+            peer.release()
+        receiving.recorder.wait_for_ends(count)
+    receiving.listener.stop(grace_seconds=1)
+    assert "association_end_not_recorded" in {entry["event"] for entry in logs}
+    assert CANARY not in str(logs)

@@ -1,0 +1,266 @@
+"""Peers that stall, lie or never end: closed in time, at no cost to others (real sockets)."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from tests.integration.receive.conftest import StartReceiving
+from tests.support.clock import FakeClock
+from tests.support.raw_peer import (
+    ABORT,
+    ASSOCIATE_RJ,
+    COMMAND,
+    CT_ID,
+    P_DATA,
+    RawPeer,
+    associate_request,
+    pdv,
+    status_of,
+    store_command,
+)
+from tests.support.receiving import Receiving, limits
+from tests.support.studies import data_set_bytes, make_instance, uid
+
+UID = uid("study", 1, 1)
+OBJECT = data_set_bytes(make_instance())
+
+
+def assert_serves_in_a_second(receiving: Receiving) -> None:
+    """An honest C-ECHO on a new association is answered within a second."""
+    begun = time.monotonic()
+    with RawPeer(receiving.port) as honest:
+        honest.associate()
+        assert status_of(honest.echo()) == 0x0000
+    assert time.monotonic() - begun < 1.0
+
+
+def seconds_until_closed(peer: RawPeer) -> float:
+    """Return how long it takes until the connection is at its end."""
+    begun = time.monotonic()
+    while peer.read()[0] != 0:
+        pass
+    return time.monotonic() - begun
+
+
+HALF_A_HEADER = struct.pack(">BxI", P_DATA, 16_000)[:4]
+STALLS = {
+    "inside a PDU header": HALF_A_HEADER,
+    "inside a PDU": struct.pack(">BxI", P_DATA, 16_000) + b"\0" * 20,
+    "after a PDU header": struct.pack(">BxI", P_DATA, 16_000),
+}
+
+
+@pytest.mark.parametrize("where", STALLS)
+def test_stall_inside_a_pdu_is_closed_by_its_deadline(where: str, receiving: Receiving) -> None:
+    """A peer that stops inside a PDU is aborted after ``pdu_seconds``; others are served."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send(STALLS[where])
+        assert_serves_in_a_second(receiving)
+        assert seconds_until_closed(peer) < 2.0
+    assert "timed_out" in receiving.recorder.wait_for_ends(2)
+
+
+def test_stall_inside_the_association_request_is_closed(receiving: Receiving) -> None:
+    """A peer that sends half an A-ASSOCIATE-RQ is closed after ``handshake_seconds``."""
+    with RawPeer(receiving.port) as peer:
+        peer.send(associate_request()[:40])
+        assert_serves_in_a_second(receiving)
+        assert seconds_until_closed(peer) < 2.0
+
+
+def test_drip_of_single_bytes_is_closed(receiving: Receiving) -> None:
+    """One byte at a time does not put a deadline off."""
+    with RawPeer(receiving.port) as peer:
+        begun = time.monotonic()
+        stop = threading.Event()
+
+        def drip() -> None:
+            for byte in associate_request():
+                try:
+                    peer.send(bytes((byte,)))
+                except OSError:
+                    return
+                if stop.wait(0.05):
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        assert peer.is_ended()
+        assert time.monotonic() - begun < 2.5
+        stop.set()
+        thread.join()
+
+
+def test_silent_connections_do_not_keep_an_honest_peer_out(
+    start_receiving: StartReceiving,
+) -> None:
+    """With more idle connections than slots a new peer is served at once."""
+    receiver = limits(max_associations=5, max_associations_per_address=5, handshake_seconds=60)
+    receiving = start_receiving(receiver=receiver)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(RawPeer(receiving.port)) for _ in range(20)]
+        assert_serves_in_a_second(receiving)
+        assert receiving.slots.pending <= 5
+        assert silent[0].is_ended()
+
+
+def test_associations_of_one_address_are_limited(start_receiving: StartReceiving) -> None:
+    """Above the limit of its address a peer is rejected for now; another address is served."""
+    receiving = start_receiving(
+        receiver=limits(max_associations=10, max_associations_per_address=2, idle_seconds=60)
+    )
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(RawPeer(receiving.port)).associate()
+        third = stack.enter_context(RawPeer(receiving.port))
+        third.send(associate_request())
+        assert third.read() == (ASSOCIATE_RJ, bytes((0, 2, 3, 2)))
+        stack.enter_context(RawPeer(receiving.port, source="127.0.0.2")).associate()
+
+
+def test_associations_in_all_are_limited_over_channels(start_receiving: StartReceiving) -> None:
+    """Two channels share one limit, and a slot that was given back is free again."""
+    receiver = limits(max_associations=1, idle_seconds=60)
+    first = start_receiving(receiver=receiver)
+    second = start_receiving(receiver=receiver, slots=first.slots, channel_id="second")
+    with RawPeer(first.port) as peer:
+        peer.associate()
+        with RawPeer(second.port) as rejected:
+            rejected.send(associate_request())
+            assert rejected.read()[0] == ASSOCIATE_RJ
+        peer.release()
+    first.recorder.wait_for_ends()
+    first.listener.stop(grace_seconds=1)
+    with RawPeer(second.port) as peer:
+        peer.associate()
+
+
+def test_idle_association_is_closed(receiving: Receiving) -> None:
+    """An association on which nothing comes is aborted after ``idle_seconds``."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        assert 1.5 < seconds_until_closed(peer) < 3.0
+    assert receiving.recorder.wait_for_ends() == ["timed_out"]
+
+
+def test_lifetime_runs_on_the_monotonic_clock(
+    start_receiving: StartReceiving, clock: FakeClock
+) -> None:
+    """A step of the wall clock ends nothing; the lifetime on the monotonic clock does."""
+    receiving = start_receiving(clock=clock, receiver=limits(association_seconds=100.0))
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        for step in (3_600, -7_200, 86_400):
+            clock.step_wall(step)
+            assert status_of(peer.echo()) == 0x0000
+        for _ in range(60):
+            clock.advance(1.5)
+            assert status_of(peer.echo()) == 0x0000
+        clock.advance(1.9)
+        clock.advance(10)
+        assert peer.is_ended()
+    assert receiving.recorder.wait_for_ends() == ["timed_out"]
+
+
+LIES = {
+    "2^31-1": 2**31 - 1,
+    "2^32-1": 2**32 - 1,
+    "500 MB": 500_000_000,
+    "one more than agreed": 16_385,
+    "zero": 0,
+    "five": 5,
+}
+
+
+@pytest.mark.parametrize("length", LIES)
+def test_pdu_of_impossible_length_aborts_at_its_header(length: str, receiving: Receiving) -> None:
+    """A P-DATA-TF that claims too much or too little is refused by its first six bytes."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send(struct.pack(">BxI", P_DATA, LIES[length]))
+        assert peer.read() == (ABORT, bytes((0, 0, 2, 6)))
+        assert peer.is_ended()
+    assert receiving.recorder.wait_for_ends() == ["aborted_by_us"]
+
+
+@pytest.mark.parametrize("length", [2**32 - 1, 2_000_000, 0])
+def test_association_request_of_impossible_length_aborts(length: int, receiving: Receiving) -> None:
+    """An A-ASSOCIATE-RQ above a megabyte is refused before it is read."""
+    with RawPeer(receiving.port) as peer:
+        peer.send(struct.pack(">BxI", 1, length))
+        assert peer.read()[0] == ABORT
+
+
+@pytest.mark.parametrize("length", [0, 1, 2**32 - 1, 9])
+def test_pdv_that_lies_about_its_length_aborts(length: int, receiving: Receiving) -> None:
+    """A PDV that ends outside its PDU, or is shorter than its own header, is refused."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send_pdvs(struct.pack(">IBB", length, CT_ID, COMMAND) + b"four")
+        assert peer.is_ended()
+
+
+def test_endless_command_set_aborts(receiving: Receiving) -> None:
+    """A command set that does not end is cut at ``max_command_bytes``."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        for _ in range(5):
+            peer.send_pdvs(pdv(CT_ID, COMMAND, bytes(8_000)))
+        assert peer.is_ended()
+
+
+def test_object_above_the_limit_is_refused_with_a_status(start_receiving: StartReceiving) -> None:
+    """An object larger than ``max_object_bytes`` is answered A700; the next one is stored."""
+    receiving = start_receiving(receiver=limits(max_object_bytes=len(OBJECT)))
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        answer = peer.store(OBJECT + b"\0\0", UID)
+        assert status_of(answer) == 0xA700
+        assert b"larger" in answer[0x0902]
+        assert receiving.spooled() == []
+        assert status_of(peer.store(OBJECT, UID)) == 0x0000
+
+
+def test_endless_data_set_aborts(start_receiving: StartReceiving) -> None:
+    """A data set that goes on after twice the limit ends the association, nothing is left."""
+    receiving = start_receiving(receiver=limits(max_object_bytes=100_000))
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send_command(store_command(UID))
+        try:
+            for _ in range(100):
+                peer.send_data(bytes(16_000), last=False)
+        except OSError:
+            pass
+        assert peer.is_ended()
+    assert receiving.recorder.wait_for_ends() == ["aborted_by_us"]
+    assert receiving.spooled() == []
+
+
+def test_peer_that_takes_no_answers_is_closed(start_receiving: StartReceiving) -> None:
+    """A peer that sends and never reads is closed when its window has been shut too long."""
+    receiving = start_receiving()
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.socket.settimeout(1.0)
+        one = store_command(UID, data_set_type=0x0101)
+        try:
+            while True:
+                peer.send_pdvs(*[pdv(CT_ID, COMMAND | 2, one)] * 50)
+        except OSError:
+            pass
+        assert_serves_in_a_second(receiving)
+        assert "timed_out" in receiving.recorder.wait_for_ends(2)
+
+
+def test_tls_hello_on_a_plain_port_is_aborted(receiving: Receiving) -> None:
+    """A ClientHello to a port without TLS is answered A-ABORT and closed."""
+    with RawPeer(receiving.port) as peer:
+        peer.send(bytes.fromhex("1603010200010001fc0303"))
+        assert peer.read() == (ABORT, bytes((0, 0, 2, 1)))
