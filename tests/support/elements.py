@@ -85,7 +85,9 @@ def data_set_of(path: Path) -> DataSet | None:
         except (InvalidDicomError, OSError):
             return None
     syntax = str(partial.file_meta.get("TransferSyntaxUID", ""))
-    offset = len(content) if buffer.tell() == 0 else buffer.tell()
+    offset = buffer.tell()
+    if syntax == DEFLATED:  # pydicom has read it all to inflate it
+        offset = 128 + 4 + 12 + partial.file_meta.FileMetaInformationGroupLength
     return DataSet(content[offset:], syntax) if syntax else None
 
 
