@@ -17,9 +17,9 @@ from intu_fhir.db.described import Described, Undescribed, store_described, unde
 from intu_fhir.db.session import Database
 from intu_fhir.errors import PermanentError
 from intu_fhir.files.store import FileStore
+from intu_fhir.mappings import Level
 from intu_fhir.model.finding import Finding, Severity
 from intu_fhir.observe.clock import Clock
-from intu_fhir.settings.levels import Level
 from intu_fhir.stage.describe import Description, describe
 
 BATCH = 50
