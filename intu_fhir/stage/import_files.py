@@ -22,7 +22,15 @@ from intu_fhir.model.instance import (
     ReceivedObject,
 )
 from intu_fhir.stage.header import read_header
-from intu_fhir.stage.media import Candidate, Found, NotDicom, Unreadable, UnreadableMedia, reading
+from intu_fhir.stage.media import (
+    Candidate,
+    Found,
+    Missing,
+    NotDicom,
+    Unreadable,
+    UnreadableMedia,
+    reading,
+)
 from intu_fhir.stage.part10 import DataSetPlace
 
 _CHUNK = 1 << 20
@@ -43,6 +51,10 @@ class Result(StrEnum):
     QUARANTINED = "quarantined"
     REFUSED = "refused"
     NOT_DICOM = "not_dicom"
+    MISSING = "missing"
+
+
+_FINE = frozenset({Result.STORED, Result.ALREADY_STORED, Result.DUPLICATE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +129,7 @@ def import_objects(
     for candidate in candidates:
         imported = _import(run, candidate)
         counts[imported.result] += 1
-        if imported.result in {Result.QUARANTINED, Result.REFUSED, Result.NOT_DICOM}:
+        if imported.result not in _FINE:
             problems.append(imported)
         on_progress(imported)
     return ImportReport(
@@ -130,6 +142,8 @@ def _import(run: _Run, found: Found) -> Imported:
         return Imported(found.name, Result.NOT_DICOM, found.reason)
     if isinstance(found, Unreadable):
         return Imported(found.name, Result.REFUSED, _REASONS[UnreadableMedia], found.reason)
+    if isinstance(found, Missing):
+        return Imported(found.name, Result.MISSING, "missing", f"{found.directory} refers to it")
     try:
         with _spooled(run, found) as (header, spooled):
             return _hand_over(run, found, header, spooled)

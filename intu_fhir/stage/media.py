@@ -74,7 +74,15 @@ class Unreadable:
     reason: str
 
 
-Found: TypeAlias = Candidate | NotDicom | Unreadable
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A file that a DICOMDIR refers to and that its media lacks."""
+
+    name: str
+    directory: str
+
+
+Found: TypeAlias = Candidate | NotDicom | Unreadable | Missing
 
 
 @contextmanager
@@ -188,8 +196,8 @@ class _Search:
             name = readable(path.parent.joinpath(*reference))
             target = _below(path.parent, reference)
             if target is None:
-                yield Unreadable(name, "missing: the DICOMDIR refers to it, the media lacks it")
-            elif not target.resolve().is_relative_to(path.parent.resolve()):
+                yield Missing(name, readable(path))
+            elif not _stays_below(path.parent, target):
                 yield Unreadable(name, "outside the folder of its DICOMDIR: not followed")
             elif not in_folder:
                 yield from self._file(target, in_folder=True)
@@ -215,13 +223,21 @@ def _references(path: Path, place: DataSetPlace) -> tuple[list[list[str]], str]:
 
 
 def _below(folder: Path, reference: list[str]) -> Path | None:
-    """Return the file a reference leads to, whatever case its media was copied in."""
+    """Return the file a reference leads to, whatever case its media was copied in.
+
+    A reference that climbs is returned as it is, for ``_stays_below`` to judge.
+    """
     if any(part in {"", ".", ".."} or "/" in part or "\0" in part for part in reference):
-        return None
+        return folder / ".."
     for part in reference:
         exact = folder / part
         folder = exact if exact.exists() else _other_case(folder, part) or exact
     return folder if folder.is_file() else None
+
+
+def _stays_below(folder: Path, target: Path) -> bool:
+    """Say whether a file is inside of a folder, links followed."""
+    return target.resolve().is_relative_to(folder.resolve())
 
 
 def _other_case(folder: Path, name: str) -> Path | None:

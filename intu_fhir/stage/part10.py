@@ -55,7 +55,7 @@ def find_data_set(head: bytes) -> DataSetPlace | None:
     """
     if head[128:132] == _PREFIX:
         return _after_meta(head, 132)
-    if head[:4] == b"\2\0\0\0" and head[4:6] == b"UL":
+    if head[:2] == b"\2\0" and head[4:6] in KNOWN_VRS:
         return _after_meta(head, 0)
     syntax = _look(head)
     return DataSetPlace(0, syntax) if syntax else None
@@ -79,9 +79,10 @@ def _after_meta(head: bytes, start: int) -> DataSetPlace | None:
                 announced_end = pos + struct.unpack("<I", value)[0]
     except struct.error:
         return None
-    syntax = stated or _look(head[pos:])
-    if not syntax:
+    if not found:
         return None
+    # PS3.5 10.1: implicit little endian is what everything falls back to.
+    syntax = stated or _look(head[pos:]) or IMPLICIT_LITTLE_ENDIAN
     return DataSetPlace(pos, syntax, _uid(found.get(0x02)), _uid(found.get(0x03)))
 
 

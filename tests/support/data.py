@@ -9,6 +9,18 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+# Not readable to their end, by DCMTK neither, and why.
+INCOMPLETE = {
+    "rtplan_truncated.dcm": "ends inside a sequence",
+    "MR_truncated.dcm": "ends inside pixel data",
+    "emri_small_jpeg_2k_lossless_too_short.dcm": "ends inside a fragment",
+    "GH1339.dcm": "ends before the delimiter of its fragments",
+    "GH179B.dcm": "ends inside a text",
+    "GH364.dcm": "an item stands where an element should",
+    "GH626.dcm": "garbage behind the last element",
+    "DICOMDIR-nooffset": "an item runs beyond its sequence",
+}
+
 
 def shared_data() -> Path | None:
     """Return the folder of real studies that stands beside a checkout, if it is there.

@@ -15,6 +15,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_partial
 from pydicom.filewriter import write_dataset
 
+from intu_fhir.files.part10 import part10_head
+
 UNDEFINED = 0xFFFFFFFF
 LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
 IMPLICIT = "1.2.840.10008.1.2"
@@ -65,6 +67,18 @@ def uids(*, order: str = "<", explicit: bool = True, **other: str) -> bytes:
             element(tag, "UI", value, order=order) if explicit else bare(tag, value, order=order)
         )
     return b"".join(parts)
+
+
+def write_directory(folder: Path, *references: str) -> Path:
+    """Write a DICOMDIR with these Referenced File IDs, components joined by backslashes."""
+    records = b"".join(
+        bare(ITEM, element(0x00041500, "CS", name.encode() + b" " * (len(name) % 2)))
+        for name in references
+    )
+    path = folder / "DICOMDIR"
+    head = part10_head("1.2.840.10008.1.3.10", "1.2.3", EXPLICIT)
+    path.write_bytes(head + element(0x00041220, "SQ", records))
+    return path
 
 
 class DataSet(NamedTuple):

@@ -16,20 +16,9 @@ from pydicom.multival import MultiValue
 from intu_fhir.errors import InvalidDataSet, InvalidUid
 from intu_fhir.stage.describe import describe
 from intu_fhir.stage.header import SCANNED, read_header
-from tests.support.data import pydicom_files, shared_data
+from tests.support.data import INCOMPLETE, pydicom_files, shared_data
 from tests.support.elements import DataSet, data_set_of
 
-# Not readable to their end, by DCMTK neither, and why.
-INCOMPLETE = {
-    "rtplan_truncated.dcm": "ends inside a sequence",
-    "MR_truncated.dcm": "ends inside pixel data",
-    "emri_small_jpeg_2k_lossless_too_short.dcm": "ends inside a fragment",
-    "GH1339.dcm": "ends before the delimiter of its fragments",
-    "GH179B.dcm": "ends inside a text",
-    "GH364.dcm": "an item stands where an element should",
-    "GH626.dcm": "garbage behind the last element",
-    "DICOMDIR-nooffset": "an item runs beyond its sequence",
-}
 # Values that differ from pydicom's, and are right: a shorter reading there.
 BETTER = {
     ("GH1301.dcm", "PatientSex"): "coded strings with letters of the declared set",

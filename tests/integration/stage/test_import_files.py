@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,8 @@ from intu_fhir.files.part10 import PREFIX
 from intu_fhir.model.instance import Accepted, Disposition, Origin, ReceivedObject
 from intu_fhir.stage.import_files import Imported, ImportReport, Result, import_objects
 from intu_fhir.stage.media import find_objects
-from tests.support.elements import EXPLICIT, element, uids
+from tests.support.data import INCOMPLETE, shared_data
+from tests.support.elements import EXPLICIT, element, uids, write_directory
 from tests.support.studies import data_set_bytes, make_instance, write_file, write_study
 
 ORIGIN = Origin(association_id="a" * 32, channel="import", kind="import")
@@ -214,3 +217,41 @@ def test_the_transfer_syntax_stays(staging: Staging, tmp_path: Path) -> None:
     """The head of a kept file states the transfer syntax of the source."""
     staging.run(write_file(make_instance(), tmp_path / "x.dcm"))
     assert EXPLICIT.encode() in staging.heads[0]
+
+
+def test_missing_files_of_a_directory_are_counted_apart(staging: Staging, tmp_path: Path) -> None:
+    """What a DICOMDIR refers to and the media lacks is neither stored nor refused."""
+    write_file(make_instance(), tmp_path / "A")
+    report = staging.run(write_directory(tmp_path, "A", "LOST"))
+    assert _counts(report) == {"stored": 1, "not_dicom": 1, "missing": 1}
+    assert [p.name for p in report.problems if p.result is Result.MISSING] == [
+        str(tmp_path / "LOST")
+    ]
+
+
+def test_every_real_file_is_stored_or_refused_by_name(staging: Staging) -> None:
+    """Of real files each whole instance is stored; an independent reading counts the same."""
+    folder = shared_data()
+    if folder is None:
+        pytest.skip("no folder of real studies beside this checkout")
+    report = staging.run(folder / "dicom")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = {uid for path in sorted((folder / "dicom").rglob("*")) if (uid := _whole(path))}
+    assert set(staging.data_sets) == expected
+    files = sum(1 for path in (folder / "dicom").rglob("*") if path.is_file())
+    assert report.total - report.counts[Result.MISSING] == files
+    assert _spool(staging) == []
+
+
+def _whole(path: Path) -> str | None:
+    """Return the UID of a file that pydicom reads as an instance, and DCMTK to its end."""
+    if not path.is_file() or path.name in INCOMPLETE:
+        return None
+    try:
+        dataset = dcmread(path, force=True, stop_before_pixels=True)
+    except OSError:
+        return None
+    keywords = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    uids = [str(dataset.get(keyword, "")) for keyword in keywords]
+    return uids[1] if all(re.fullmatch(r"[0-9.]{1,64}", uid) for uid in uids) else None

@@ -89,6 +89,19 @@ def test_other_files_have_no_data_set(content: bytes) -> None:
     assert find_data_set(content) is None
 
 
+def test_meta_information_may_lack_everything_but_a_transfer_syntax() -> None:
+    """Meta information of one element, without preamble, is enough."""
+    head = element(0x00020010, "UI", JPEG.encode())
+    assert find_data_set(head + uids()) == DataSetPlace(len(head), JPEG)
+
+
+def test_a_data_set_of_no_known_form_is_taken_for_implicit() -> None:
+    """With meta information but without a transfer syntax the default counts (PS3.5 10.1)."""
+    head = PREAMBLE + _meta(None)
+    place = find_data_set(head + bare(0x00010001, length=0xFFFFFFFF))
+    assert place == DataSetPlace(len(head), IMPLICIT, CLASS, "1.2.3.4")
+
+
 def test_a_media_directory_is_told_from_an_instance() -> None:
     """A DICOMDIR is known by its SOP class."""
     head = part10_head("1.2.840.10008.1.3.10", "1.2.3", EXPLICIT)
