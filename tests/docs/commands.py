@@ -1,0 +1,112 @@
+"""Every ``intu-fhir ...`` that a page shows, judged by click's own tree."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from tests.docs.pages import blocks, prose
+
+PROGRAM = "intu-fhir"
+_SPAN = re.compile(r"`([^`\n]+)`")
+_CALL = re.compile(rf"(?:^|(?<=[\s/=(])){PROGRAM}(?=\s|$)")
+_CONTROL = re.compile(r"[;&|()]+")
+_REDIRECTION = re.compile(r"[<>]+&?")
+
+
+def calls(text: str) -> Iterator[list[str]]:
+    """Yield the arguments of every call in code spans and in fenced blocks."""
+    for block in blocks(text):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            yield from _calls_in_block_line(line)
+    for span in _SPAN.findall(prose(text)):
+        if _CALL.match(span):
+            yield _arguments(span[len(PROGRAM) :])
+
+
+def _calls_in_block_line(line: str) -> Iterator[list[str]]:
+    """A quoted call ends with its quotes, any other one with the shell's punctuation."""
+    for span in _SPAN.findall(line):
+        if _CALL.match(span):
+            yield _arguments(span[len(PROGRAM) :])
+    rest = _SPAN.sub("", line)
+    for match in _CALL.finditer(rest):
+        yield _arguments(rest[match.end() :])
+
+
+def _arguments(text: str) -> list[str]:
+    """Split as a shell would, up to the end of the command; redirections are left out."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    arguments: list[str] = []
+    words = iter(lexer)
+    for word in words:
+        if _CONTROL.fullmatch(word):
+            break
+        if _REDIRECTION.fullmatch(word):
+            next(words, None)
+            continue
+        arguments.append(word)
+    return arguments
+
+
+def complaint(root: click.Command, arguments: Sequence[str]) -> str:
+    """Return what is wrong with a call, or nothing.
+
+    Names of commands and options, values of choices and numbers are judged, and whether
+    arguments are missing or too many; whether a file is there is not.
+    """
+    try:
+        _judge(root, list(arguments), None)
+    except click.ClickException as error:
+        return error.format_message()
+    return ""
+
+
+def _judge(command: click.Command, arguments: list[str], parent: click.Context | None) -> None:
+    if not arguments and isinstance(command, click.Group):
+        return  # the help is shown
+    ctx = click.Context(command, info_name=command.name, parent=parent)
+    group = isinstance(command, click.Group)
+    ctx.allow_interspersed_args = not group
+    values, rest, _ = command.make_parser(ctx).parse_args(list(arguments))
+    if {"help", "version"} & {name for name, value in values.items() if value is True}:
+        return
+    for param in command.params:
+        _judge_value(param, values.get(param.name or ""), ctx)
+    if group:
+        if rest:
+            _judge_subcommand(command, rest, ctx)
+        return
+    if rest:
+        raise click.UsageError(f"too many arguments: {' '.join(rest)}")
+
+
+def _judge_subcommand(command: click.Command, rest: list[str], ctx: click.Context) -> None:
+    assert isinstance(command, click.Group)
+    found = command.get_command(ctx, rest[0])
+    if found is None:
+        raise click.UsageError(f"no such command: {ctx.command_path} {rest[0]}")
+    _judge(found, rest[1:], ctx)
+
+
+def _judge_value(param: click.Parameter, value: Any, ctx: click.Context) -> None:
+    empty = value is None or value == () or type(value).__name__ == "Sentinel"
+    if empty:
+        if param.required:
+            raise click.UsageError(f"{param.get_error_hint(ctx)} is missing")
+        return
+    if isinstance(param.type, click.Path | click.File) or callable(param.callback):
+        return
+    for one in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(one, str) and not _is_placeholder(one):
+            param.type.convert(one, param, ctx)
+
+
+def _is_placeholder(value: str) -> bool:
+    """Capitals such as UID or N stand for a value, so do dots."""
+    return value.strip("._") == "" or re.fullmatch(r"[A-Z_]+(\.{3}|…)?", value) is not None
