@@ -1,0 +1,270 @@
+"""How a FHIR server learns who asks: nothing, basic, bearer, OAuth 2, SMART Backend Services.
+
+A token is fetched once, shared by all threads, renewed at 80 % of its life and once more where a
+server refuses it early. Nothing of it is ever part of a message.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode, urlsplit
+
+import jwt
+
+from intu_fhir.deliver.answers import Answer, said, words
+from intu_fhir.deliver.exchange import Exchange
+from intu_fhir.deliver.scrub import scrub
+from intu_fhir.errors import ConfigurationError, PermanentError, TransientError
+from intu_fhir.observe.clock import Clock
+from intu_fhir.settings.schema import (
+    Auth,
+    BasicAuth,
+    BearerAuth,
+    OAuth2Auth,
+    SmartBackendAuth,
+)
+
+_RENEW_AT = 0.8
+_DEFAULT_LIFE = 300.0
+_ASSERTION_LIFE = timedelta(minutes=4)
+_CLOCK_SKEW = timedelta(seconds=30)
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+class TokenRefused(PermanentError):
+    """The token endpoint does not accept this client; a person has to look."""
+
+
+class TokenUnavailable(TransientError):
+    """The token endpoint does not work at the moment."""
+
+
+class Authorizer(Protocol):
+    """Gives the Authorization header of requests to one FHIR server."""
+
+    def header(self) -> str:
+        """Return its value, or nothing.
+
+        Raises:
+            TokenRefused, TokenUnavailable, NoAnswer: no token came.
+        """
+        ...
+
+    def renew(self, refused: str) -> bool:
+        """Replace a header that the server refused; False where there is no other one."""
+        ...
+
+    def secrets(self) -> Iterable[str]:
+        """Return every value that must not get into a message."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedHeader:
+    """A header that does not change."""
+
+    value: str = ""
+    hidden: tuple[str, ...] = ()
+
+    def header(self) -> str:
+        """Return the configured value."""
+        return self.value
+
+    def renew(self, refused: str) -> bool:
+        """Say that there is no other value."""
+        return False
+
+    def secrets(self) -> Iterable[str]:
+        """Return the credentials."""
+        return self.hidden
+
+
+class TokenHeader:
+    """A bearer token from a token endpoint, shared by all threads."""
+
+    def __init__(self, request_token: Callable[[], Answer], clock: Clock, *hidden: str) -> None:
+        self._request_token, self._clock, self._hidden = request_token, clock, hidden
+        self._lock = threading.Lock()
+        self._header = ""
+        self._renew_at = 0.0
+
+    def header(self) -> str:
+        """Return the header with a token that is good for a while."""
+        with self._lock:
+            if not self._header or self._clock.monotonic() >= self._renew_at:
+                self._fetch()
+            return self._header
+
+    def renew(self, refused: str) -> bool:
+        """Fetch another token, unless another thread has done so already."""
+        with self._lock:
+            if self._header == refused:
+                self._fetch()
+            return True
+
+    def secrets(self) -> Iterable[str]:
+        """Return the client's secret and the token."""
+        return (*self._hidden, self._header.removeprefix("Bearer "))
+
+    def _fetch(self) -> None:
+        self._header = ""
+        answer = self._request_token()
+        token = answer.json() or {}
+        value = words(token.get("access_token"))
+        if answer.status != 200 or not value or not value.isascii() or not value.isprintable():
+            raise self._refusal(answer, token)
+        self._header = f"Bearer {value}"
+        self._renew_at = self._clock.monotonic() + _RENEW_AT * _life(token.get("expires_in"))
+
+    def _refusal(self, answer: Answer, token: dict[str, Any]) -> TokenRefused | TokenUnavailable:
+        """Tell a client that is not accepted from an endpoint that does not work (RFC 6749 5.2)."""
+        code = words(token.get("error"))
+        described = ": ".join(filter(None, (code, words(token.get("error_description")))))
+        what = scrub(described or said(answer), self.secrets())[:300]
+        message = f"The token endpoint answers HTTP {answer.status}" + (
+            f" ({what})" if what else ""
+        )
+        if answer.status >= 500 or answer.status in {200, 408, 425, 429}:
+            return TokenUnavailable(f"{message}; it is tried again by itself")
+        return TokenRefused(f"{message}; check client id, key, kid, scope and clock, then replay")
+
+
+def _life(expires_in: Any) -> float:
+    """Return how long a token lives in seconds; some servers say it in a string."""
+    try:
+        life = float(expires_in)
+    except (TypeError, ValueError):
+        return _DEFAULT_LIFE
+    return life if 0 < life < 10**7 else _DEFAULT_LIFE
+
+
+@dataclass(frozen=True)
+class ClientCredentials:
+    """The token request of OAuth 2 client credentials (RFC 6749 4.4)."""
+
+    settings: OAuth2Auth
+    exchange: Exchange
+
+    def __call__(self) -> Answer:
+        """Ask for a token; the secret goes by HTTP basic, as RFC 6749 2.3.1 prefers."""
+        fields = {"grant_type": "client_credentials"}
+        if self.settings.scope:
+            fields["scope"] = self.settings.scope
+        # The user and the password of this basic authorization are form-encoded first.
+        user = quote(self.settings.client_id, safe="")
+        authorization = _basic(user, quote(self.settings.client_secret, safe=""))
+        return _post_form(self.exchange, self.settings.token_url, fields, authorization)
+
+
+@dataclass(frozen=True)
+class SmartAssertion:
+    """The token request of SMART Backend Services (SMART App Launch 2, asymmetric client)."""
+
+    settings: SmartBackendAuth
+    base_url: str
+    exchange: Exchange
+    clock: Clock
+    private_key: str
+
+    def __call__(self) -> Answer:
+        """Ask for a token with an assertion that is used once."""
+        url = self.settings.token_url or self._discover()
+        fields = {
+            "grant_type": "client_credentials",
+            "scope": self.settings.scope,
+            "client_assertion_type": _ASSERTION_TYPE,
+            "client_assertion": self.assertion(url),
+        }
+        return _post_form(self.exchange, url, fields)
+
+    def assertion(self, audience: str) -> str:
+        """Return a signed JWT for one token request.
+
+        ``nbf`` stays out and ``iat`` is set back, since servers' clocks differ a little.
+        """
+        now = self.clock.now()
+        claims = {
+            "iss": self.settings.client_id,
+            "sub": self.settings.client_id,
+            "aud": audience,
+            "jti": str(uuid.uuid4()),
+            "iat": now - _CLOCK_SKEW,
+            "exp": now + _ASSERTION_LIFE,
+        }
+        return jwt.encode(
+            claims,
+            self.private_key,
+            algorithm=self.settings.algorithm,
+            headers={"kid": self.settings.kid},
+        )
+
+    def _discover(self) -> str:
+        """Return the token endpoint that the FHIR server names."""
+        address = f"{self.base_url.rstrip('/')}/.well-known/smart-configuration"
+        answer = self.exchange.send("GET", address, {"Accept": "application/json"})
+        url = words((answer.json() or {}).get("token_endpoint"))
+        scheme = urlsplit(self.base_url).scheme
+        if answer.status == 200 and url.startswith(f"{scheme}://"):
+            return url
+        if answer.status >= 500 or answer.status == 429:
+            raise TokenUnavailable(
+                f"The server's smart-configuration answers HTTP {answer.status}; "
+                "it is tried again by itself"
+            )
+        raise TokenRefused(
+            f"The server's smart-configuration (HTTP {answer.status}) names no {scheme} "
+            "token_endpoint; set auth.token_url, then replay"
+        )
+
+
+def _post_form(
+    exchange: Exchange, url: str, fields: dict[str, str], authorization: str = ""
+) -> Answer:
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    if authorization:
+        headers["Authorization"] = authorization
+    return exchange.send("POST", url, headers, urlencode(fields).encode())
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def authorizer(auth: Auth, base_url: str, exchange: Exchange, clock: Clock) -> Authorizer:
+    """Return what ``auth`` of a destination asks for.
+
+    Raises:
+        ConfigurationError: the private key cannot be read or does not fit the algorithm.
+    """
+    if isinstance(auth, BasicAuth):
+        value = _basic(auth.username, auth.password)
+        return FixedHeader(value, (auth.password, value.removeprefix("Basic ")))
+    if isinstance(auth, BearerAuth):
+        return FixedHeader(f"Bearer {auth.token}", (auth.token,))
+    if isinstance(auth, OAuth2Auth):
+        return TokenHeader(ClientCredentials(auth, exchange), clock, auth.client_secret)
+    if isinstance(auth, SmartBackendAuth):
+        assertion = SmartAssertion(auth, base_url, exchange, clock, _private_key(auth))
+        return TokenHeader(assertion, clock)
+    return FixedHeader()
+
+
+def _private_key(auth: SmartBackendAuth) -> str:
+    """Read the key and try it once, so that a wrong one shows at the start."""
+    try:
+        key = auth.private_key_file.read_text("ascii")
+        jwt.encode({}, key, algorithm=auth.algorithm)
+    except (OSError, ValueError, TypeError, jwt.PyJWTError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"no key for {auth.algorithm}"
+        raise ConfigurationError(
+            f"{auth.private_key_file} cannot be used ({reason}); give a PEM file with the private "
+            "key registered at the server",
+            key="auth.private_key_file",
+        ) from error
+    return key

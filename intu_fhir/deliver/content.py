@@ -1,0 +1,61 @@
+"""What is compared, merged and left out of an ImagingStudy on its way to a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from intu_fhir.deliver.answers import Json, objects, words
+
+_SERVER_OWNED = frozenset({"id", "meta", "text"})
+_META_OWNED = frozenset({"versionId", "lastUpdated", "source"})
+
+
+def same_content(ours: Json, theirs: Json) -> bool:
+    """Say whether a server's resource is ours, what servers add themselves left aside."""
+    return _content(ours) == _content(theirs)
+
+
+def _content(resource: Json) -> Json:
+    return {key: value for key, value in resource.items() if key not in _SERVER_OWNED}
+
+
+def rebase(ours: Json, current: Json) -> Json:
+    """Put our content on top of a version that somebody else wrote.
+
+    Elements that we do not send, identifiers and tags that others added stay as they are.
+    """
+    added = {k: v for k, v in current.items() if k not in ours and k not in _SERVER_OWNED}
+    merged = {**added, **ours}
+    known = objects(ours.get("identifier"))
+    others = [i for i in objects(current.get("identifier")) if _key(i) not in map(_key, known)]
+    if others:
+        merged["identifier"] = [*known, *others]
+    if meta := _meta(ours.get("meta"), current.get("meta")):
+        merged["meta"] = meta
+    return merged
+
+
+def _key(identifier: Json) -> tuple[str, str]:
+    return words(identifier.get("system")), words(identifier.get("value"))
+
+
+def _meta(ours: Any, current: Any) -> Json:
+    kept = {k: v for k, v in (current or {}).items() if k not in _META_OWNED}
+    return {**kept, **(ours or {})}
+
+
+def number_of_instances(resource: Json) -> int:
+    """Return how many instances a resource lists."""
+    return sum(len(objects(series.get("instance"))) for series in objects(resource.get("series")))
+
+
+def without_instances(resource: Json) -> Json:
+    """Return the resource with its series and counts, and no instance listed.
+
+    Never a part of them: a short list would contradict numberOfInstances.
+    """
+    series = [
+        {key: value for key, value in one.items() if key != "instance"}
+        for one in objects(resource.get("series"))
+    ]
+    return {**resource, "series": series}

@@ -1,0 +1,20 @@
+"""Delivery of a study to a FHIR server."""
+
+from __future__ import annotations
+
+from intu_fhir.deliver.publish import Publication, Publisher
+from intu_fhir.deliver.server import FhirServer
+from intu_fhir.model.outcome import DeliveryOutcome
+
+__all__ = ["FhirClient", "Publication"]
+
+
+class FhirClient(FhirServer):
+    """A FHIR server that studies are published at; any number of threads may share it."""
+
+    def publish(self, publication: Publication) -> DeliveryOutcome:
+        """Bring a study's resource to the server: one resource, whatever happens on the way.
+
+        Sends nothing where the server has this very content already.
+        """
+        return Publisher(self, publication).run()
