@@ -57,19 +57,19 @@ def _events(report: StudyReport) -> Iterator[Event]:
     yield from map(_tried, report.attempts)
     for hold in report.holds:
         where = f" for {hold.destination}" if hold.destination else ""
-        yield Event(hold.held_at, "hold", f"held{where}: {hold.reason}", hold.detail)
+        yield Event(hold.held_at, "hold", f"held{where} ({hold.reason})", hold.detail)
         if hold.released_at:
             by = f" by {hold.released_by}" if hold.released_by else ""
-            yield Event(hold.released_at, "hold", f"released{where}{by}: {hold.reason}")
+            yield Event(hold.released_at, "hold", f"released{where}{by} ({hold.reason})")
 
 
 def _received(row: AssociationRow) -> Event:
-    door = "import" if row.kind == "import" else f"association from {row.calling_ae_title}"
+    door = "import" if row.kind == "import" else row.calling_ae_title or "unnamed sender"
     ended = row.end_reason if row.ended_at else "still open"
     return Event(
         row.started_at,
         "receive",
-        f"{door}: {row.instances} instances",
+        f"{row.instances} instances from {door}",
         ", ".join(part for part in (row.peer_address, "TLS" if row.tls else "", ended) if part),
         (row.ended_at - row.started_at).total_seconds() if row.ended_at else None,
     )
@@ -77,7 +77,7 @@ def _received(row: AssociationRow) -> Event:
 
 def _settled(row: GenerationRow) -> Event:
     what = (
-        f"generation {row.generation} settled: {row.number_of_series} series, "
+        f"generation {row.generation} settled, {row.number_of_series} series, "
         f"{row.number_of_instances} instances"
     )
     evidence = ": ".join(part for part in (row.evidence, row.evidence_detail) if part)
@@ -85,13 +85,13 @@ def _settled(row: GenerationRow) -> Event:
 
 
 def _built(row: ResourceRow) -> Event:
-    what = f"generation {row.generation} built as {row.release.upper()}: {row.state}"
+    what = f"generation {row.generation} built as {row.release.upper()}, {row.state}"
     findings = f", {len(row.findings)} findings" if row.findings else ""
     return Event(row.built_at, "build", what, f"mapping {row.mapping_version}{findings}")
 
 
 def _tried(row: AttemptRow) -> Event:
-    what = f"generation {row.generation} to {row.destination}, attempt {row.number}: {row.outcome}"
+    what = f"{row.destination}: {row.outcome}, try {row.number} of generation {row.generation}"
     detail = " ".join(part for part in (row.status, row.detail) if part)
     seconds = (row.ended_at - row.started_at).total_seconds()
     return Event(row.started_at, "deliver", what, detail, seconds)

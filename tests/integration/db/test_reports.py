@@ -272,4 +272,4 @@ def test_report_and_timeline(database: Database) -> None:
     ]
     assert [event.since_previous for event in events] == [0, 1, 32, 1, 1]
     assert events[0].seconds == 2
-    assert "attempt 1: delivered" in events[-1].what
+    assert "ehr: delivered" in events[-1].what

@@ -1,0 +1,234 @@
+"""Judges whether a site can run: everything that a start would need, asked without changing it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from intu_fhir.build.transform import load_transformer
+from intu_fhir.db import migrate
+from intu_fhir.deliver.dicom import StorageScu
+from intu_fhir.deliver.fhir import FhirClient
+from intu_fhir.errors import ConfigurationError, IntuError
+from intu_fhir.mappings import load_mapping
+from intu_fhir.model.outcome import Dead, Retry
+from intu_fhir.observe.clock import Clock
+from intu_fhir.receive.tls import server_context
+from intu_fhir.settings.schema import (
+    Channel,
+    Configuration,
+    DicomDestination,
+    FhirDestination,
+)
+
+PATIENCE_SECONDS = 10.0
+"""How long a destination may take to answer."""
+
+_AT_ONCE = 8
+_SAY_NO = frozenset({401, 403})
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One thing that was looked at.
+
+    Args:
+        what: ``configuration``, ``database``, ``files``, ``channel`` or ``destination``.
+        subject: which one.
+        detail: what was found.
+        remedy: what to do, where it is not ok.
+    """
+
+    what: str
+    subject: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def check(
+    configuration: Configuration, clock: Clock, *, offline: bool = False
+) -> Iterator[CheckRow]:
+    """Yield what was looked at, one by one; destinations are asked side by side.
+
+    Args:
+        offline: leave the destinations alone.
+    """
+    yield _configuration(configuration)
+    yield _database(configuration.site.database)
+    yield _files(configuration)
+    for channel in configuration.channels:
+        yield _channel(channel)
+    if not offline:
+        yield from _destinations(configuration, clock)
+
+
+def _configuration(configuration: Configuration) -> CheckRow:
+    channels, destinations = configuration.channels, configuration.site.destinations
+    counted = f"{len(channels)} channels, {len(destinations)} destinations"
+    if configuration.enabled_channels():
+        return CheckRow("configuration", str(configuration.folder), True, counted)
+    return CheckRow(
+        "configuration",
+        str(configuration.folder),
+        False,
+        f"{counted}, none of them enabled",
+        "add channels/NAME/channel.yaml, or set enabled: true",
+    )
+
+
+def _database(url: str) -> CheckRow:
+    kind = url.partition(":")[0].partition("+")[0]
+    row = partial(CheckRow, "database", kind)
+    try:
+        current, head = migrate.current(url), migrate.head()
+        if current is None:
+            return _new_database(url, row)
+        migrate.require_head(url)
+    except IntuError as error:
+        reason = error.reason if isinstance(error, ConfigurationError) else str(error)
+        detail, _, remedy = reason.partition("; ")
+        return row(False, detail, remedy)
+    return row(True, f"at revision {head}")
+
+
+def _new_database(url: str, row: Callable[..., CheckRow]) -> CheckRow:
+    """Judge a database without tables, which the first start makes."""
+    if url.startswith("sqlite:///"):
+        folder = _nearest(Path(url.removeprefix("sqlite:///")).parent)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            remedy = "give this user the permission, or name another place at `database`"
+            return row(False, f"{folder} cannot be written to", remedy)
+    return row(True, "new; the first start makes its tables")
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or what there is of the way to it."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+def _files(configuration: Configuration) -> CheckRow:
+    folder = Path(configuration.site.files)
+    least = configuration.site.receiver.min_free_bytes
+    row = partial(CheckRow, "files", str(folder))
+    place = _nearest(folder)
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"intu-fhir check")
+            file.flush()
+            os.fsync(file.fileno())
+        free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return row(False, f"cannot be written to: {reason}", "give this user the permission")
+    if free < least:
+        return row(
+            False,
+            f"{_size(free)} free, nothing is taken in below {_size(least)}",
+            "free space, or lower receiver.min_free_bytes",
+        )
+    return row(True, f"writable, {_size(free)} free")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1024**3:.1f} GiB"
+
+
+def _channel(channel: Channel) -> CheckRow:
+    row = partial(CheckRow, "channel", channel.id)
+    if not channel.enabled:
+        return row(True, "disabled")
+    try:
+        load_mapping(channel.mapping)
+        if channel.transformer is not None:
+            load_transformer(channel.transformer)
+        if channel.source.tls is not None:
+            server_context(channel.source.tls)
+    except ConfigurationError as error:
+        detail, _, remedy = str(error).partition("; ")
+        return row(False, detail, remedy)
+    return _port(channel, row)
+
+
+def _port(channel: Channel, row: Callable[..., CheckRow]) -> CheckRow:
+    source = channel.source
+    where = f"{source.ae_title} on port {source.port}{', TLS' if source.tls else ''}"
+    family = socket.AF_INET6 if ":" in source.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As a listener does it, so that a port in TIME_WAIT counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((source.host, source.port))
+        except OSError as error:
+            return _port_refused(error, where, row)
+    return row(True, f"{where} is free")
+
+
+def _port_refused(error: OSError, where: str, row: Callable[..., CheckRow]) -> CheckRow:
+    if error.errno == errno.EADDRINUSE:
+        remedy = "fine where `intu-fhir serve` runs; else stop that program or change the port"
+        return row(False, f"{where} is in use", remedy)
+    if error.errno == errno.EACCES:
+        remedy = "use a port above 1023, or give the program CAP_NET_BIND_SERVICE"
+        return row(False, f"{where} is not allowed for this user", remedy)
+    reason = error.strerror or type(error).__name__
+    return row(False, f"{where}: {reason}", "correct source.host")
+
+
+def _destinations(configuration: Configuration, clock: Clock) -> Iterator[CheckRow]:
+    destinations = configuration.site.destinations
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
+        asked = [
+            pool.submit(_destination, name, destination, clock)
+            for name, destination in destinations.items()
+        ]
+        for answer in asked:
+            yield answer.result()
+
+
+def _destination(
+    name: str, destination: FhirDestination | DicomDestination, clock: Clock
+) -> CheckRow:
+    patience = min(destination.timeout_seconds, PATIENCE_SECONDS)
+    hurried = destination.model_copy(update={"timeout_seconds": patience})
+    try:
+        if isinstance(hurried, FhirDestination):
+            return _fhir(name, hurried, clock)
+        return _dicom(name, hurried)
+    except IntuError as error:
+        detail, _, remedy = str(error).partition("; ")
+        return CheckRow("destination", name, False, detail, remedy)
+
+
+def _fhir(name: str, destination: FhirDestination, clock: Clock) -> CheckRow:
+    row = partial(CheckRow, "destination", name)
+    client = FhirClient(destination, clock=clock)
+    said = client.metadata()
+    if isinstance(said, (Retry, Dead)):
+        return row(False, said.detail, "correct base_url, tls or auth, or start the server")
+    if not said.speaks(destination.release):
+        return row(False, f"speaks FHIR {said.fhir_version}", "set release to what it speaks")
+    if not said.takes_imaging_study:
+        return row(False, said.quote(), "ask its administrator to offer ImagingStudy")
+    # What it can do is often told to everyone, so we ask as what we are.
+    status = client.call("GET", "ImagingStudy?_count=0").status
+    if status in _SAY_NO:
+        return row(False, f"answers {status} to a search", "correct auth, or its permissions")
+    return row(True, " ".join(part for part in (said.software, said.fhir_version) if part))
+
+
+def _dicom(name: str, destination: DicomDestination) -> CheckRow:
+    row = partial(CheckRow, "destination", name)
+    outcome = StorageScu(destination).echo()
+    if isinstance(outcome, (Retry, Dead)):
+        return row(
+            False, outcome.detail, "correct host, port or AE titles, or ask its administrator"
+        )
+    return row(True, f"{destination.called_ae_title} answers C-ECHO")

@@ -1,0 +1,72 @@
+"""``intu-fhir db``."""
+
+from __future__ import annotations
+
+import click
+
+from intu_fhir.cli.program import Program, command, examples, json_option, print_json, say
+from intu_fhir.db import migrate
+
+
+@click.group("db", epilog=examples("intu-fhir db current", "intu-fhir db upgrade"))
+def db_command() -> None:
+    """Upgrade or downgrade the schema of the staging database."""
+
+
+@db_command.add_command
+@command("upgrade", "intu-fhir db upgrade")
+@click.argument("revision", default="head")
+def upgrade_command(program: Program, revision: str) -> None:
+    """Bring the staging database to REVISION, by default to the one of this version.
+
+    Safe to repeat. Receivers of the version before may go on meanwhile.
+    """
+    url = program.configuration().site.database
+    before = migrate.current(url)
+    migrate.upgrade(url, revision)
+    _say_what_happened(before, migrate.current(url))
+
+
+@db_command.add_command
+@command("downgrade", "intu-fhir db downgrade 0001")
+@click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def downgrade_command(program: Program, revision: str, yes: bool) -> None:
+    """Bring the staging database back to REVISION.
+
+    `base` removes every staging table with its rows; the image files stay.
+    """
+    url = program.configuration().site.database
+    if revision == "base" and not yes:
+        click.confirm("This removes every staging table with its rows. Go on?", abort=True)
+    before = migrate.current(url)
+    migrate.downgrade(url, revision)
+    _say_what_happened(before, migrate.current(url))
+
+
+@db_command.add_command
+@command("current", "intu-fhir db current --json")
+@json_option()
+@click.pass_context
+def current_command(ctx: click.Context, program: Program, wants_json: bool) -> None:
+    """Show the revision of the staging database, and the one that this version works on.
+
+    Ends with 1 where they differ.
+    """
+    current, head = migrate.current(program.configuration().site.database), migrate.head()
+    if wants_json:
+        print_json({"current": current, "head": head})
+    else:
+        say(f"current {current or 'none, no staging tables yet'}")
+        say(f"head    {head}")
+        if current != head:
+            say("Run `intu-fhir db upgrade`.", stderr=True)
+    if current != head:
+        ctx.exit(1)
+
+
+def _say_what_happened(before: str | None, after: str | None) -> None:
+    if before == after:
+        say(f"The database is at {after or 'no revision'} already.")
+    else:
+        say(f"{before or 'empty'} -> {after or 'empty'}")

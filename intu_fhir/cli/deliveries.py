@@ -1,0 +1,127 @@
+"""``intu-fhir deliveries``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from intu_fhir.cli.program import (
+    Program,
+    command,
+    console,
+    json_option,
+    limit_option,
+    print_json,
+    say,
+)
+from intu_fhir.cli.table import Column, show_table, state_style
+from intu_fhir.cli.text import TIME, clean, local_time, zone_name
+from intu_fhir.db.delivery_report import (
+    DeliveryFilter,
+    DeliveryRow,
+    count_deliveries,
+    list_deliveries,
+)
+from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
+
+DELIVERY_STATES = (WAITING, RUNNING, RETRYING, DELIVERED, DEAD, HELD, FILTERED)
+OPEN_STATES = (WAITING, RUNNING, RETRYING, DEAD, HELD)
+
+
+def delivery_columns() -> list[Column[DeliveryRow]]:
+    """Return what a list of deliveries shows."""
+    return [
+        Column("STATE", lambda row: row.state, style=state_style),
+        Column("DESTINATION", lambda row: row.destination, shrinks=True),
+        Column("HAS/WANTS", lambda row: f"{row.have}/{row.want}", right=True),
+        Column("TRIES", lambda row: row.attempts or "", right=True),
+        Column(f"NEXT TRY ({zone_name()})", _next_try, optional=True),
+        Column("STATUS", lambda row: row.last_status, shrinks=True),
+    ]
+
+
+def _next_try(row: DeliveryRow) -> str:
+    return local_time(row.due_at) if row.state in {WAITING, RETRYING} else ""
+
+
+def _why(row: DeliveryRow) -> str:
+    """Say why it is not there, or how it is there."""
+    if row.last_error:
+        return row.last_error
+    if row.state == DELIVERED:
+        version = f"version {row.server_version}" if row.server_version else ""
+        named = " ".join(part for part in ("id", row.server_id, version) if part)
+        return "; ".join(part for part in (named if row.server_id else "", row.warning) if part)
+    return ""
+
+
+WHY: Column[DeliveryRow] = Column("WHY", _why)
+_UID: Column[DeliveryRow] = Column("STUDY INSTANCE UID", lambda row: row.study_instance_uid)
+
+
+@command(
+    "deliveries",
+    "intu-fhir deliveries",
+    "intu-fhir deliveries --state dead --destination ehr_fhir --since 12h",
+)
+@click.option("--study", "study_instance_uid", metavar="UID", help="Of one study.")
+@click.option("--destination", metavar="NAME", help="At one destination.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(DELIVERY_STATES),
+    metavar="STATE",
+    multiple=True,
+    help=f"One of: {', '.join(DELIVERY_STATES)}; may be given several times. "
+    "Default: all that are not done.",
+)
+@click.option("--all", "every", is_flag=True, help="Delivered and filtered ones too.")
+@click.option("--since", "updated_from", type=TIME, help="Changed since: 2024-03-01 or 2h.")
+@click.option("--until", "updated_to", type=TIME, help="Changed before.")
+@limit_option()
+@json_option()
+def deliveries_command(
+    program: Program,
+    wants_json: bool,
+    study_instance_uid: str | None,
+    destination: str | None,
+    states: tuple[str, ...],
+    every: bool,
+    updated_from: datetime | None,
+    updated_to: datetime | None,
+    limit: int,
+) -> None:
+    """List what waits, what failed, what is dead, and why.
+
+    A delivery is one study at one destination. HAS/WANTS counts versions of the study: 1/2
+    means that the destination has the first and is to get the second.
+    """
+    wanted = DeliveryFilter(
+        study_instance_uid=study_instance_uid,
+        destination=destination,
+        states=None if every else states or OPEN_STATES,
+        updated_from=updated_from,
+        updated_to=updated_to,
+        limit=limit,
+    )
+    with program.database() as database, database.read() as connection:
+        rows = list_deliveries(connection, wanted)
+        counts = count_deliveries(connection)
+    if wants_json:
+        print_json(rows)
+        return
+    _show(rows, counts, limit)
+
+
+def _show(rows: list[DeliveryRow], counts: dict[str, dict[str, int]], limit: int) -> None:
+    for destination, by_state in counts.items():
+        numbers = ", ".join(f"{number} {state}" for state, number in by_state.items())
+        say(f"{clean(destination)}: {numbers}")
+    if not rows:
+        say("Nothing waits and nothing failed." if counts else "No deliveries yet.")
+        return
+    say()
+    show_table(console(), rows, delivery_columns(), below=[_UID, WHY])
+    if len(rows) == limit:
+        say(f"The newest {limit}; narrow down or raise --limit to see more.", stderr=True)

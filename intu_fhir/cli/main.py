@@ -1,0 +1,116 @@
+"""The command line: ``intu-fhir COMMAND``.
+
+Exit codes: 0 done, 1 something needs a person, 2 wrong use or wrong configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+import click
+
+from intu_fhir.cli.program import Program, config_option, examples
+from intu_fhir.errors import ConfigurationError, IntuError
+
+DONE, NEEDS_A_PERSON, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "init": ("init", "Write a commented starter configuration."),
+    "check": ("check", "Check configuration, database, file store, ports and destinations."),
+    "serve": ("serve", "Run everything of the configuration until SIGTERM."),
+    "receive": ("serve", "Run only the receiving half."),
+    "worker": ("serve", "Run only the working half: settle, build and deliver."),
+    "demo": ("demo", "Show the whole way with a stand-in EHR and PACS."),
+    "import": ("import_files", "Stage files, folders, DICOMDIR media and zip archives."),
+    "studies": ("studies", "List studies."),
+    "study": ("study", "Show one study: timeline, series, versions, deliveries."),
+    "deliveries": ("deliveries", "List what waits, what failed, what is dead, and why."),
+    "replay": ("replay", "Put deliveries and failed steps back."),
+    "settle": ("settle", "Count a study as complete now."),
+    "holds": ("holds", "List and release studies that wait for a person."),
+    "quarantine": ("quarantine", "List objects that were kept but are not published."),
+    "preview": ("preview", "Show the ImagingStudy that would be published."),
+    "sql": ("sql", "Ask the staging database, read-only."),
+    "db": ("database", "Upgrade or downgrade the schema of the staging database."),
+}
+"""Module and summary by command; a module is loaded only when its command runs."""
+
+
+class Commands(click.Group):
+    """The commands of the table, loaded one by one so that starting stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"intu_fhir.cli.{COMMANDS[cmd_name][0]}")
+        found: click.Command = getattr(module, f"{cmd_name}_command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("intu-fhir init my-site && cd my-site", "intu-fhir check", "intu-fhir serve"),
+)
+@config_option()
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+@click.version_option(version("intu-fhir"), prog_name="intu-fhir")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Receive DICOM images, publish studies as FHIR, keep the truth in SQL."""
+    ctx.ensure_object(Program).debug = debug
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; the one place that catches everything."""
+    debug = "--debug" in arguments
+    try:
+        result = cli.main(list(arguments), prog_name="intu-fhir", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("stopped", INTERRUPTED, debug=False)
+    except ConfigurationError as error:
+        return _complain(str(error), WRONG_USE, debug)
+    except IntuError as error:
+        return _complain(str(error), NEEDS_A_PERSON, debug)
+    except BrokenPipeError:
+        # The reader, such as `head`, has what it wanted; nothing may be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:  # noqa: BLE001  (one of the three places that catch everything)
+        message = f"unexpected {type(error).__name__}; run again with --debug and report it"
+        return _complain(message, NEEDS_A_PERSON, debug)
+    return result if isinstance(result, int) else DONE
+
+
+def _complain(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    for line in message.splitlines():
+        click.echo(f"intu-fhir: {line}", err=True)
+    return code

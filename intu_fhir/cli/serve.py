@@ -1,0 +1,113 @@
+"""``intu-fhir serve``, ``receive`` and ``worker``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from intu_fhir.app.serving import ALL_ROLES, RECEIVE, WORK, Site
+from intu_fhir.app.wiring import open_app
+from intu_fhir.cli.program import Program, command, say
+from intu_fhir.errors import ConfigurationError
+from intu_fhir.observe.logging import configure_logging
+
+_LEVEL = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
+
+log_level_option = click.option(
+    "--log-level",
+    type=_LEVEL,
+    metavar="LEVEL",
+    default="INFO",
+    show_default=True,
+    help="DEBUG, INFO, WARNING or ERROR.",
+)
+
+
+@command("serve", "intu-fhir serve --config /etc/intu-fhir")
+@log_level_option
+@click.pass_context
+def serve_command(ctx: click.Context, program: Program, log_level: str) -> None:
+    """Run everything of the configuration until SIGTERM.
+
+    Listens for every enabled channel, settles, builds and delivers. SIGTERM or Ctrl-C stops it:
+    objects in hand are finished, the end of each is logged. Ends with 1 where an object was
+    cut off; its sender got no answer and will send it again.
+    """
+    ctx.exit(_run(program, ALL_ROLES, log_level))
+
+
+@command("receive", "intu-fhir receive")
+@log_level_option
+@click.pass_context
+def receive_command(ctx: click.Context, program: Program, log_level: str) -> None:
+    """Run only the receiving half.
+
+    For several machines on one PostgreSQL database: receivers here, `worker` there.
+    """
+    ctx.exit(_run(program, {RECEIVE}, log_level))
+
+
+@command("worker", "intu-fhir worker")
+@log_level_option
+@click.pass_context
+def worker_command(ctx: click.Context, program: Program, log_level: str) -> None:
+    """Run only the working half: settle, build and deliver.
+
+    Any number of workers may share one database; none of them takes another's work.
+    """
+    ctx.exit(_run(program, {WORK}, log_level))
+
+
+def _run(program: Program, roles: Collection[str], log_level: str) -> int:
+    """Serve until a signal comes; return the exit code."""
+    configuration = program.configuration()
+    if RECEIVE in roles and not configuration.enabled_channels():
+        raise ConfigurationError(
+            "no channel is enabled, so there is nothing to receive; add "
+            "channels/NAME/channel.yaml or run `intu-fhir worker`",
+            file=str(configuration.folder),
+        )
+    configure_logging(level=log_level.upper())
+    stop = threading.Event()
+    with _stopping(stop):
+        site = Site(open_app(configuration), roles)
+        try:
+            site.start()
+            _say_where(site)
+            stop.wait()
+        finally:
+            reports = site.stop()
+    return 1 if any(report.cut or report.stuck for report in reports) else 0
+
+
+@contextmanager
+def _stopping(stop: threading.Event) -> Iterator[None]:
+    """Let SIGTERM and SIGINT set ``stop``; a second SIGINT ends at once."""
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def _say_where(site: Site) -> None:
+    for channel, listener in zip(
+        site.app.configuration.enabled_channels(), site.listeners, strict=False
+    ):
+        tls = ", TLS" if channel.source.tls else ""
+        say(f"{channel.id}: {channel.source.ae_title} on port {listener.port}{tls}", stderr=True)

@@ -1,0 +1,29 @@
+"""``intu-fhir settle``."""
+
+from __future__ import annotations
+
+import getpass
+
+import click
+
+from intu_fhir.cli.program import Program, command, say
+from intu_fhir.db.reports import find_study
+from intu_fhir.db.studies import request_settling
+from intu_fhir.observe.clock import SystemClock
+
+
+@command("settle", "intu-fhir settle 1.2.840.113619.2.1.1")
+@click.argument("uid")
+@click.option("--by", metavar="NAME", help="Who says so. Default: the user who is logged in.")
+def settle_command(program: Program, uid: str, by: str | None) -> None:
+    """Count a study as complete now.
+
+    UID is its Study Instance UID. The study is published without waiting for its quiet time;
+    who said so is recorded as the evidence.
+    """
+    name = (by or getpass.getuser())[:64]
+    with program.database() as database, database.write() as connection:
+        if find_study(connection, uid) is None:
+            raise click.BadParameter(f"{uid} was never received", param_hint="UID")
+        asked = request_settling(connection, uid, by=name, now=SystemClock().now())
+    say("It is settled next." if asked else "It has settled already; nothing to do.")

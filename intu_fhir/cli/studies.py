@@ -1,0 +1,120 @@
+"""``intu-fhir studies``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from intu_fhir.cli.program import (
+    Program,
+    command,
+    console,
+    json_option,
+    limit_option,
+    print_json,
+    say,
+)
+from intu_fhir.cli.table import Column, show_table, state_style
+from intu_fhir.cli.text import TIME, dicom_date, local_minute, zone_name
+from intu_fhir.db.reports import StudyFilter, StudyRow, count_studies, find_study, list_studies
+from intu_fhir.db.session import Database
+from intu_fhir.db.study_states import STUDY_STATES
+
+_DATE = click.DateTime(["%Y-%m-%d", "%Y%m%d"])
+
+
+def study_columns() -> list[Column[StudyRow]]:
+    """Return what a list of studies shows."""
+    return [
+        Column("STATE", lambda row: row.state, style=state_style),
+        Column(f"RECEIVED ({zone_name()})", lambda row: local_minute(row.last_received_at)),
+        Column("PATIENT ID", lambda row: row.patient_id, shrinks=True),
+        Column("NAME", lambda row: row.patient_name, shrinks=True),
+        Column("ACCESSION", lambda row: row.accession_number, shrinks=True, optional=True),
+        Column("DATE", lambda row: dicom_date(row.study_date), optional=True),
+        Column("MOD", lambda row: ",".join(row.modalities), shrinks=True),
+        Column("SERIES", lambda row: row.number_of_series, right=True, optional=True),
+        Column("IMAGES", lambda row: row.number_of_instances, right=True),
+        Column("SENT", _sent, right=True),
+    ]
+
+
+_BELOW: list[Column[StudyRow]] = [Column("STUDY INSTANCE UID", lambda row: row.study_instance_uid)]
+
+
+def _sent(row: StudyRow) -> str:
+    return f"{row.delivered}/{row.deliveries}" if row.deliveries else "-"
+
+
+@command(
+    "studies",
+    "intu-fhir studies --state failed --since 1d",
+    "intu-fhir studies --patient-name 'Smith*' --modality CT --json",
+)
+@click.option("--patient-id", metavar="ID", help="Exact, or with * and ?.")
+@click.option("--patient-name", metavar="NAME", help="Part of the name, or with * and ?.")
+@click.option("--accession", "accession_number", metavar="NUMBER", help="Exact, or with * and ?.")
+@click.option("--modality", metavar="CODE", help="Of one of the series, such as CT.")
+@click.option(
+    "--state",
+    type=click.Choice(list(STUDY_STATES)),
+    metavar="STATE",
+    help="One of: " + ", ".join(STUDY_STATES),
+)
+@click.option("--channel", metavar="ID", help="Channel of the first image.")
+@click.option("--calling-ae", "calling_ae_title", metavar="TITLE", help="Who sent it.")
+@click.option("--destination", metavar="NAME", help="Studies that go there.")
+@click.option(
+    "--date-from",
+    "study_date_from",
+    type=_DATE,
+    metavar="DATE",
+    help="First Study Date: 2024-03-01.",
+)
+@click.option("--date-to", "study_date_to", type=_DATE, metavar="DATE", help="Study Date.")
+@click.option("--since", "received_from", type=TIME, help="Received since: 2024-03-01 or 2h.")
+@click.option("--until", "received_to", type=TIME, help="Received before.")
+@click.option("--after", metavar="UID", help="Next page: the last study of the page before.")
+@limit_option()
+@json_option()
+def studies_command(
+    program: Program, wants_json: bool, after: str | None, limit: int, **filters: Any
+) -> None:
+    """List studies.
+
+    The study that received last comes first. SENT counts the destinations that have the newest
+    version.
+    """
+    for name in ("study_date_from", "study_date_to"):
+        day: datetime | None = filters[name]
+        filters[name] = day.date() if day else None
+    with program.database() as database:
+        wanted = StudyFilter(**filters, limit=limit, after=_position(database, after))
+        with database.read() as connection:
+            rows = list_studies(connection, wanted)
+            total = count_studies(connection, wanted)
+    if wants_json:
+        print_json(rows)
+        return
+    _show(rows, total, limit)
+
+
+def _position(database: Database, after: str | None) -> tuple[datetime, int] | None:
+    if after is None:
+        return None
+    with database.read() as connection:
+        row = find_study(connection, after)
+    if row is None:
+        raise click.BadParameter(f"{after} was never received", param_hint="--after")
+    return row.last_received_at, row.study_key
+
+
+def _show(rows: list[StudyRow], total: int, limit: int) -> None:
+    if not rows:
+        say("No study matches.")
+        return
+    show_table(console(), rows, study_columns(), below=_BELOW)
+    if len(rows) == limit and total > limit:
+        say(f"{limit} of {total}; next page: --after {rows[-1].study_instance_uid}", stderr=True)

@@ -1,0 +1,246 @@
+"""The commands that show and change what is staged, on both databases."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from intu_fhir.cli.main import run
+from intu_fhir.db import migrate
+from intu_fhir.db import tables as t
+from intu_fhir.db.holds import hold_study
+from intu_fhir.db.session import Database
+from intu_fhir.model.settling import StudyHold
+from tests.support.clock import START
+from tests.support.seeded import stage
+from tests.support.studies import uid
+
+Ask = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def site(database: Database, tmp_path: Path) -> Path:
+    """Give a configuration whose database holds one delivered and one failed study."""
+    (tmp_path / "intu.yaml").write_text(f"database: {json.dumps(database.url)}\n")
+    with database.write() as connection:
+        stage(connection, "good", patient_name="Good^Ann", deliveries={"ehr": "delivered"})
+        stage(
+            connection,
+            "bad",
+            patient_name="=Bad^Bob",
+            deliveries={"ehr": "dead", "pacs": "delivered"},
+        )
+        stage(connection, "coming", generation=0, build=None, revision=2)
+    return tmp_path
+
+
+@pytest.fixture
+def ask(site: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Ask:
+    """Give a function that runs a command and returns exit code, output and messages."""
+
+    def run_it(*arguments: str) -> tuple[int, str, str]:
+        code = run([*arguments[:1], "--config", str(site), *arguments[1:]])
+        out, err = capsysbinary.readouterr()
+        return code, out.decode("utf-8", "surrogateescape"), err.decode()
+
+    return run_it
+
+
+def _json(ask: Ask, *arguments: str) -> Any:
+    code, out, _ = ask(*arguments, "--json")
+    assert code == 0
+    return json.loads(out)
+
+
+def test_studies(ask: Ask) -> None:
+    """Studies are listed with their state and found by filters."""
+    code, out, _ = ask("studies")
+    assert code == 0
+    assert out.splitlines()[0].startswith("STATE")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [
+        "receiving",
+        "failed",
+        "delivered",
+    ]
+    (row,) = _json(ask, "studies", "--state", "failed", "--patient-name", "bob")
+    assert row["study_instance_uid"] == uid("bad")
+    assert row["last_received_at"] == "2024-03-01T12:00:01Z"
+    assert ask("studies", "--modality", "XX")[1] == "No study matches.\n"
+
+
+def test_pages_of_studies(ask: Ask) -> None:
+    """A full page names the option that gives the next one."""
+    code, out, err = ask("studies", "--limit", "2")
+    assert code == 0
+    after = err.split()[-1]
+    assert after in out
+    (row,) = _json(ask, "studies", "--after", after)
+    assert row["study_instance_uid"] == uid("good")
+    assert ask("studies", "--after", "1.2.3")[0] == 2
+
+
+def test_study(ask: Ask) -> None:
+    """One study shows its parts; one that never came is wrong use."""
+    code, out, _ = ask("study", uid("bad"))
+    assert code == 0
+    for word in ("failed", "Timeline", "Deliveries", "422 refused", "2 instances from CT_SCANNER"):
+        assert word in out
+    report = _json(ask, "study", uid("bad"))
+    assert {row["destination"] for row in report["deliveries"]} == {"ehr", "pacs"}
+    assert report["timeline"][0]["step"] == "receive"
+    assert ask("study", "1.2.3")[0] == 2
+
+
+def test_deliveries(ask: Ask) -> None:
+    """What is not done is listed with its reason; --all shows the rest."""
+    code, out, _ = ask("deliveries")
+    assert code == 0
+    assert "ehr: 1 dead, 1 delivered" in out
+    assert "422 refused" in out
+    assert [row["state"] for row in _json(ask, "deliveries")] == ["dead"]
+    assert len(_json(ask, "deliveries", "--all")) == 3
+    assert _json(ask, "deliveries", "--state", "delivered", "--destination", "pacs") != []
+
+
+def test_replay_says_what_it_does(ask: Ask) -> None:
+    """A dry run changes nothing, the real run puts back, a second one has nothing to do."""
+    assert "1 delivery would be put back" in ask("replay", "--all", "--dry-run")[1]
+    code, out, _ = ask("replay", "--where", "destination = 'ehr' AND patient_name LIKE '%Bob'")
+    assert code == 0
+    assert "1 delivery put back" in out
+    assert "Nothing to put back" in ask("replay", "--all")[1]
+    (row,) = _json(ask, "deliveries")
+    assert (row["state"], row["attempts"]) == ("waiting", 0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("replay",),
+        ("replay", "--all", "--force", "--rebuild"),
+        ("replay", "--where", "nonsense ="),
+        ("replay", "--since", "yesterday"),
+        ("sql", "DELETE FROM studies"),
+        ("sql", "SELECT nonsense"),
+        ("sql", "SELECT 1; SELECT 2"),
+        ("study",),
+        ("settle", "1.2.3"),
+    ],
+)
+def test_wrong_use(ask: Ask, arguments: tuple[str, ...]) -> None:
+    """Wrong use ends with 2 and words, not with a traceback."""
+    code, out, err = ask(*arguments)
+    assert (code, out) == (2, "")
+    assert err
+    assert "Traceback" not in err
+
+
+def test_replay_columns(ask: Ask) -> None:
+    """The columns of a predicate can be listed."""
+    assert "last_status" in ask("replay", "--columns")[1].split()
+
+
+def test_holds(site: Path, database: Database) -> None:
+    """A hold is listed and released by its number, once, with the name of who did it."""
+    with database.write() as connection:
+        key = connection.execute(t.studies.select()).first()
+        assert key is not None
+        hold = StudyHold("patient_conflict", "two Patient IDs")
+        hold_study(connection, key.study_key, [hold], generation=1, now=START)
+    config = ["--config", str(site)]
+    assert run(["holds", "list", *config]) == 0
+    assert run(["holds", "release", "1", "--by", "Dr. Who", *config]) == 0
+    assert run(["holds", "release", "1", *config]) == 1
+    with database.read() as connection:
+        row = connection.execute(t.holds.select()).one()
+        assert row.released_by == "Dr. Who"
+
+
+def test_settle(ask: Ask) -> None:
+    """A study that is still coming in is settled on request; a settled one has nothing to do."""
+    assert "settled next" in ask("settle", uid("coming"), "--by", "me")[1]
+    assert "settled already" in ask("settle", uid("good"))[1]
+
+
+def test_sql_formats(ask: Ask, tmp_path: Path) -> None:
+    """One question in every format; formulas do not run in CSV."""
+    question = "SELECT patient_name, number_of_instances FROM studies ORDER BY study_key"
+    assert ask("sql", question)[1].splitlines()[1].split() == ["Good^Ann", "2"]
+    assert _json(ask, "sql", question)[1]["patient_name"] == "=Bad^Bob"
+    rows = list(csv.reader(io.StringIO(ask("sql", question, "--format", "csv")[1])))
+    assert rows[:3] == [
+        ["patient_name", "number_of_instances"],
+        ["Good^Ann", "2"],
+        ["'=Bad^Bob", "2"],
+    ]
+    file = tmp_path / "x.parquet"
+    assert ask("sql", question, "--format", "parquet", "--output", str(file))[0] == 0
+    assert parquet.read_table(file).num_rows == 3
+
+
+def test_sql_says_when_rows_are_missing(ask: Ask) -> None:
+    """A cut table says so; a cut export also ends with 1."""
+    question = "SELECT study_key FROM studies"
+    code, out, err = ask("sql", question, "--limit", "2")
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "Only the first 2 rows" in err
+    assert ask("sql", question, "--limit", "2", "--format", "csv")[0] == 1
+    assert ask("sql", question, "--limit", "3", "--format", "csv")[0] == 0
+
+
+def test_database_that_was_never_upgraded(
+    database_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Commands say what to run; upgrade does it, twice without harm."""
+    (tmp_path / "intu.yaml").write_text(f"database: {json.dumps(database_url)}\n")
+    site = ["--config", str(tmp_path)]
+    assert run(["studies", *site]) == 2
+    assert "intu-fhir db upgrade" in capfd.readouterr().err
+    assert run(["db", "current", *site]) == 1
+    assert run(["db", "upgrade", *site]) == 0
+    assert run(["db", "upgrade", *site]) == 0
+    assert run(["db", "current", *site]) == 0
+    assert migrate.current(database_url) == migrate.head()
+    assert run(["db", "downgrade", "base", "--yes", *site]) == 0
+    assert migrate.current(database_url) is None
+
+
+def test_a_broken_configuration_ends_with_2(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every mistake is one line on standard error."""
+    (tmp_path / "intu.yaml").write_text("databse: x\nfile: y\n")
+    assert run(["studies", "--config", str(tmp_path)]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "did you mean database?" in lines[0]
+
+
+def test_a_lost_database_ends_with_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A database that does not answer needs a person; --debug shows where it was noticed."""
+    (tmp_path / "intu.yaml").write_text("database: postgresql+psycopg://x@127.0.0.1:1/x\n")
+    assert run(["studies", "--config", str(tmp_path)]) == 1
+    assert "Traceback" not in capfd.readouterr().err
+    assert run(["--debug", "studies", "--config", str(tmp_path)]) == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_init_and_configuration_by_environment(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Init writes once and keeps what is there; INTU_CONFIG names the folder."""
+    folder = tmp_path / "site"
+    assert run(["init", str(folder)]) == 0
+    assert run(["init", str(folder)]) == 0
+    assert "kept" in capfd.readouterr().out
+    monkeypatch.setenv("INTU_CONFIG", str(folder))
+    assert run(["db", "upgrade"]) == 0
+    assert run(["studies"]) == 0
+    assert (folder / "data/staging.db").is_file()

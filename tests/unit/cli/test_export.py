@@ -1,0 +1,74 @@
+"""Query results in files: nothing is lost, nothing runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from intu_fhir.cli.export import to_csv, to_json, to_parquet, unique_names
+
+TIME = datetime(2024, 3, 1, 12, tzinfo=UTC)
+
+
+def _csv(*rows: tuple[Any, ...]) -> list[list[str]]:
+    names = [str(index) for index in range(len(rows[0]))]
+    return list(csv.reader(io.StringIO(to_csv(names, rows).decode(), newline="")))[1:]
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_formula_in_a_text_does_not_run(formula: str) -> None:
+    """A text that a spreadsheet would run gets an apostrophe in front."""
+    assert _csv((formula,)) == [[f"'{formula}"]]
+
+
+def test_numbers_stay_numbers() -> None:
+    """A negative number is no formula."""
+    assert _csv((-1, -1.5, None, True)) == [["-1", "-1.5", "", "True"]]
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1))
+def test_csv_keeps_every_text(rows: list[tuple[str, str]]) -> None:
+    """Quotes, commas and line breaks come back as they were."""
+    read = _csv(*rows)
+    assert [tuple(cell.removeprefix("'") for cell in row) for row in read] == [
+        tuple(cell.removeprefix("'") for cell in row) for row in rows
+    ]
+
+
+def test_bytes_json_and_times_are_readable() -> None:
+    """Binary becomes hexadecimal, JSON stays JSON, times are ISO."""
+    row = (b"\x00\xff", {"a": [1]}, TIME)
+    assert _csv(row) == [["00ff", '{"a":[1]}', "2024-03-01 12:00:00.000000+00:00"]]
+    assert json.loads(to_json(["b", "j", "t"], [row])) == [
+        {"b": "00ff", "j": {"a": [1]}, "t": "2024-03-01 12:00:00.000000+00:00"}
+    ]
+
+
+def test_columns_of_one_name_are_all_kept() -> None:
+    """A name that stands twice is numbered."""
+    assert unique_names(["a", "a", "a_2", "a"]) == ["a", "a_2", "a_2_2", "a_3"]
+    assert json.loads(to_json(["a", "a"], [(1, 2)])) == [{"a": 1, "a_2": 2}]
+
+
+def test_parquet_has_types_and_survives_mixed_columns() -> None:
+    """Types are kept; a column that mixes them becomes text."""
+    rows = [(1, "x", TIME, {"a": 1}, b"\x01"), ("two", None, None, None, None)]
+    table = parquet.read_table(io.BytesIO(to_parquet(["m", "t", "d", "j", "b"], rows)))
+    assert table.column("m").to_pylist() == ["1", "two"]
+    assert table.column("t").to_pylist() == ["x", None]
+    assert table.column("d").to_pylist() == [TIME, None]
+    assert table.column("j").to_pylist() == ['{"a":1}', None]
+    assert table.column("b").to_pylist() == [b"\x01", None]
+
+
+def test_parquet_without_rows() -> None:
+    """An empty result is a valid file with its columns."""
+    assert parquet.read_table(io.BytesIO(to_parquet(["a"], []))).column_names == ["a"]
