@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tools.docs.configuration import configuration_page
 from tools.docs.conformance import conformance_page
+from tools.docs.metrics import metrics_page
+from tools.docs.outcomes import outcomes_page
 from tools.docs.schema import schema_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -14,5 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/conformance/dicom-conformance-statement.md": conformance_page,
     "docs/reference/configuration.md": configuration_page,
+    "docs/reference/metrics.md": metrics_page,
+    "docs/reference/outcomes.md": outcomes_page,
     "docs/reference/schema.md": schema_page,
 }
