@@ -36,14 +36,19 @@ class GroupCommit(Generic[Item, Result]):
         self._store = store
         self._wait_seconds = wait_seconds
         self._waiting: queue.Queue[tuple[Item, Future[Result]] | None] = queue.Queue(MAX_WAITING)
+        self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
 
     def start(self) -> None:
-        """Begin to store what is submitted."""
-        self._thread.start()
+        """Begin to store what is submitted; once is enough."""
+        with self._starting:
+            if not self._thread.is_alive():
+                self._thread.start()
 
     def stop(self) -> None:
         """Store what was submitted so far and end."""
+        if not self._thread.is_alive():
+            return
         self._waiting.put(None)
         self._thread.join(self._wait_seconds)
 

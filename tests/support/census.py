@@ -1,0 +1,102 @@
+"""What a folder of files holds, counted with pydicom alone."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_preamble
+
+from intu_fhir.model.uid import is_uid
+
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+
+
+@dataclass(frozen=True)
+class CountedFile:
+    """One file as pydicom reads it.
+
+    Args:
+        body_sha256: hash of the bytes behind the meta information.
+        identity: (study, series, instance, SOP class) UIDs; None where one is missing or wrong.
+    """
+
+    path: Path
+    body_sha256: str
+    identity: tuple[str, str, str, str] | None
+
+
+@dataclass
+class Census:
+    """Every file of a folder, sorted by what it is."""
+
+    objects: list[CountedFile] = field(default_factory=list)
+    directories: list[Path] = field(default_factory=list)
+    not_dicom: list[Path] = field(default_factory=list)
+
+    def studies(self) -> dict[str, dict[str, set[str]]]:
+        """Return study → series → instances of what has an identity, first come first served."""
+        first: dict[str, tuple[str, str]] = {}
+        for counted in self.objects:
+            if counted.identity:
+                study, series, instance, _ = counted.identity
+                first.setdefault(instance, (study, series))
+        found: dict[str, dict[str, set[str]]] = {}
+        for instance, (study, series) in first.items():
+            found.setdefault(study, {}).setdefault(series, set()).add(instance)
+        return found
+
+
+def take_census(folder: Path) -> Census:
+    """Count the files below ``folder`` in order of name."""
+    census = Census()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            _count(census, path)
+    return census
+
+
+def _count(census: Census, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        except (InvalidDicomError, OSError, ValueError, EOFError, NotImplementedError):
+            census.not_dicom.append(path)
+            return
+        if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == MEDIA_DIRECTORY:
+            census.directories.append(path)
+            return
+        if len(dataset) == 0:
+            census.not_dicom.append(path)
+            return
+        census.objects.append(
+            CountedFile(path, _body_sha256(path), _identity(dataset))
+        )
+
+
+def _identity(dataset: pydicom.Dataset) -> tuple[str, str, str, str] | None:
+    uids = tuple(
+        str(dataset.get(keyword, "") or "")
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+    )
+    study, series, instance, sop_class = uids
+    return (study, series, instance, sop_class) if all(map(is_uid, uids)) else None
+
+
+def _body_sha256(path: Path) -> str:
+    """Hash what stands behind preamble and group 2 (PS3.10 7.1)."""
+    with path.open("rb") as file:
+        if not read_preamble(file, force=True):
+            file.seek(0)
+        start = file.tell()
+        group_length = file.read(12)
+        if group_length[:4] == b"\2\0\0\0":
+            file.seek(start + 12 + int.from_bytes(group_length[8:12], "little"))
+        else:
+            file.seek(start)
+        return hashlib.sha256(file.read()).hexdigest()
