@@ -346,7 +346,7 @@ class _Walk:
             if tag == SEQUENCE_DELIMITATION:
                 return pos + 8
             pos += 8 + length
-            if tag != ITEM or pos > frame.end:
+            if tag != ITEM:
                 raise InvalidDataSet("Pixel data in fragments is damaged; send the object again")
 
     def _count(self) -> None:

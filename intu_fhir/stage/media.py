@@ -19,6 +19,7 @@ from intu_fhir.stage.part10 import HEAD_BYTES, DataSetPlace, find_data_set
 
 _REFERENCED_FILE_ID = 0x00041500
 _MAX_DIRECTORY_BYTES = 256 * 1024**2
+_LEADS_ON = "DICOMDIR, which leads to objects and is none"
 _ZIP_START = b"PK\3\4"
 # What reading media can raise; RuntimeError is how zipfile says encrypted or unsupported.
 _UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
@@ -188,10 +189,11 @@ class _Search:
 
     def _directory(self, path: Path, place: DataSetPlace, *, in_folder: bool) -> Iterator[Found]:
         """Follow a DICOMDIR (PS3.10 8.6)."""
-        yield NotDicom(readable(path), "DICOMDIR, which leads to objects and is none")
         references, problem = _references(path, place)
         if problem:
             yield Unreadable(readable(path), problem)
+        else:
+            yield NotDicom(readable(path), _LEADS_ON)
         for reference in references:
             name = readable(path.parent.joinpath(*reference))
             target = _below(path.parent, reference)
@@ -289,7 +291,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str) -> Fo
     if place is None:
         return NotDicom(shown)
     if place.is_media_directory:
-        return NotDicom(shown, "DICOMDIR, which leads to objects and is none")
+        return NotDicom(shown, _LEADS_ON)
     # zipfile stops at the announced size, so what is announced is what is counted.
     return Candidate(shown, place, opened, member.file_size)
 

@@ -162,7 +162,8 @@ def test_files_without_meta_information_are_imported(staging: Staging, tmp_path:
 def test_archives_are_imported_byte_by_byte(staging: Staging, tmp_path: Path) -> None:
     """Members of an archive arrive as they are; a damaged one is refused and leaves nothing."""
     path = tmp_path / "study.zip"
-    contents = [data_set_bytes(make_instance(number=n)) for n in (1, 2)]
+    padding = element(0xFFFCFFFC, "OB", bytes(100_000))
+    contents = [data_set_bytes(make_instance(number=n)) + padding for n in (1, 2)]
     with zipfile.ZipFile(path, "w") as archive:
         for n, content in enumerate(contents):
             archive.writestr(f"{n}.dcm", content)
@@ -170,6 +171,7 @@ def test_archives_are_imported_byte_by_byte(staging: Staging, tmp_path: Path) ->
     path.write_bytes(damaged)
     report = staging.run(path)
     assert _counts(report) == {"stored": 1, "refused": 1}
+    assert report.problems[0].detail.endswith("(damaged); copy it again")
     assert list(staging.data_sets.values()) == contents[:1]
     assert [p.reason for p in report.problems] == ["unreadable"]
     assert _spool(staging) == []

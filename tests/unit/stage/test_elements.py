@@ -150,6 +150,14 @@ def test_bytes_that_are_no_complete_data_set_are_refused(broken: bytes) -> None:
         _walked(broken)
 
 
+def test_an_item_that_is_longer_than_its_sequence_is_named() -> None:
+    """The error says what is wrong, without any value."""
+    inside = bare(ITEM, element(NAME, "PN", b"A^"))
+    data = element(SEQUENCE, "SQ", inside, length=len(inside) - 2) + element(NAME, "PN", b"A^")
+    with pytest.raises(InvalidDataSet, match="item runs beyond its sequence"):
+        _walked(data)
+
+
 @pytest.mark.parametrize("defined", [True, False])
 @pytest.mark.parametrize("depth", [10, 64])
 def test_nesting_up_to_the_limit_is_read(depth: int, defined: bool) -> None:
@@ -173,7 +181,7 @@ def test_nesting_beyond_the_limit_is_refused_at_once(depth: int, defined: bool) 
     [
         element(NAME, "PN") * 1_001,
         element(SEQUENCE, "SQ", bare(ITEM) * 1_001),
-        element(PIXEL_DATA, "OB", length=UNDEFINED) + bare(ITEM) * 1_001 + bare(SEQUENCE_END),
+        element(PIXEL_DATA, "OB", length=UNDEFINED) + bare(ITEM) * 1_001,
         element(SEQUENCE, "SQ") * 1_001,
     ],
 )
