@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
 
 from intu_fhir.cli.text import as_json
-from intu_fhir.db import migrate
-from intu_fhir.db.session import Database
-from intu_fhir.settings.load import load_configuration
-from intu_fhir.settings.schema import Configuration
+
+if TYPE_CHECKING:
+    from intu_fhir.db.session import Database
+    from intu_fhir.settings.schema import Configuration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass
 class Program:
-    """The invocation of a command.
+    """The invocation of a command; what is slow to import is imported when it is asked for.
 
     Args:
         config: folder of ``intu.yaml``, or that file.
@@ -35,11 +35,16 @@ class Program:
 
     def configuration(self) -> Configuration:
         """Load the configuration."""
+        from intu_fhir.settings.load import load_configuration
+
         return load_configuration(self.config)
 
     @contextlib.contextmanager
     def database(self) -> Iterator[Database]:
         """Open the staging database of the configuration."""
+        from intu_fhir.db import migrate
+        from intu_fhir.db.session import Database
+
         url = self.configuration().site.database
         migrate.require_head(url)
         database = Database(url, pool_size=1)

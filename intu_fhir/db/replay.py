@@ -196,9 +196,7 @@ def _update(
     """Write to rows that no worker holds at this moment."""
     free = sa.or_(queue.c.lease_until.is_(None), queue.c.lease_until <= now)
     written = connection.execute(
-        sa.update(queue)
-        .where(condition, free)
-        .values(lease_holder="", lease_until=None, fence=queue.c.fence + 1, **values)
+        sa.update(queue).where(condition, free).values(lease_holder="", lease_until=None, **values)
     )
     return int(written.rowcount)
 
@@ -250,7 +248,6 @@ def _want_build(connection: Connection, study_keys: list[int], now: datetime) ->
             updated_at=now,
             lease_holder="",
             lease_until=None,
-            fence=work.c.fence + 1,
         )
     )
     return int(written.rowcount)

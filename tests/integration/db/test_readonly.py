@@ -169,8 +169,11 @@ def test_reading_goes_on_while_something_writes(url: str, database: Database) ->
         assert _left(url) == [("a1", "c")]
 
 
-def test_a_database_that_is_not_there() -> None:
+def test_a_database_that_is_not_there(tmp_path: Path) -> None:
     """Neither database is made by asking it."""
+    with pytest.raises(StoreUnavailable):
+        _run(f"sqlite:///{tmp_path / 'none.db'}", "SELECT 1")
+    assert not (tmp_path / "none.db").exists()
     with pytest.raises(StoreUnavailable):
         _run("sqlite:////nowhere/at/all.db", "SELECT 1")
     with pytest.raises(StoreUnavailable):
