@@ -134,7 +134,7 @@ class Connection:
             self._receive()
             yield from reader.events()
             self._deadlines.heard(clock.monotonic(), reader.open_pdu)
-            if self._association is not None and self._association.inside_message:
+            if self._more_has_to_come():
                 self._transport.hurry_acknowledgement()
 
     def _receive(self) -> None:
@@ -157,15 +157,19 @@ class Connection:
             self._stop()
 
     def _stop(self) -> None:
-        if not self._message_in_hand():
+        if self._association is None or not self._more_has_to_come():
             raise Ended(EndReason.STOPPED, "idle", encode_abort())
         if self._service.cutting.is_set():
             raise Ended(EndReason.STOPPED, "cut", encode_abort())
 
-    def _message_in_hand(self) -> bool:
-        if self._association is None:
-            return False
-        return self._association.inside_message or self._reader.open_pdu != 0
+    def _more_has_to_come(self) -> bool:
+        """Say whether a PDU or a message has begun and not ended.
+
+        Senders write the header and the body of a PDU apart, so the wait may be in either.
+        """
+        if self._reader.open_pdu != 0:
+            return True
+        return self._association is not None and self._association.inside_message
 
     def _on(self, event: Event) -> None:
         if isinstance(event, Fragment):

@@ -79,7 +79,7 @@ class Intake:
     def begin(self, message: Message) -> None:
         """Take a command; its data set, if it has one, comes by ``write``."""
         self._message, self._refusal, self._cause = message, message.refusal, ""
-        self._size = self._checkpoint = 0
+        self._size, self._checkpoint = 0, min(_CHECK_BYTES, self._store.max_object_bytes)
         if message.refusal is None and isinstance(message.request, StoreRequest):
             self._open(message, message.request)
 

@@ -120,3 +120,13 @@ class Receiving:
     def spooled(self) -> list[Path]:
         """Return what is left in the spool."""
         return sorted((self.folder / "incoming").iterdir())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once ``condition`` holds."""
+    pause = threading.Event()
+    for _ in range(500):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not come to that")

@@ -22,7 +22,7 @@ from intu_fhir.receive.statuses import DISPOSITIONS, ERRORS
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.clock import FakeClock
 from tests.support.raw_peer import RawPeer, associate_request, item, status_of, store_command
-from tests.support.receiving import Receiving, Recorder, limits
+from tests.support.receiving import Receiving, Recorder, limits, wait_until
 from tests.support.studies import data_set_bytes, make_instance, uid
 
 UID = uid("study", 1, 1)
@@ -148,6 +148,28 @@ def test_low_disk_refuses_objects_and_recovers(
             disk.free, disk.fails = 10_000, False
             clock.advance(1.1)
             assert status_of(peer.store(OBJECT, UID)) == 0x0000
+
+
+def test_disk_that_runs_low_within_an_object(
+    start_receiving: StartReceiving, clock: FakeClock, tmp_path: Path
+) -> None:
+    """A large object is given up with A700 when the disk runs low while it comes."""
+    disk = SmallDisk(tmp_path / "disk")
+    receiving = start_receiving(
+        files=disk, clock=clock, receiver=limits(min_free_bytes=5_000, idle_seconds=100)
+    )
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send_command(store_command(UID))
+        peer.send_data(bytes(16_000), last=False)
+        wait_until(lambda: list((tmp_path / "disk" / "incoming").iterdir()) != [])
+        disk.free = 4_999
+        clock.advance(1.1)
+        for _ in range(1_100):
+            peer.send_data(bytes(16_000), last=False)
+        peer.send_data(b"")
+        assert status_of(peer.response()) == 0xA700
+    assert list((tmp_path / "disk" / "incoming").iterdir()) == []
 
 
 def test_full_disk_in_the_middle_of_an_object(

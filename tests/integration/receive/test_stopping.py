@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +11,7 @@ from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
 from intu_fhir.receive.ports import StopReport
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.raw_peer import ABORT, RawPeer, status_of, store_command
-from tests.support.receiving import Receiving, Recorder, limits
+from tests.support.receiving import Receiving, Recorder, limits, wait_until
 from tests.support.studies import data_set_bytes, make_instance, uid
 
 UID = uid("study", 1, 1)
@@ -113,13 +112,3 @@ def test_taken_port_is_a_configuration_error(
     """A port that is in use is named with the remedy."""
     with pytest.raises(ConfigurationError, match=rf"port {receiving.port}.*free the port"):
         start_receiving(port=receiving.port)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once ``condition`` holds."""
-    pause = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come to that")

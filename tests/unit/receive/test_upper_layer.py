@@ -133,6 +133,14 @@ def test_abort_gives_source_and_reason() -> None:
     assert list(reader_in_data().feed(ABORT)) == [Abort(2, 6)]
 
 
+@pytest.mark.parametrize("claimed", [0, 1, 7, 2**32 - 1])
+def test_pdv_that_does_not_fit_its_pdu_gives_nothing(claimed: int) -> None:
+    """A PDV longer than what is left of its PDU, or shorter than its header, is no fragment."""
+    reader = reader_in_data()
+    with pytest.raises(ProtocolViolation, match="PDV of"):
+        list(reader.feed(pdu(P_DATA, struct.pack(">IBB", claimed, 1, 0) + b"four")))
+
+
 def test_open_pdu_is_numbered() -> None:
     """A PDU that has begun has a number of its own until it ends."""
     reader = reader_in_data()
