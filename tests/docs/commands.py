@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -18,27 +19,36 @@ _CONTROL = re.compile(r"[;&|()]+")
 _REDIRECTION = re.compile(r"[<>]+&?")
 
 
-def calls(text: str) -> Iterator[list[str]]:
-    """Yield the arguments of every call in code spans and in fenced blocks."""
+@dataclass(frozen=True)
+class Call:
+    """A call as a page shows it.
+
+    Args:
+        spoken: it stands in a sentence, where a command's name alone only names it.
+    """
+
+    arguments: tuple[str, ...]
+    spoken: bool = False
+
+
+def calls(text: str) -> Iterator[Call]:
+    """Yield every call in code spans and in fenced blocks."""
     for block in blocks(text):
         for line in block.text.replace("\\\n", " ").splitlines():
-            yield from _calls_in_block_line(line)
-    for span in _SPAN.findall(prose(text)):
+            yield from _spoken(line)
+            rest = _SPAN.sub("", line)
+            for match in _CALL.finditer(rest):
+                yield Call(_arguments(rest[match.end() :]))
+    yield from _spoken(prose(text))
+
+
+def _spoken(text: str) -> Iterator[Call]:
+    for span in _SPAN.findall(text):
         if _CALL.match(span):
-            yield _arguments(span[len(PROGRAM) :])
+            yield Call(_arguments(span[len(PROGRAM) :]), spoken=True)
 
 
-def _calls_in_block_line(line: str) -> Iterator[list[str]]:
-    """A quoted call ends with its quotes, any other one with the shell's punctuation."""
-    for span in _SPAN.findall(line):
-        if _CALL.match(span):
-            yield _arguments(span[len(PROGRAM) :])
-    rest = _SPAN.sub("", line)
-    for match in _CALL.finditer(rest):
-        yield _arguments(rest[match.end() :])
-
-
-def _arguments(text: str) -> list[str]:
+def _arguments(text: str) -> tuple[str, ...]:
     """Split as a shell would, up to the end of the command; redirections are left out."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
@@ -51,25 +61,27 @@ def _arguments(text: str) -> list[str]:
             next(words, None)
             continue
         arguments.append(word)
-    return arguments
+    return tuple(arguments)
 
 
-def complaint(root: click.Command, arguments: Sequence[str]) -> str:
+def complaint(root: click.Command, call: Call) -> str:
     """Return what is wrong with a call, or nothing.
 
     Names of commands and options, values of choices and numbers are judged, and whether
     arguments are missing or too many; whether a file is there is not.
     """
     try:
-        _judge(root, list(arguments), None)
+        _judge(root, list(call.arguments), None, spoken=call.spoken)
     except click.ClickException as error:
         return error.format_message()
     return ""
 
 
-def _judge(command: click.Command, arguments: list[str], parent: click.Context | None) -> None:
-    if not arguments and isinstance(command, click.Group):
-        return  # the help is shown
+def _judge(
+    command: click.Command, arguments: list[str], parent: click.Context | None, *, spoken: bool
+) -> None:
+    if not arguments and (spoken or isinstance(command, click.Group)):
+        return  # only a name; a group shows its help
     ctx = click.Context(command, info_name=command.name, parent=parent)
     group = isinstance(command, click.Group)
     ctx.allow_interspersed_args = not group
@@ -80,18 +92,20 @@ def _judge(command: click.Command, arguments: list[str], parent: click.Context |
         _judge_value(param, values.get(param.name or ""), ctx)
     if group:
         if rest:
-            _judge_subcommand(command, rest, ctx)
+            _judge_subcommand(command, rest, ctx, spoken=spoken)
         return
     if rest:
         raise click.UsageError(f"too many arguments: {' '.join(rest)}")
 
 
-def _judge_subcommand(command: click.Command, rest: list[str], ctx: click.Context) -> None:
+def _judge_subcommand(
+    command: click.Command, rest: list[str], ctx: click.Context, *, spoken: bool
+) -> None:
     assert isinstance(command, click.Group)
     found = command.get_command(ctx, rest[0])
     if found is None:
         raise click.UsageError(f"no such command: {ctx.command_path} {rest[0]}")
-    _judge(found, rest[1:], ctx)
+    _judge(found, rest[1:], ctx, spoken=spoken)
 
 
 def _judge_value(param: click.Parameter, value: Any, ctx: click.Context) -> None:

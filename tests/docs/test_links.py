@@ -9,7 +9,7 @@ import click
 import pytest
 
 from intu_fhir.cli.main import COMMANDS, cli
-from tests.docs.commands import calls, complaint
+from tests.docs.commands import Call, calls, complaint
 from tests.docs.pages import REPOSITORY, anchors, blocks, links, name, pages, prose, read
 
 PAGES = pytest.mark.parametrize("page", pages(), ids=name)
@@ -35,7 +35,7 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 @PAGES
 def test_commands_can_be_typed(page: Path) -> None:
     """Every `intu-fhir ...` that a page shows is a command with options that exist."""
-    wrong = {" ".join(call): complaint(cli, call) for call in calls(read(page))}
+    wrong = {" ".join(call.arguments): complaint(cli, call) for call in calls(read(page))}
     assert {call: why for call, why in wrong.items() if why} == {}
 
 
@@ -68,8 +68,8 @@ def test_every_page_can_be_reached() -> None:
 def test_every_command_is_shown_somewhere() -> None:
     """Each command stands at least once on a page that a person wrote."""
     written = [page for page in pages() if "reference" not in page.parts]
-    shown = {call[0] for page in written for call in calls(read(page)) if call}
-    assert set(COMMANDS) - shown == set()
+    shown = {call.arguments[:1] for page in written for call in calls(read(page))}
+    assert [command for command in COMMANDS if (command,) not in shown] == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_every_command_is_shown_somewhere() -> None:
 )
 def test_a_wrong_call_is_found(call: list[str]) -> None:
     """A command, option, value or argument that does not exist is complained of."""
-    assert complaint(cli, call)
+    assert complaint(cli, Call(tuple(call)))
 
 
 def test_calls_are_found_wherever_they_stand() -> None:
@@ -99,13 +99,20 @@ def test_calls_are_found_wherever_they_stand() -> None:
         "```ini\nExecStart=/opt/intu/bin/intu-fhir serve\n```\n\n"
         "```text\nintu-fhir: wrong; run `intu-fhir db upgrade`\n```\n"
     )
-    assert sorted(calls(text)) == [
-        ["check"],
-        ["db", "upgrade"],
-        ["demo"],
-        ["serve"],
-        ["sql", "SELECT 1; --", "--format", "csv"],
+    assert sorted(call.arguments for call in calls(text)) == [
+        ("check",),
+        ("db", "upgrade"),
+        ("demo",),
+        ("serve",),
+        ("sql", "SELECT 1; --", "--format", "csv"),
     ]
+
+
+def test_a_name_in_a_sentence_is_no_call() -> None:
+    """In a sentence `study` alone names the command; in a script its UID would be missing."""
+    assert not complaint(cli, Call(("study",), spoken=True))
+    assert complaint(cli, Call(("study", "--jsn"), spoken=True))
+    assert complaint(cli, Call(("study",)))
 
 
 def test_commands_load() -> None:

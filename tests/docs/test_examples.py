@@ -1,0 +1,23 @@
+"""Examples of configuration say which file they are, so that they can be judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import blocks, name, pages, read
+
+FILES = ("intu.yaml", "channel.yaml", "mapping")
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_yaml_says_which_file_it_is(page: Path) -> None:
+    """Each YAML block opens with a comment that names its file."""
+    firsts = [block.text.partition("\n")[0] for block in blocks(read(page), "yaml")]
+    silent = [line for line in firsts if not (line.startswith("# ") and _names_a_file(line))]
+    assert silent == []
+
+
+def _names_a_file(line: str) -> bool:
+    return any(file in line for file in FILES)
