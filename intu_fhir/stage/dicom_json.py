@@ -26,6 +26,8 @@ from intu_fhir.stage.tree import Node, items_below
 
 MAX_INLINE_BYTES = 1_024
 MAX_TEXT_BYTES = 65_536
+MAX_TOTAL_BYTES = 16_000_000
+"""Bytes of values read of one data set; four times what is staged of it in the end."""
 
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
@@ -63,6 +65,7 @@ class ItemReader:
 
     def __init__(self, data_set: Buffer, limits: Limits, remarks: Remarks) -> None:
         self._data_set, self._limits, self._remarks = data_set, limits, remarks
+        self._left = MAX_TOTAL_BYTES
 
     def scope(self, item: Iterable[Node], parent: Scope, path: str = "tag") -> Scope:
         """Return the scope of an item: its own character set, else that around it."""
@@ -122,8 +125,10 @@ class ItemReader:
     def _unread(self, vr: str, element: Element, scope: Scope) -> tuple[Json | None, Value | None]:
         if element.tag == PIXEL_DATA or element.length == UNDEFINED:
             return self._bulk(vr, element, scope), None
-        if element.length > (MAX_INLINE_BYTES if vr in _BINARY else MAX_TEXT_BYTES):
+        most = MAX_INLINE_BYTES if vr in _BINARY else MAX_TEXT_BYTES
+        if element.length > min(most, self._left):
             return self._large(vr, element, scope), None
+        self._left -= element.length
         return self._plain(vr, element, scope)
 
     def _large(self, vr: str, element: Element, scope: Scope) -> Json | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import orjson
 import pytest
 from pydicom.dataset import Dataset
@@ -238,6 +240,32 @@ def test_functional_groups_of_thousands_of_frames_are_left_out() -> None:
     found = _described(uids(), groups)
     assert "52009230" not in found.dicom_json
     assert _codes(found) == [("too_large", "PerFrameFunctionalGroupsSequence")]
+
+
+def test_a_header_of_countless_elements_takes_bounded_memory() -> None:
+    """Elements beyond any sense are not kept, and what stands first is."""
+    many = b"".join(
+        bare(group << 16 | n) for group in range(0x2001, 0x2009, 2) for n in range(0x1000, 0xFFFF)
+    )
+    tracemalloc.start()
+    found = describe(bare(NAME, b"A^") + many, IMPLICIT, {"PatientName": "patient"})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.shared == {"PatientName": "A^"}
+    assert peak < 100 * 1024**2
+    assert {code for code, _ in _codes(found)} == {"too_large"}
+    assert len(orjson.dumps(found.dicom_json)) <= module.MAX_JSON_BYTES
+
+
+def test_text_of_gigabytes_in_small_pieces_is_not_read() -> None:
+    """Values are read up to a total, whatever each of them has."""
+    many = b"".join(element(0x00091100 + n, "UT", b"t" * 60_000) for n in range(800))
+    tracemalloc.start()
+    found = _described(many)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 1024**2
+    assert len(orjson.dumps(found.dicom_json)) <= module.MAX_JSON_BYTES
 
 
 def test_the_number_of_findings_is_bounded() -> None:
