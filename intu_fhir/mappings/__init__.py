@@ -1,5 +1,14 @@
 """The mapping from DICOM to FHIR as data: what is staged, what becomes what, by which codes."""
 
 from intu_fhir.mappings.attributes import Level, staged_attributes
+from intu_fhir.mappings.elements import Release
+from intu_fhir.mappings.load import Mapping, acquisition_modalities, load_mapping
 
-__all__ = ["Level", "staged_attributes"]
+__all__ = [
+    "Level",
+    "Mapping",
+    "Release",
+    "acquisition_modalities",
+    "load_mapping",
+    "staged_attributes",
+]

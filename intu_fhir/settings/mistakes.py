@@ -176,7 +176,8 @@ def allowed_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str
     kinds: list[Any] = [model]
     for part in loc:
         kinds = [inner for kind in kinds for inner in _step(kind, part)]
-    return sorted({name for kind in kinds if _is_model(kind) for name in kind.model_fields})
+    models = [kind for kind in kinds if _is_model(kind)]
+    return sorted({f.alias or name for model in models for name, f in model.model_fields.items()})
 
 
 def _is_model(kind: Any) -> bool:
