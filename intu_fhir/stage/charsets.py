@@ -120,13 +120,13 @@ def decode(raw: bytes, charset: Charset, *, name: bool = False) -> tuple[str, bo
     Args:
         name: the value is a person name, whose groups and components decode by themselves.
     """
-    if raw.isascii() and b"\x1b" not in raw:
-        text, good = raw.decode("ascii"), True
-    elif b"\x1b" in raw and not charset.alone:
+    if raw.isascii() and (plain := raw.decode("ascii")).isprintable():
+        return plain, True
+    if b"\x1b" in raw and not charset.alone:
         text, good = _decode_extended(raw, charset, _RESETS_IN_NAMES if name else _RESETS)
     else:
         text, good = _decode_with(charset.codec, raw)
-        good = good and charset.declared
+        good = good and (charset.declared or raw.isascii())
     if "\0" in text:
         return text.replace("\0", REPLACEMENT), False
     return text, good

@@ -36,12 +36,13 @@ class Limits:
     Args:
         max_nesting: sequences within sequences.
         max_inflated_bytes: size of a deflated data set once inflated.
-        max_elements: elements, items and fragments together; bounds the time of one walk.
+        max_elements: elements, items and fragments together; bounds the time of one walk
+            to some seconds, and leaves room for slide images of 100,000 frames.
     """
 
     max_nesting: int = 64
     max_inflated_bytes: int = 64 * 1024**2
-    max_elements: int = 2_000_000
+    max_elements: int = 5_000_000
 
 
 DEFAULT_LIMITS = Limits()

@@ -59,6 +59,7 @@ _NAMES = frozenset({0x00080090, 0x00081050, 0x00081070, 0x00100010})
 _NOT_TEXT = frozenset(
     {b"US", b"SS", b"UL", b"SL", b"FL", b"FD", b"AT", b"OB", b"OW", b"SQ"}  # seen in the wild
 )
+_SMALL = 65_536
 _CUT = 4 * MAX_CHARACTERS
 
 
@@ -80,7 +81,7 @@ def read_header(
     """
     data_set, encoding = open_data_set(buffer, transfer_syntax_uid, limits)
     found = {element.tag: element for element in walk(data_set, encoding, limits, _WANTED)}
-    values = _values(data_set, found)
+    values = _values(_head(data_set, found), found)
     return InstanceHeader(
         study_instance_uid=_uid(values, "StudyInstanceUID"),
         series_instance_uid=_uid(values, "SeriesInstanceUID"),
@@ -89,6 +90,12 @@ def read_header(
         transfer_syntax_uid=transfer_syntax_uid,
         values=values,
     )
+
+
+def _head(data_set: Buffer, found: dict[int, Element]) -> Buffer:
+    """Return the part that holds the values, copied at once where that is little."""
+    end = max((element.offset + element.length for element in found.values()), default=0)
+    return bytes(data_set[:end]) if end <= _SMALL else data_set
 
 
 def _values(data_set: Buffer, found: dict[int, Element]) -> Values:
@@ -103,12 +110,14 @@ def _values(data_set: Buffer, found: dict[int, Element]) -> Values:
 
 
 def _text(data_set: Buffer, element: Element, charset: Charset) -> str:
-    if element.length == 0 or element.vr in _NOT_TEXT:
+    tag, vr, offset, length, _, _ = element
+    if vr in _NOT_TEXT or not length:
         return ""
     # Cut before decoding: a value of many megabytes must cost nothing.
-    length = element.length if element.length < _CUT else _CUT
-    raw = bytes(data_set[element.offset : element.offset + length]).strip(b" \0")
-    return decode(raw, charset, name=element.tag in _NAMES)[0][:MAX_CHARACTERS]
+    raw = bytes(data_set[offset : offset + (length if length < _CUT else _CUT)]).strip(b" \0")
+    if raw.isascii() and (plain := raw.decode("ascii")).isprintable():  # as most values are
+        return plain[:MAX_CHARACTERS]
+    return decode(raw, charset, name=tag in _NAMES)[0][:MAX_CHARACTERS]
 
 
 def _uid(values: Values, keyword: str) -> str:
