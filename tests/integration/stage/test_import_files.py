@@ -65,7 +65,7 @@ def _counts(report: ImportReport) -> dict[str, int]:
 
 
 def _spool(staging: Staging) -> list[Path]:
-    return list((staging.files.root / "incoming").iterdir())
+    return list(staging.files.root.rglob("*.part"))
 
 
 def test_a_study_is_imported_byte_by_byte(staging: Staging, tmp_path: Path) -> None:
