@@ -21,7 +21,7 @@ from intu_fhir.model.study import Instance, Study
 from intu_fhir.model.values import text
 from intu_fhir.stage.describe import describe
 from intu_fhir.stage.header import read_header
-from intu_fhir.stage.media import NotDicom, find_objects
+from intu_fhir.stage.media import Candidate, find_objects
 
 Source: TypeAlias = Path | str | Dataset
 """A DICOM file, a folder of them, or a data set in memory."""
@@ -81,7 +81,7 @@ def _data_sets(sources: Iterable[Source]) -> Iterator[tuple[bytes, str]]:
 
 def _from_files(paths: Sequence[Path]) -> Iterator[tuple[bytes, str]]:
     for found in find_objects(paths):
-        if isinstance(found, NotDicom):
+        if not isinstance(found, Candidate):
             continue
         with found.open() as file:
             content = file.read(found.max_bytes)
@@ -90,7 +90,7 @@ def _from_files(paths: Sequence[Path]) -> Iterator[tuple[bytes, str]]:
 
 def _encode(dataset: Dataset) -> bytes:
     """Return a data set's bytes; its pixels say nothing about the study."""
-    plain = Dataset({tag: dataset[tag] for tag in dataset.keys() if tag not in _WITHOUT_PIXELS})
+    plain = Dataset({e.tag: e for e in dataset if e.tag not in _WITHOUT_PIXELS})
     buffer = BytesIO()
     dcmwrite(buffer, plain, implicit_vr=False, little_endian=True)
     return buffer.getvalue()

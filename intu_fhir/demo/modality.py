@@ -13,7 +13,7 @@ from intu_fhir.files.part10 import part10_head
 from intu_fhir.model.outcome import Delivered, InstanceOutcome
 from intu_fhir.settings.schema import DicomDestination
 from intu_fhir.stage.header import read_header
-from intu_fhir.stage.media import Candidate, NotDicom, find_objects
+from intu_fhir.stage.media import Candidate, find_objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ def _objects(
     paths: Sequence[Path], folder: Path, skipped: list[tuple[str, str]]
 ) -> Iterator[ObjectToSend]:
     for found in find_objects(paths):
-        if isinstance(found, NotDicom):
-            skipped.append((found.name, found.reason))
+        if not isinstance(found, Candidate):
+            skipped.append((found.name, getattr(found, "reason", "missing on its media")))
             continue
         try:
             yield _unpacked(found, folder)
