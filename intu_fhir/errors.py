@@ -5,6 +5,7 @@
     IntuError
     ├── TransientError        try again later: a peer, a disk or a database is not there right now
     │   ├── StoreUnavailable  file store or database cannot take an object now (answered A700)
+    │   │   └── OutcomeUnknown    the database may have stored it, or may yet do so
     │   └── StaleClaim        another worker holds this work now; drop what was done
     ├── PermanentError        trying again changes nothing: a person or another input is needed
     │   ├── InvalidDataSet    the bytes are not a readable data set (answered C000)
@@ -26,6 +27,10 @@ class TransientError(IntuError):
 
 class StoreUnavailable(TransientError):
     """The file store or the database cannot take an object now."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """A commit ended without an answer: what it held may be stored, or not."""
 
 
 class StaleClaim(TransientError):

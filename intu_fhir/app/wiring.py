@@ -202,8 +202,10 @@ class App:
         migrate.require_head(url)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database and the file store."""
         self.database.close()
+        if "files" in vars(self):  # who never asked for it has nothing to close
+            self.files.close()
 
 
 def open_app(configuration: Configuration, clock: Clock | None = None) -> App:

@@ -15,7 +15,6 @@ from intu_fhir.db.tables import (
     association_studies,
     associations,
     instances,
-    quarantine,
     series,
     studies,
     work,
@@ -302,30 +301,3 @@ def _grow(connection: Connection, study_key: int, items: list[NewInstance]) -> N
             set_=raised(work, statement.excluded, keep_backoff=False),
         )
     )
-
-
-def newest_received_at(connection: Connection) -> datetime | None:
-    """Return when the newest instance was received, if there is one."""
-    newest = sa.select(instances.c.received_at).order_by(instances.c.instance_key.desc()).limit(1)
-    found: datetime | None = connection.execute(newest).scalar_one_or_none()
-    return found
-
-
-def files_received_since(connection: Connection, since: datetime | None) -> set[str]:
-    """Return the files of instances and quarantine that were received at ``since`` or later.
-
-    Rows are read from the newest backwards: the cost grows with what is returned alone.
-    """
-    found: set[str] = set()
-    for table, key in (
-        (instances, instances.c.instance_key),
-        (quarantine, quarantine.c.quarantine_key),
-    ):
-        rows = connection.execution_options(yield_per=1_000).execute(
-            sa.select(table.c.file, table.c.received_at).order_by(key.desc())
-        )
-        for row in rows:
-            if since is not None and row.received_at < since:
-                break
-            found.add(row.file)
-    return found

@@ -13,7 +13,12 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from intu_fhir.errors import ConfigurationError, PermanentError, StoreUnavailable
+from intu_fhir.errors import (
+    ConfigurationError,
+    OutcomeUnknown,
+    PermanentError,
+    StoreUnavailable,
+)
 
 BUSY_SECONDS = 5.0
 """How long a writer waits for another one before it gives up."""
@@ -64,7 +69,9 @@ class Database:
         """Give a connection in a write transaction, committed durably at the end.
 
         Raises:
-            StoreUnavailable: the database cannot be reached, is full or is locked.
+            StoreUnavailable: the database cannot be reached, is full or is locked; nothing was
+                written.
+            OutcomeUnknown: the commit itself failed; it may have been written all the same.
         """
         with self._turn(), database_errors(), self.engine.connect() as connection:
             if self.is_sqlite:
@@ -75,7 +82,7 @@ class Database:
             except BaseException:
                 connection.rollback()
                 raise
-            connection.commit()
+            _commit(connection)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -93,6 +100,21 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def _commit(connection: Connection) -> None:
+    """Commit; a failure here leaves open what the disk or the server has of it.
+
+    A lost connection may hide a commit that went well. SQLite may have written the whole
+    transaction to its log before the sync failed, and find it there after a crash.
+    """
+    try:
+        connection.commit()
+    except sa.exc.DBAPIError as error:
+        raise OutcomeUnknown(
+            f"The staging database did not confirm a commit ({_reason(error)}); "
+            "it is tried again, check that it runs and has space"
+        ) from None
 
 
 @contextlib.contextmanager

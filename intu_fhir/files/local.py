@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -15,6 +16,8 @@ from typing import BinaryIO
 
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.store import Spool, SpooledFile
+from intu_fhir.files.sync import make_folders, sync
+from intu_fhir.files.writers import Abandoned, Writer, abandoned
 
 _BUFFER = 1 << 20
 
@@ -86,16 +89,21 @@ class LocalFileStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._incoming = root / "incoming"
-        self._instances = root / "instances"
+        self._writers = root / "writers"
+        self._writer = Writer(self._writers)
         self._made: set[Path] = set()
+        self._spoilt: set[Path] = set()
         self._lock = threading.Lock()
         with _disk_errors(f"Making the file store {root}"):
-            for folder in (root, self._incoming, self._instances, root / "quarantine"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in ("incoming", "instances", "quarantine", "writers"):
+                (root / name).mkdir(mode=0o700, exist_ok=True)
 
     def open_spool(self, head: bytes) -> Spool:
         """Begin an object whose file starts with ``head``."""
-        return LocalSpool(self._incoming / f"{uuid.uuid4().hex}.part", head)
+        with _disk_errors("Entering the file store"):
+            self._writer.enter()
+        return LocalSpool(self._incoming / f"{self._new_name()}.part", head)
 
     def keep(self, spooled: Path, received_at: datetime) -> str:
         """Make a spooled file durable under a new name and return that name."""
@@ -105,10 +113,15 @@ class LocalFileStore:
         """As ``keep``, in the part of the store that nothing is published from."""
         return self._place(spooled, "quarantine", received_at)
 
+    def confirm(self, name: str) -> None:
+        """Note that a row speaks of the file ``name``."""
+        self._writer.end(name)
+
     def remove(self, name: str) -> None:
         """Remove a kept file."""
         with _disk_errors("Removing a file"):
             self.path(name).unlink(missing_ok=True)
+        self._writer.end(name)
 
     def path(self, name: str) -> Path:
         """Return where the file ``name`` can be read; names never lead outside the store."""
@@ -127,49 +140,76 @@ class LocalFileStore:
         with _disk_errors("Asking for free space"):
             return shutil.disk_usage(self.root).free
 
-    def clear_incoming(self) -> int:
-        """Remove what was being written when the last run ended; return how many files."""
-        left = [path for path in self._incoming.iterdir() if path.suffix == ".part"]
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)
+    @contextlib.contextmanager
+    def abandoned(self) -> Iterator[tuple[Abandoned, list[Path]]]:
+        """Give what writers that have ended left: kept files without a row, and spool files."""
+        with abandoned(self._writers, self._incoming) as left:
+            yield left
 
-    def folders_since(self, since: datetime | None) -> list[Path]:
-        """Return the folders that hold instances of ``since`` and later, or all of them."""
-        folders = sorted(self._instances.glob("[0-9]*/[0-9]*/[0-9]*/[0-9]*"))
-        if since is None:
-            return folders
-        earliest = self._instances / f"{since:%Y/%m/%d/%H%M}"
-        return [folder for folder in folders if folder >= earliest]
+    def without_row(self) -> int:
+        """Return how many files of this process wait for their row."""
+        return self._writer.open_files()
+
+    def close(self) -> None:
+        """Say that this process writes no more; what it left without a row is found by others."""
+        self._writer.leave()
+
+    def _new_name(self) -> str:
+        return f"{self._writer.name}-{uuid.uuid4().hex}"
 
     def _place(self, spooled: Path, part: str, received_at: datetime) -> str:
-        name = f"{part}/{received_at:%Y/%m/%d/%H%M}/{uuid.uuid4().hex}.dcm"
-        target = self.root / name
+        folder = self._folder(part, received_at)
+        target = folder / f"{self._new_name()}.dcm"
+        name = str(target.relative_to(self.root))
         with _disk_errors("Keeping a file"):
-            self._make_folder(target.parent)
-            _sync(spooled)
-            spooled.rename(target)
-            _sync(target.parent)
+            sync(spooled)
+            self._make_folder(folder)
+            self._writer.begin(name)
+            try:
+                spooled.rename(target)
+                self._sync_folder(folder)
+            except OSError:
+                self._take_back(name)
+                raise
         return name
+
+    def _take_back(self, name: str) -> None:
+        """Remove a file that is there but not surely so; what fails here is left to ``recover``."""
+        with contextlib.suppress(StoreUnavailable):
+            self.remove(name)
+
+    def _folder(self, part: str, received_at: datetime) -> Path:
+        """Return the folder of a minute, or its next substitute where that one is spoilt."""
+        first = self.root / f"{part}/{received_at:%Y/%m/%d/%H%M}"
+        folder, number = first, 0
+        while folder in self._spoilt:
+            number += 1
+            folder = first.with_name(f"{first.name}-{number}")
+        return folder
+
+    def _sync_folder(self, folder: Path) -> None:
+        """Put a directory on disk; one that once could not be is never believed again.
+
+        The system reports a lost write to one sync only. The next sync of the same directory
+        would succeed, whether the entry it is called for was lost or not.
+        """
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        except OSError:
+            self._spoilt.add(folder)
+            raise
+        finally:
+            os.close(descriptor)
+        if folder in self._spoilt:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder whose own directory entries are durable, once."""
         if folder in self._made:
             return
         with self._lock:
-            missing = [f for f in (folder, *folder.parents) if not f.exists()]
-            for new in reversed(missing):
-                new.mkdir(mode=0o700, exist_ok=True)
-                _sync(new.parent)
+            make_folders(self.root, folder)
             if len(self._made) > 1_000:
                 self._made.clear()
             self._made.add(folder)
-
-
-def _sync(path: Path) -> None:
-    """Put a file or a directory on disk (fsync)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

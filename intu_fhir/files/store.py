@@ -55,7 +55,9 @@ class FileStore(Protocol):
     def keep(self, spooled: Path, received_at: datetime) -> str:
         """Make a spooled file durable under a new name and return that name.
 
-        File content, the rename and the directory entry are on disk when this returns.
+        File content, the rename and the directory entry are on disk when this returns. Follow
+        with ``confirm`` once a row speaks of it, or with ``remove``: what has neither when the
+        process ends is removed by ``recover`` unless a row is found.
 
         Raises:
             StoreUnavailable: the disk is full or fails.
@@ -64,6 +66,10 @@ class FileStore(Protocol):
 
     def quarantine(self, spooled: Path, received_at: datetime) -> str:
         """As ``keep``, in the part of the store that nothing is published from."""
+        ...
+
+    def confirm(self, name: str) -> None:
+        """Note that a row speaks of the file ``name`` now."""
         ...
 
     def remove(self, name: str) -> None:

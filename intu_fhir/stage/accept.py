@@ -2,7 +2,9 @@
 
 The order is the promise: file content, rename and directory entry are on disk, then the row
 is, then the answer is given. A crash between two of them leaves a file without a row, which
-``recover`` removes, and never a row without a file, nor an answer without either.
+``recover`` removes, and never a row without a file, nor an answer without either. Where it goes
+wrong without a crash, the file goes at once; where nobody can tell whether the row is there, as
+soon as the database can be asked (``doubts``).
 """
 
 from __future__ import annotations
@@ -10,17 +12,18 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from intu_fhir.db.instances import NewInstance, StagedAs
 from intu_fhir.db.quarantine import Quarantined, is_quarantined, store_quarantined
 from intu_fhir.db.session import Database
-from intu_fhir.errors import IdentityMismatch
+from intu_fhir.errors import IdentityMismatch, OutcomeUnknown, StoreUnavailable
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.instance import Accepted, Disposition, InstanceHeader, ReceivedObject
 from intu_fhir.observe.clock import Clock
 from intu_fhir.stage.commit import GroupCommit
+from intu_fhir.stage.doubts import Doubts
 from intu_fhir.stage.header import read_header
 
 OTHER_BYTES = "different_bytes"
@@ -41,6 +44,11 @@ class Accept:
     clock: Clock
     receiver: str
     quiet_seconds: dict[str, float]
+    doubts: Doubts = field(init=False)
+
+    def __post_init__(self) -> None:
+        doubts = Doubts(self.database, self.files, self.rows.undecided)
+        object.__setattr__(self, "doubts", doubts)
 
     def __call__(self, received: ReceivedObject) -> Accepted:
         """Stage an object durably and say what became of it.
@@ -52,10 +60,13 @@ class Accept:
             StoreUnavailable: disk or database cannot take it now.
         """
         header = self._read(received)
+        self.doubts.settle()
         now = self.clock.now()
         name = self.files.keep(received.path, now)
-        staged = self.rows.submit(self._row(received, header, name, now))
+        with self._row_or_no_file(name, header):
+            staged = self.rows.submit(self._row(received, header, name, now))
         if staged.new:
+            self.files.confirm(name)
             return self._accepted(header, Disposition.STORED)
         if staged.sha256 == received.sha256:
             self.files.remove(name)
@@ -101,25 +112,45 @@ class Accept:
             and staged.series_instance_uid == header.series_instance_uid
         )
         reason = OTHER_BYTES if same_parents else OTHER_PARENT
-        with self.database.read() as connection:
-            known = is_quarantined(connection, header.sop_instance_uid, received.sha256)
-        if known:
-            self.files.remove(name)
-            return self._accepted(header, Disposition.QUARANTINED, reason)
+        with self._row_or_no_file(name, header):
+            if self._is_quarantined(header, received.sha256):
+                self.files.remove(name)
+                return self._accepted(header, Disposition.QUARANTINED, reason)
+            aside = self.files.quarantine(self.files.path(name), now)
+        self.files.confirm(name)
         item = Quarantined(
             header=header,
             origin=received.origin,
             reason=reason,
             detail="Staging holds another object under this SOP Instance UID; compare both files, "
             "then resend under a new UID or remove the one that is wrong",
-            file=self.files.quarantine(self.files.path(name), now),
+            file=aside,
             sha256=received.sha256,
             stored_sha256=staged.sha256,
             received_at=now,
         )
-        with self.database.write() as connection:
+        with self._row_or_no_file(aside, header), self.database.write() as connection:
             store_quarantined(connection, item, receiver=self.receiver)
+        self.files.confirm(aside)
         return self._accepted(header, Disposition.QUARANTINED, reason)
+
+    def _is_quarantined(self, header: InstanceHeader, sha256: str) -> bool:
+        with self.database.read() as connection:
+            return is_quarantined(connection, header.sop_instance_uid, sha256)
+
+    @contextlib.contextmanager
+    def _row_or_no_file(self, name: str, header: InstanceHeader) -> Iterator[None]:
+        """If no row comes of what is done inside, the file ``name`` goes as well."""
+        try:
+            yield
+        except OutcomeUnknown:
+            self.doubts.add(name, header.sop_instance_uid)
+            raise
+        except BaseException:
+            # Where even that fails, the file stays listed as one without a row.
+            with contextlib.suppress(StoreUnavailable):
+                self.files.remove(name)
+            raise
 
     @staticmethod
     def _accepted(header: InstanceHeader, what: Disposition, reason: str = "") -> Accepted:
@@ -132,10 +163,14 @@ def _data_set(received: ReceivedObject) -> Iterator[memoryview]:
     if received.size == 0:
         yield memoryview(b"")
         return
-    with (
-        received.path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as whole,
-        whole[received.data_set_offset :] as data_set,
-    ):
-        yield data_set
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(received.path.open("rb"))
+            mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except OSError as error:
+            raise StoreUnavailable(
+                f"Reading a spooled file failed: {error.strerror}; mend the disk or "
+                "allow more open files"
+            ) from error
+        whole = stack.enter_context(memoryview(mapped))
+        yield stack.enter_context(whole[received.data_set_offset :])

@@ -6,14 +6,14 @@ the next batch gathers by itself, so nobody waits for company.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Generic, TypeVar
 
-from intu_fhir.errors import StoreUnavailable
+from intu_fhir.errors import OutcomeUnknown, StoreUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,6 +37,7 @@ class GroupCommit(Generic[Item, Result]):
         self._wait_seconds = wait_seconds
         self._waiting: queue.Queue[tuple[Item, Future[Result]] | None] = queue.Queue(MAX_WAITING)
         self._starting = threading.Lock()
+        self._undecided: set[Future[Result]] = set()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
 
     def start(self) -> None:
@@ -49,7 +50,8 @@ class GroupCommit(Generic[Item, Result]):
         """Store what was submitted so far and end."""
         if not self._thread.is_alive():
             return
-        self._waiting.put(None)
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=self._wait_seconds)
         self._thread.join(self._wait_seconds)
 
     def waiting(self) -> int:
@@ -60,21 +62,39 @@ class GroupCommit(Generic[Item, Result]):
         """Store an item; on return it is on disk.
 
         Raises:
-            StoreUnavailable: it could not be stored in time. It may be stored later all the
-                same, which is harmless: storing it again finds it there.
+            StoreUnavailable: it was not stored, and will not be.
+            OutcomeUnknown: it may have been stored, or may be yet. Storing it again is harmless
+                and tells.
         """
         future: Future[Result] = Future()
         try:
             self._waiting.put((item, future), timeout=self._wait_seconds)
+        except queue.Full:
+            raise self._too_late(StoreUnavailable) from None
+        with contextlib.suppress(TimeoutError):
             return future.result(self._wait_seconds)
-        except (queue.Full, FutureTimeoutError):
-            raise StoreUnavailable(
-                f"The staging database did not store an instance within {self._wait_seconds:g} s; "
-                "the sender is asked to try again"
-            ) from None
+        if future.cancel():
+            raise self._too_late(StoreUnavailable)
+        self._undecided.add(future)
+        future.add_done_callback(self._undecided.discard)
+        raise self._too_late(OutcomeUnknown)
+
+    def undecided(self) -> int:
+        """Return how many items are being stored whose submitters wait no longer."""
+        return len(self._undecided)
+
+    def _too_late(self, kind: type[StoreUnavailable]) -> StoreUnavailable:
+        return kind(
+            f"The staging database did not store an instance within {self._wait_seconds:g} s; "
+            "the sender is asked to try again"
+        )
 
     def _run(self) -> None:
-        while batch := self._next_batch():
+        while taken := self._next_batch():
+            # What its submitter gave up is left out: it was told that this is not stored.
+            batch = [one for one in taken if one[1].set_running_or_notify_cancel()]
+            if not batch:
+                continue
             items = [item for item, _ in batch]
             try:
                 results = self._store(items)

@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from pathlib import Path
+from collections.abc import Iterable
+from datetime import datetime
 
 from intu_fhir.db.associations import close_lost
-from intu_fhir.db.instances import files_received_since, newest_received_at
+from intu_fhir.db.kept_files import close_the_past, files_with_row, newest_files
 from intu_fhir.db.session import Database
 from intu_fhir.files.local import LocalFileStore
+from intu_fhir.stage.part10 import find_data_set
 
-MARGIN = timedelta(minutes=2)
-"""How far before the newest row a crash may have left files without one: the longest wait
-for a commit, with room to spare."""
+_HEAD_BYTES = 4_096
+_SPARE_ROWS = 1_000
 
 
 def recover(database: Database, files: LocalFileStore, receiver: str, now: datetime) -> int:
     """Put staging in order before anything is received; return how many files were removed.
 
     Files that were being written, and files whose row never came, were not acknowledged to
-    any sender: removing them loses nothing. Only this receiver may be running.
+    any sender: removing them loses nothing. Only files of processes that have ended are looked
+    at, so others may write meanwhile; and a file goes only when the database was asked for the
+    very object in it, whatever clocks say.
     """
     with database.write() as connection:
         close_lost(connection, receiver, now)
-    removed = files.clear_incoming()
+    with files.abandoned() as (left, spooled):
+        for path in spooled:
+            path.unlink(missing_ok=True)
+        orphans = _orphans(database, files, set(left.files(files.root)))
+        for name in orphans:
+            files.remove(name)
+    return len(spooled) + len(orphans)
+
+
+def _orphans(database: Database, files: LocalFileStore, names: set[str]) -> set[str]:
+    """Return those files that no row speaks of."""
+    if not names:
+        return set()
     with database.read() as connection:
-        newest = newest_received_at(connection)
-        since = newest - MARGIN if newest else None
-        spoken_of = files_received_since(connection, since - MARGIN if since else None)
-    for folder in files.folders_since(since):
-        removed += _remove_orphans(files, folder, spoken_of)
-    return removed
+        # Nearly all of them have their row among the newest ones, which needs no look inside.
+        doubtful = names - newest_files(connection, len(names) + _SPARE_ROWS)
+    if not doubtful:
+        return set()
+    uid_of = _uids(files, doubtful)
+    with database.write() as connection:
+        close_the_past(connection)
+        return doubtful - files_with_row(connection, uid_of)
 
 
-def _remove_orphans(files: LocalFileStore, folder: Path, spoken_of: set[str]) -> int:
-    names = {str(path.relative_to(files.root)) for path in folder.iterdir() if path.is_file()}
-    orphans = names - spoken_of
-    for name in orphans:
-        files.remove(name)
-    return len(orphans)
+def _uids(files: LocalFileStore, names: Iterable[str]) -> dict[str, str]:
+    """Read the SOP Instance UID of each file from its head (PS3.10 7.1)."""
+    uids = {}
+    for name in names:
+        with files.open(name) as file:
+            place = find_data_set(file.read(_HEAD_BYTES))
+        uids[name] = place.sop_instance_uid if place else ""
+    return uids

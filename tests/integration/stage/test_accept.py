@@ -60,8 +60,10 @@ class Staging:
             return list(connection.execute(sa.select(table)).all())
 
     def kept(self) -> list[Path]:
-        """Return every file of the store."""
-        return sorted(path for path in self.files.root.rglob("*") if path.is_file())
+        """Return every object in the store."""
+        parts = ("incoming", "instances", "quarantine")
+        every = (path for part in parts for path in (self.files.root / part).rglob("*"))
+        return sorted(path for path in every if path.is_file())
 
 
 @pytest.fixture

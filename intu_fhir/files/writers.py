@@ -1,0 +1,165 @@
+"""Who writes into a file store, and what a crash may have left of it without a row.
+
+Every process that writes has a name, which is in the name of each of its files, and an entry
+``writers/<name>`` that it keeps locked while it lives. The entry lists the folders in which files
+of this writer may stand that no row speaks of yet. So after a crash the leftovers are found
+without looking at the rest of the store, without trusting any clock, and while others write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import uuid
+import weakref
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from intu_fhir.files.sync import sync
+
+
+class Writer:
+    """One process's hand in a file store; its entry is made with the first thing it writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = uuid.uuid4().hex[:12]
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._listed: frozenset[str] = frozenset()
+        self._open: dict[str, str] = {}
+        self._let_go: weakref.finalize[[int], Writer] | None = None
+
+    def enter(self) -> None:
+        """Make sure that the entry is there."""
+        if self._let_go is None:
+            with self._lock:
+                if self._let_go is None:
+                    self._list(frozenset())
+
+    def begin(self, name: str) -> None:
+        """Note, durably, that the file ``name`` may soon be there without a row."""
+        folder = str(PurePosixPath(name).parent)
+        with self._lock:
+            self._open[name] = folder
+            if folder not in self._listed:
+                self._list(frozenset(self._open.values()))
+
+    def end(self, name: str) -> None:
+        """Note that a row speaks of the file ``name``, or that it is gone."""
+        with self._lock:
+            self._open.pop(name, None)
+
+    def open_files(self) -> int:
+        """Return how many files have no row yet."""
+        return len(self._open)
+
+    def leave(self) -> None:
+        """Give the entry up; it goes, unless files without a row are left."""
+        with self._lock:
+            if self._let_go is None:
+                return
+            if not self._open:
+                with contextlib.suppress(OSError), _one_at_a_time(self._folder):
+                    (self._folder / self.name).unlink()
+            self._let_go()
+            self._let_go, self._listed = None, frozenset()
+
+    def _list(self, folders: frozenset[str]) -> None:
+        """Replace the entry by one that lists ``folders``, locked before it can be seen."""
+        new = self._folder / f"{self.name}.new"
+        with _one_at_a_time(self._folder):
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _write_all(descriptor, "".join(f"{one}\n" for one in sorted(folders)).encode())
+                os.fsync(descriptor)
+                new.rename(self._folder / self.name)
+                sync(self._folder)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    new.unlink(missing_ok=True)
+                os.close(descriptor)
+                raise
+        if self._let_go is not None:
+            self._let_go()
+        self._let_go = weakref.finalize(self, os.close, descriptor)
+        self._listed = folders
+
+
+class Abandoned:
+    """What writers that have ended left behind.
+
+    Args:
+        folders: by folder, the writers whose files may stand there without a row.
+        alive: names of the writers that still write.
+    """
+
+    def __init__(self, folders: dict[str, set[str]], alive: frozenset[str]) -> None:
+        self.folders = folders
+        self.alive = alive
+
+    def files(self, root: Path) -> Iterator[str]:
+        """Give the name of every kept file that may have no row."""
+        for folder, writers in sorted(self.folders.items()):
+            with contextlib.suppress(FileNotFoundError):
+                for path in sorted((root / folder).iterdir()):
+                    if writer_of(path.name) in writers:
+                        yield f"{folder}/{path.name}"
+
+
+@contextlib.contextmanager
+def abandoned(folder: Path, spooled: Path) -> Iterator[tuple[Abandoned, list[Path]]]:
+    """Give what ended writers left, and their spool files; their entries go at the end.
+
+    Who is inside holds the entries' locks, so that nobody else looks after the same leftovers.
+    """
+    with contextlib.ExitStack() as stack:
+        ended: dict[str, set[str]] = {}
+        with _one_at_a_time(folder):
+            entries = [path for path in folder.iterdir() if path.suffix != ".new"]
+            dead = [path for path in entries if _take_over(path, stack)]
+            alive = frozenset(path.name for path in entries) - {path.name for path in dead}
+            left = [path for path in spooled.iterdir() if writer_of(path.name) not in alive]
+            unfinished = [p for p in folder.iterdir() if p.suffix == ".new"]
+            remains = [path for path in unfinished if path.stem not in alive]
+        for path in dead:
+            for line in path.read_text("ascii").splitlines():
+                ended.setdefault(line, set()).add(path.name)
+        yield Abandoned(ended, alive), left
+        for path in (*dead, *remains):
+            path.unlink(missing_ok=True)
+
+
+def writer_of(file_name: str) -> str:
+    """Return the name of the writer of a file."""
+    return file_name.partition("-")[0]
+
+
+def _take_over(entry: Path, stack: contextlib.ExitStack) -> bool:
+    """Lock the entry of a writer that has ended; False where it lives."""
+    descriptor = os.open(entry, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    stack.callback(os.close, descriptor)
+    return True
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep entries from being made while others look at them; held for moments only."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
