@@ -18,7 +18,7 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import TIME, dicom_date, local_minute, zone_name
-from intu_fhir.db.reports import StudyFilter, StudyRow, count_studies, find_study, list_studies
+from intu_fhir.db.reports import StudyFilter, StudyRow, find_study, list_studies
 from intu_fhir.db.session import Database
 from intu_fhir.db.study_states import STUDY_STATES
 
@@ -94,11 +94,10 @@ def studies_command(
         wanted = StudyFilter(**filters, limit=limit, after=_position(database, after))
         with database.read() as connection:
             rows = list_studies(connection, wanted)
-            total = count_studies(connection, wanted)
     if wants_json:
         print_json(rows)
         return
-    _show(rows, total, limit)
+    _show(rows, limit)
 
 
 def _position(database: Database, after: str | None) -> tuple[datetime, int] | None:
@@ -111,10 +110,10 @@ def _position(database: Database, after: str | None) -> tuple[datetime, int] | N
     return row.last_received_at, row.study_key
 
 
-def _show(rows: list[StudyRow], total: int, limit: int) -> None:
+def _show(rows: list[StudyRow], limit: int) -> None:
     if not rows:
         say("No study matches.")
         return
     show_table(console(), rows, study_columns(), below=_BELOW)
-    if len(rows) == limit and total > limit:
-        say(f"{limit} of {total}; next page: --after {rows[-1].study_instance_uid}", stderr=True)
+    if len(rows) == limit:
+        say(f"The newest {limit}; next: --after {rows[-1].study_instance_uid}", stderr=True)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.conditions import LIMIT, all_of, given, has_wildcards, wildcards
-from intu_fhir.db.study_states import study_state
+from intu_fhir.db.study_states import in_state, state_of_row, study_state
 from intu_fhir.db.tables import (
     association_studies,
     associations,
@@ -126,17 +126,10 @@ def _with_many(connection: Connection, found: list[StudyRow]) -> list[StudyRow]:
     ]
 
 
-def count_studies(connection: Connection, wanted: StudyFilter) -> int:
-    """Return how many studies a filter finds over all pages."""
-    conditions = _study_conditions(replace(wanted, after=None))
-    counted = sa.select(sa.func.count()).select_from(studies).where(*conditions)
-    return int(connection.execute(counted).scalar_one())
-
-
 def _study_columns() -> list[sa.ColumnElement[Any]]:
     c = studies.c
     mine = deliveries.c.study_key == studies.c.study_key
-    there = sa.and_(deliveries.c.state == DELIVERED, deliveries.c.have >= deliveries.c.want)
+    there = sa.and_(state_of_row(deliveries) == DELIVERED, deliveries.c.have >= deliveries.c.want)
     return [
         c.study_key,
         c.study_instance_uid,
@@ -152,7 +145,7 @@ def _study_columns() -> list[sa.ColumnElement[Any]]:
         c.generation,
         c.first_received_at,
         c.last_received_at,
-        _counted(mine, deliveries.c.state != FILTERED).label("deliveries"),
+        _counted(mine, state_of_row(deliveries) != FILTERED).label("deliveries"),
         _counted(mine, there).label("delivered"),
     ]
 
@@ -169,7 +162,7 @@ def _study_conditions(wanted: StudyFilter) -> list[sa.ColumnElement[bool]]:
         given(lambda text: _matches(c.accession_number, text), wanted.accession_number),
         given(lambda text: _contains(c.patient_name, text), wanted.patient_name),
         given(c.channel.__eq__, wanted.channel),
-        given(study_state().__eq__, wanted.state),
+        given(in_state, wanted.state),
         given(c.study_date.__ge__, _da(wanted.study_date_from)),
         given(c.study_date.__le__, _da(wanted.study_date_to)),
         given(c.last_received_at.__ge__, wanted.received_from),

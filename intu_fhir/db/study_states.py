@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,45 +35,80 @@ STUDY_STATES: Mapping[str, str] = {
 }
 """Every state with its meaning; the first one that is true counts."""
 
+_PASSING = frozenset({"failed", "held", "receiving", "settled", "building", "delivering"})
+"""States that few studies are in, so that looking for them begins at their reasons."""
+
+
+def state_of_row(table: Table) -> sa.ColumnElement[str]:
+    """Return ``state`` for a question about one study.
+
+    It is an expression, since SQLite would else go through every row of the state's index.
+    """
+    return table.c.state.concat("")
+
+
+@dataclass(frozen=True)
+class _Reason:
+    """Rows of another table that put a study in a state.
+
+    Args:
+        states: of the row; none = any.
+        conditions: what else has to be true of the row.
+    """
+
+    table: Table
+    states: tuple[str, ...] = ()
+    conditions: tuple[sa.ColumnElement[bool], ...] = ()
+
+    def of_row(self) -> sa.ColumnElement[bool]:
+        """Ask for the study that is being selected."""
+        asked = sa.select(sa.literal(1)).select_from(self.table)
+        asked = asked.where(self.table.c.study_key == studies.c.study_key, *self.conditions)
+        if self.states:
+            asked = asked.where(state_of_row(self.table).in_(self.states))
+        return asked.correlate(studies).exists()
+
+    def of_any(self) -> sa.ColumnElement[bool]:
+        """Ask for all studies at once."""
+        keys: sa.Select[Any] = sa.select(self.table.c.study_key).where(*self.conditions)
+        if self.states:
+            keys = keys.where(self.table.c.state.in_(self.states))
+        return studies.c.study_key.in_(keys)
+
+
+_OPEN_HOLD = _Reason(holds, conditions=(holds.c.released_at.is_(None),))
+_NEW_INSTANCES = (work.c.step == AGGREGATE, work.c.want > work.c.have)
+_TO_BUILD = (work.c.step == BUILD, work.c.want > work.c.have)
+
+_REASONS: Mapping[str, tuple[_Reason, ...]] = {
+    "failed": (_Reason(deliveries, (DEAD,)), _Reason(work, (DEAD,))),
+    "held": (_OPEN_HOLD, _Reason(deliveries, (HELD,))),
+    "receiving": (_Reason(work, conditions=_NEW_INSTANCES),),
+    "settled": (_Reason(work, (WAITING,), _TO_BUILD),),
+    "building": (_Reason(work, conditions=_TO_BUILD),),
+    "delivering": (_Reason(deliveries, (WAITING, RUNNING, RETRYING)),),
+    "delivered": (_Reason(deliveries, (DELIVERED,)),),
+    "filtered": (_Reason(deliveries, (FILTERED,)),),
+}
+
 
 def study_state() -> sa.ColumnElement[str]:
     """Return the state of the row of ``studies`` that is being selected."""
-    new_instances = _work(work.c.step == AGGREGATE, work.c.want > work.c.have)
-    to_build = (work.c.step == BUILD, work.c.want > work.c.have)
-    on_the_way = deliveries.c.state.in_([WAITING, RUNNING, RETRYING])
-    conditions: dict[str, sa.ColumnElement[bool]] = {
-        "failed": sa.or_(_delivery(deliveries.c.state == DEAD), _work(work.c.state == DEAD)),
-        "held": sa.or_(_open_hold(), _delivery(deliveries.c.state == HELD)),
-        "receiving": sa.or_(new_instances, studies.c.generation == 0),
-        "settled": _work(*to_build, work.c.state == WAITING),
-        "building": _work(*to_build),
-        "delivering": _delivery(on_the_way),
-        "delivered": _delivery(deliveries.c.state == DELIVERED),
-        "filtered": _delivery(deliveries.c.state == FILTERED),
-    }
     return sa.case(
-        *((condition, sa.literal(name)) for name, condition in conditions.items()),
+        *((_is_so(name), sa.literal(name)) for name in _REASONS),
         else_=sa.literal("staged"),
     )
 
 
-def _exists(table: Table, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    inner: sa.Select[Any] = (
-        sa.select(sa.literal(1))
-        .select_from(table)
-        .where(table.c.study_key == studies.c.study_key, *conditions)
-        .correlate(studies)
-    )
-    return inner.exists()
+def _is_so(name: str) -> sa.ColumnElement[bool]:
+    return sa.or_(*(reason.of_row() for reason in _REASONS[name]))
 
 
-def _delivery(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    return _exists(deliveries, *conditions)
-
-
-def _work(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    return _exists(work, *conditions)
-
-
-def _open_hold() -> sa.ColumnElement[bool]:
-    return _exists(holds, holds.c.released_at.is_(None))
+def in_state(name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a row of ``studies`` is in this state."""
+    if name not in _PASSING:
+        return study_state() == name
+    names = list(_REASONS)
+    earlier = names[: names.index(name)]
+    for_these_reasons = sa.or_(*(reason.of_any() for reason in _REASONS[name]))
+    return sa.and_(for_these_reasons, *(~_is_so(other) for other in earlier))

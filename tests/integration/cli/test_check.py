@@ -1,0 +1,225 @@
+"""What check finds right and wrong, before a site starts."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+from intu_fhir.check import CheckRow, check
+from intu_fhir.cli.main import run
+from intu_fhir.db import migrate
+from intu_fhir.db.session import Database
+from intu_fhir.settings.load import load_configuration
+from intu_fhir.settings.starter import write_starter
+from tests.support.clock import FakeClock
+from tests.support.ports import free_port
+
+CAPABILITY = {
+    "resourceType": "CapabilityStatement",
+    "fhirVersion": "4.0.1",
+    "software": {"name": "Test EHR"},
+    "rest": [
+        {
+            "mode": "server",
+            "resource": [{"type": "ImagingStudy", "interaction": [{"code": "update"}]}],
+        }
+    ],
+}
+
+
+@contextmanager
+def ehr(capability: dict[str, Any], search_status: int = 200) -> Iterator[str]:
+    """Run a FHIR server that tells what it can do and answers searches with a status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            metadata = self.path.endswith("/metadata")
+            bundle = {"resourceType": "Bundle", "type": "searchset"}
+            body = json.dumps(capability if metadata else bundle).encode()
+            self.send_response(200 if metadata else search_status)
+            self.send_header("Content-Type", "application/fhir+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/fhir"
+        server.shutdown()
+
+
+@contextmanager
+def pacs(title: str) -> Iterator[int]:
+    """Run an archive that answers C-ECHO under its own title only."""
+    ae = AE(title)
+    ae.require_called_aet = True
+    ae.add_supported_context(Verification)
+    server = ae.start_server(("127.0.0.1", 0), block=False)
+    yield server.server_address[1]
+    server.shutdown()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Give a fresh starter configuration on a free port."""
+    write_starter(tmp_path)
+    channel = tmp_path / "channels/radiology-ingest/channel.yaml"
+    channel.write_text(channel.read_text().replace("port: 4104", f"port: {free_port()}"))
+    return tmp_path
+
+
+def _rows(site: Path, destinations: str = "") -> dict[str, CheckRow]:
+    """Return what check finds, by subject."""
+    if destinations:
+        text = (site / "intu.yaml").read_text()
+        text = text.replace("destinations: {}", f"destinations: {destinations}")
+        (site / "intu.yaml").write_text(text)
+    rows = check(load_configuration(site), FakeClock())
+    return {row.what if row.what != "destination" else row.subject: row for row in rows}
+
+
+def test_right_after_init_all_is_well(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The starter configuration passes, and check has changed nothing."""
+    before = sorted(site.rglob("*"))
+    assert run(["check", "--config", str(site)]) == 0
+    assert "All is well." in capsys.readouterr().out
+    assert sorted(site.rglob("*")) == before
+    assert run(["check", "--json", "--config", str(site)]) == 0
+    assert all(row["ok"] for row in json.loads(capsys.readouterr().out))
+
+
+def test_a_port_in_use(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that something listens on is wrong, with the remedy."""
+    port = load_configuration(site).channels[0].source.port
+    with socket.create_server(("0.0.0.0", port)):
+        row = _rows(site)["channel"]
+        assert (row.ok, f"port {port} is in use" in row.detail) == (False, True)
+        assert row.remedy
+        assert run(["check", "--config", str(site)]) == 1
+    assert "1 of 4 wrong" in capsys.readouterr().out
+    assert _rows(site)["channel"].ok
+
+
+def test_little_space(site: Path) -> None:
+    """A file store below the water mark is wrong."""
+    with (site / "intu.yaml").open("a") as file:
+        file.write("receiver: {min_free_bytes: 1000000000000000}\n")
+    row = _rows(site)["files"]
+    assert not row.ok
+    assert "min_free_bytes" in row.remedy
+
+
+def test_database_states(
+    site: Path, database_url: str, change_revision: Callable[[str], None]
+) -> None:
+    """New and at head are fine; a newer one and one that does not answer are not."""
+    text = (site / "intu.yaml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("database:")]
+    (site / "intu.yaml").write_text("\n".join([f"database: {json.dumps(database_url)}", *lines]))
+    assert _rows(site)["database"].ok
+    migrate.upgrade(database_url)
+    assert _rows(site)["database"].ok
+    change_revision(database_url)
+    row = _rows(site)["database"]
+    assert not row.ok
+    assert row.remedy
+
+
+@pytest.fixture
+def change_revision() -> Callable[[str], None]:
+    """Give a function that makes a database look like that of a newer version."""
+
+    def change(url: str) -> None:
+        database = Database(url)
+        with database.write() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        database.close()
+
+    return change
+
+
+def test_a_database_that_is_not_there(site: Path) -> None:
+    """A server that does not answer is wrong."""
+    text = (
+        (site / "intu.yaml")
+        .read_text()
+        .replace("sqlite:///data/staging.db", "postgresql+psycopg://x@127.0.0.1:1/x")
+    )
+    (site / "intu.yaml").write_text(text)
+    assert not _rows(site)["database"].ok
+
+
+@pytest.mark.parametrize(
+    ("change", "search_status", "ok", "words"),
+    [
+        ({}, 200, True, "Test EHR 4.0.1"),
+        ({"fhirVersion": "5.0.0"}, 200, False, "speaks FHIR 5.0.0"),
+        ({"rest": [{"resource": [{"type": "Patient"}]}]}, 200, False, "does not list ImagingStudy"),
+        ({}, 401, False, "answers 401"),
+    ],
+)
+def test_fhir_destination(
+    site: Path, change: dict[str, Any], search_status: int, ok: bool, words: str
+) -> None:
+    """A FHIR server is asked what it can do, and whether it lets us in."""
+    with ehr(CAPABILITY | change, search_status) as url:
+        row = _rows(site, f"{{ehr: {{type: fhir, base_url: '{url}'}}}}")["ehr"]
+    assert (row.ok, row.remedy == "") == (ok, ok)
+    assert words in row.detail
+
+
+def test_fhir_destination_that_is_not_there(site: Path) -> None:
+    """A closed port is wrong and says so within its time."""
+    url = f"http://127.0.0.1:{free_port()}/fhir"
+    row = _rows(site, f"{{ehr: {{type: fhir, base_url: '{url}'}}}}")["ehr"]
+    assert not row.ok
+    assert row.remedy
+
+
+@pytest.mark.parametrize(("title", "ok"), [("PACS_SCP", True), ("OTHER", False)])
+def test_dicom_destination(site: Path, title: str, ok: bool) -> None:
+    """An archive is asked by C-ECHO under the title it should have."""
+    with pacs("PACS_SCP") as port:
+        destination = f"{{type: dicom, host: 127.0.0.1, port: {port}, called_ae_title: {title}}}"
+        row = _rows(site, f"{{pacs: {destination}}}")["pacs"]
+    assert row.ok is ok
+
+
+def test_a_dead_archive_does_not_hide_the_others(site: Path) -> None:
+    """Every destination gets its own row; --offline asks none of them."""
+    dead = f"{{type: dicom, host: 127.0.0.1, port: {free_port()}, called_ae_title: X}}"
+    with pacs("PACS_SCP") as port:
+        alive = f"{{type: dicom, host: 127.0.0.1, port: {port}, called_ae_title: PACS_SCP}}"
+        rows = _rows(site, f"{{dead: {dead}, alive: {alive}}}")
+    assert (rows["dead"].ok, rows["alive"].ok) == (False, True)
+    assert run(["check", "--offline", "--config", str(site)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "words"),
+    [
+        ("transformer", "def transform(", "hook.py"),
+        ("mapping", "nonsense: [", "map.yaml"),
+    ],
+)
+def test_a_hook_or_mapping_that_does_not_load(site: Path, key: str, text: str, words: str) -> None:
+    """A broken hook or mapping is found before the site starts."""
+    channel = site / "channels/radiology-ingest/channel.yaml"
+    (channel.parent / words).write_text(text)
+    channel.write_text(channel.read_text() + f"{key}: {words}\n")
+    row = _rows(site)["channel"]
+    assert not row.ok
+    assert words in row.detail + row.remedy

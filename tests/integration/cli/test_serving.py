@@ -1,0 +1,174 @@
+"""Running a site, importing into it and looking at what would be published."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+from intu_fhir.cli.main import run
+from intu_fhir.settings.starter import write_starter
+from tests.support.ports import free_port
+from tests.support.studies import make_instance, uid, write_file, write_study
+
+
+@pytest.fixture
+def port() -> int:
+    """Give a port that is free."""
+    return free_port()
+
+
+@pytest.fixture
+def site(tmp_path: Path, port: int) -> Path:
+    """Give a starter configuration on a free port."""
+    folder = tmp_path / "site"
+    write_starter(folder)
+    channel = folder / "channels/radiology-ingest/channel.yaml"
+    channel.write_text(channel.read_text().replace("port: 4104", f"port: {port}"))
+    return folder
+
+
+@contextmanager
+def _running(command: str, site: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a process of its own until the test ends it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "intu_fhir.cli", command, "--config", str(site)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _wait_for(port: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the site does not listen")
+
+
+def _echo(port: int, title: str = "INTU_SCP") -> int | None:
+    ae = AE("TESTER")
+    ae.add_requested_context(Verification)
+    association = ae.associate("127.0.0.1", port, ae_title=title)
+    if not association.is_established:
+        return None
+    status = association.send_c_echo().Status
+    association.release()
+    return int(status)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["serve", "receive"])
+def test_serves_until_the_signal(command: str, site: Path, port: int, number: int) -> None:
+    """Serve answers C-ECHO and ends with 0 on SIGTERM and on Ctrl-C."""
+    with _running(command, site) as process:
+        _wait_for(port, process)
+        assert _echo(port) == 0
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert out == ""
+    assert f"INTU_SCP on port {port}" in err
+
+
+def test_a_worker_stops_too(site: Path) -> None:
+    """A worker needs no port and ends on SIGTERM."""
+    assert run(["db", "upgrade", "--config", str(site)]) == 0
+    with _running("worker", site) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+
+
+def test_serve_without_channel_is_wrong_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A site without an enabled channel has nothing to serve."""
+    (tmp_path / "intu.yaml").write_text("{}\n")
+    assert run(["serve", "--config", str(tmp_path)]) == 2
+    assert "no channel is enabled" in capsys.readouterr().err
+
+
+def test_serve_on_a_taken_port_is_told(
+    site: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A port in use ends serve with 2 and words."""
+    with socket.create_server(("0.0.0.0", port)):
+        assert run(["serve", "--config", str(site)]) == 2
+    assert str(port) in capsys.readouterr().err
+
+
+def test_import_counts_everything_and_can_be_repeated(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Counts in are counts out; the second run finds everything there already."""
+    folder = tmp_path / "media"
+    write_study(folder, "one", series=2, instances=3)
+    (folder / "readme.txt").write_text("no DICOM")
+    command = ["import", str(folder), "--config", str(site), "--json"]
+    assert run(command) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert (first["total"], first["counts"]["stored"], first["counts"]["not_dicom"]) == (7, 6, 1)
+    assert run(command) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert (second["counts"]["already_stored"], second["counts"]["stored"]) == (6, 0)
+    assert run(["study", uid("one"), "--config", str(site)]) == 0
+    assert "6 instances from import" in capsys.readouterr().out
+
+
+def test_import_with_something_refused_ends_with_1(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other bytes under a known UID are quarantined, named, and need a person."""
+    write_file(make_instance("one"), tmp_path / "a.dcm")
+    write_file(make_instance("one", PatientID="P2"), tmp_path / "b.dcm")
+    assert run(["import", str(tmp_path / "a.dcm"), "--config", str(site)]) == 0
+    assert run(["import", str(tmp_path / "b.dcm"), "--config", str(site)]) == 1
+    assert "quarantined: " in capsys.readouterr().err
+    assert run(["quarantine", "list", "--json", "--config", str(site)]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["sop_instance_uid"] == uid("one", 1, 1)
+
+
+def test_preview_of_files_and_of_a_staged_study(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The resource of files and that of the same study staged are the same."""
+    folder = tmp_path / "media"
+    write_study(folder, "one", series=2, instances=3)
+    assert run(["preview", str(folder), "--config", str(site)]) == 0
+    of_files = json.loads(capsys.readouterr().out)
+    assert (of_files["numberOfSeries"], of_files["numberOfInstances"]) == (2, 6)
+    assert run(["import", str(folder), "--config", str(site)]) == 0
+    capsys.readouterr()
+    assert run(["preview", uid("one"), "--config", str(site)]) == 0
+    assert json.loads(capsys.readouterr().out) == of_files
+    assert run(["preview", uid("one"), "--diff", "--config", str(site)]) == 0
+    assert '+  "resourceType": "ImagingStudy"' in capsys.readouterr().out
+    assert run(["preview", "1.2.3", "--config", str(site)]) == 2
+    assert run(["preview", "nowhere/", "--config", str(site)]) == 2
