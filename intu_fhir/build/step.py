@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from intu_fhir.model.canonical import content_hash
 from intu_fhir.build.imaging_study import BuildContext, build_imaging_study
 from intu_fhir.build.transform import Message, Transformer
 from intu_fhir.build.validate import validate_resource
@@ -16,11 +15,12 @@ from intu_fhir.db.session import Database
 from intu_fhir.db.studies import channels_of, generation_revision
 from intu_fhir.mappings import Mapping as StudyMapping
 from intu_fhir.mappings import Release
+from intu_fhir.model.canonical import content_hash
 from intu_fhir.model.finding import errors
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.model.study import Study
-from intu_fhir.model.work import HELD, WAITING, Claim, DeliveryWish, Finished
 from intu_fhir.model.work import FILTERED as FILTERED_DELIVERY
+from intu_fhir.model.work import HELD, WAITING, Claim, DeliveryWish, Finished
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import AnyDestination, FhirDestination
 

@@ -1,0 +1,357 @@
+"""Semantic checks of an ImagingStudy that no schema makes, each by its name S01 to S19.
+
+The comments name the invariants of the FHIR R6 draft that say the same (ist-1 to ist-7).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from intu_fhir.build.identifiers import DICOM_UID
+from intu_fhir.build.walk import Problem, dicts, references, values_wrong
+from intu_fhir.mappings import Release
+from intu_fhir.mappings.elements import ELEMENTS
+from intu_fhir.model.finding import Finding, Severity
+from intu_fhir.model.uid import is_uid
+
+Json: TypeAlias = dict[str, Any]
+
+STATUSES = frozenset({"registered", "available", "cancelled", "entered-in-error", "unknown"})
+_URN_OID = re.compile(r"urn:oid:[0-2](?:\.\d+)+", re.ASCII)
+_STRICT_URN_OID = re.compile(r"urn:oid:[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
+_DATE_TIME = re.compile(
+    r"\d{4}(?:-\d\d(?:-\d\d(?P<time>T\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))?)?)?",
+    re.ASCII,
+)
+_MAX_INTEGER = 2**31 - 1
+_ERROR, _WARNING = Severity.ERROR, Severity.WARNING
+
+
+@dataclass(frozen=True)
+class View:
+    """A resource as the checks look at it; whatever has the wrong type is not there.
+
+    Args:
+        acquisition: modalities of PS3.16 CID 29.
+    """
+
+    resource: Json
+    release: Release
+    acquisition: frozenset[str]
+
+    @cached_property
+    def series(self) -> list[Json]:
+        """The series."""
+        return dicts(self.resource.get("series"))
+
+    @cached_property
+    def instances(self) -> list[tuple[str, Json]]:
+        """The listed instances with their paths."""
+        return [
+            (f"series[{s}].instance[{i}]", instance)
+            for s, series in enumerate(self.series)
+            for i, instance in enumerate(dicts(series.get("instance")))
+        ]
+
+
+def _s01_study_uid(view: View) -> Iterator[Problem]:
+    """Exactly one study UID among the identifiers (ist-1, ist-2)."""
+    found = [i for i in dicts(view.resource.get("identifier")) if i.get("system") == DICOM_UID]
+    values = [str(one.get("value")) for one in found]
+    if len(found) > 1 or (view.series and not found):
+        yield "identifier", f"has {len(found)} study UIDs (urn:dicom:uid) instead of one"
+    if any(not _URN_OID.fullmatch(value) for value in values):
+        yield "identifier", "the study UID is not urn:oid: and a UID"
+
+
+def _s01_leading_zero(view: View) -> Iterator[Problem]:
+    for one in dicts(view.resource.get("identifier")):
+        value = str(one.get("value"))
+        loose = one.get("system") == DICOM_UID and _URN_OID.fullmatch(value)
+        if loose and not _STRICT_URN_OID.fullmatch(value):
+            yield "identifier", "a component of the study UID begins with 0 (PS3.5 9.1)"
+
+
+def _s02_number_of_series(view: View) -> Iterator[Problem]:
+    """The number of series is that of the list, unless it is left out (ist-3)."""
+    number = view.resource.get("numberOfSeries")
+    if view.series and number is not None and number != len(view.series):
+        yield "numberOfSeries", f"is not {len(view.series)}, the number of listed series"
+
+
+def _s03_number_of_instances(view: View) -> Iterator[Problem]:
+    """The number of instances is the sum over the series (ist-4)."""
+    number = view.resource.get("numberOfInstances")
+    counts = [one.get("numberOfInstances") for one in view.series]
+    known = [count for count in counts if isinstance(count, int)]
+    if number is not None and counts and len(known) == len(counts) and number != sum(known):
+        yield "numberOfInstances", f"is not {sum(known)}, the sum over the series"
+
+
+def _s04_series_uids(view: View) -> Iterator[Problem]:
+    """Series UIDs are distinct (ist-5)."""
+    for uid, count in Counter(str(one.get("uid")) for one in view.series).items():
+        if count > 1:
+            yield "series.uid", f"{uid[:64]} stands there {count} times"
+
+
+def _s05_listed_instances(view: View) -> Iterator[Problem]:
+    """A series with listed instances has as many as it says (ist-6)."""
+    for at, series in enumerate(view.series):
+        listed, number = dicts(series.get("instance")), series.get("numberOfInstances")
+        if listed and number is not None and number != len(listed):
+            path = f"series[{at}].numberOfInstances"
+            yield path, f"is not {len(listed)}, the number of listed instances"
+
+
+def _s06_modalities(view: View) -> Iterator[Problem]:
+    """Study modalities are distinct and those of series (ist-7)."""
+    listed = [code for one in dicts(view.resource.get("modality")) for code in _codes(one)]
+    there = {code for series in view.series for code in _codes(series.get("modality"))}
+    if len(set(listed)) < len(listed):
+        yield "modality", "names a modality twice"
+    if view.series and not set(listed) <= there:
+        yield "modality", "names a modality that no series has"
+
+
+def _codes(value: Any) -> list[tuple[str, str]]:
+    """Return system and code of a Coding or a CodeableConcept."""
+    if not isinstance(value, dict):
+        return []
+    found = dicts(value.get("coding")) if "coding" in value else [value]
+    return [(str(one.get("system")), str(one["code"])) for one in found if "code" in one]
+
+
+def _s07_instance_uids(view: View) -> Iterator[Problem]:
+    """SOP Instance UIDs are distinct over the study."""
+    uids = [instance.get("uid") for _, instance in view.instances]
+    if len(set(map(str, uids))) < len(uids):
+        for uid, count in Counter(map(str, uids)).items():
+            if count > 1:
+                yield "series.instance.uid", f"{uid[:64]} stands there {count} times"
+
+
+def _s08_status(view: View) -> Iterator[Problem]:
+    """The status is one of the five codes."""
+    if view.resource.get("status") not in STATUSES:
+        yield "status", f"must be one of {', '.join(sorted(STATUSES))}"
+
+
+def _s09_uids(view: View) -> Iterator[Problem]:
+    """UIDs are digits and dots, at most 64 characters; SOP classes are urn:oid:."""
+    for at, series in enumerate(view.series):
+        if not is_uid(str(series.get("uid", ""))):
+            yield f"series[{at}].uid", "is not a UID (PS3.5 9.1)"
+    known: set[int] = set()
+    for path, instance in view.instances:
+        if not is_uid(str(instance.get("uid", ""))):
+            yield f"{path}.uid", "is not a UID (PS3.5 9.1)"
+        sop_class = instance.get("sopClass")
+        if id(sop_class) not in known:
+            known.add(id(sop_class))
+            code = str(sop_class.get("code", "")) if isinstance(sop_class, dict) else ""
+            if not code.startswith("urn:oid:") or not is_uid(code.removeprefix("urn:oid:")):
+                yield f"{path}.sopClass", "is not urn:oid: and a UID"
+
+
+def _s10_subject(view: View) -> Iterator[Problem]:
+    """The subject refers to somebody, or says that nobody is known."""
+    subject = view.resource.get("subject")
+    if not isinstance(subject, dict):
+        yield "subject", "is missing"
+        return
+    absent = any(
+        str(one.get("url", "")).endswith("/data-absent-reason")
+        for one in dicts(subject.get("extension"))
+    )
+    if not (subject.get("reference") or subject.get("identifier") or absent):
+        yield "subject", "has neither reference nor identifier"
+
+
+def _s11_references(view: View) -> Iterator[Problem]:
+    """Every reference leads to a resource of a type that its element allows."""
+    yield from references(view.resource, view.release)
+
+
+def _s12_values(view: View) -> Iterator[Problem]:
+    """No code without system, nothing empty, no control or replacement characters."""
+    yield from values_wrong(view.resource)
+
+
+def _s13_times(view: View) -> Iterator[Problem]:
+    """Times have a zone and days exist."""
+    for path, value in _times(view):
+        found = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            yield path, "is not a FHIR dateTime with a zone"
+        elif len(value) >= 10 and _day(value) is None:
+            yield path, "is a day that does not exist"
+
+
+def _s13_plausible(view: View) -> Iterator[Problem]:
+    for path, value in _times(view):
+        if isinstance(value, str) and _DATE_TIME.fullmatch(value) and value[:4] < "1890":
+            yield path, "is before 1890"
+
+
+def _times(view: View) -> Iterator[tuple[str, Any]]:
+    holders = [("started", view.resource)]
+    holders += [(f"series[{at}].started", one) for at, one in enumerate(view.series)]
+    return ((path, holder["started"]) for path, holder in holders if "started" in holder)
+
+
+def _day(value: str) -> date | None:
+    try:
+        return date.fromisoformat(value[:10])
+    except ValueError:
+        return None
+
+
+def _s14_contained(view: View) -> Iterator[Problem]:
+    """What is contained is referred to, and contains nothing itself (dom-2, dom-3)."""
+    contained = dicts(view.resource.get("contained"))
+    if not contained:
+        return
+    others = {key: value for key, value in view.resource.items() if key != "contained"}
+    named = set(_local_references([others, *contained]))
+    for at, one in enumerate(contained):
+        if one.get("contained"):
+            yield f"contained[{at}]", "contains resources itself"
+        if f"#{one.get('id')}" not in named:
+            yield f"contained[{at}]", "nothing refers to it"
+
+
+def _local_references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        reference = value.get("reference")
+        if isinstance(reference, str) and reference.startswith("#"):
+            yield reference
+        for inner in value.values():
+            yield from _local_references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _local_references(inner)
+
+
+def _s15_release(view: View) -> Iterator[Problem]:
+    """Every element has the form of this release."""
+    yield from _shapes(view.resource, "study", view.release, "")
+    for at, series in enumerate(view.series):
+        yield from _shapes(series, "series", view.release, f"series[{at}].")
+
+
+_FORMS: Mapping[str, frozenset[str]] = {
+    "Coding": frozenset({"coding", "text", "concept", "reference"}),
+    "CodeableConcept": frozenset({"system", "code", "display", "concept", "reference"}),
+    "CodeableReference": frozenset({"coding", "text", "system", "code", "display"}),
+}
+"""Keys that another form would have."""
+
+
+def _shapes(holder: Json, level: str, release: Release, path: str) -> Iterator[Problem]:
+    for name, element in ELEMENTS[level].items():
+        if name not in holder:
+            continue
+        kind = element.types.get(release)
+        if kind is None:
+            yield f"{path}{name}", f"is no element of {release}"
+            continue
+        value = holder[name]
+        for one in dicts(value) if isinstance(value, list) else dicts([value]):
+            if _FORMS.get(kind, frozenset()) & one.keys():
+                yield f"{path}{name}", f"is not a {kind}, as {release} wants it"
+
+
+def _s16_order_of_times(view: View) -> Iterator[Problem]:
+    """No series began before its study."""
+    study = view.resource.get("started")
+    for at, series in enumerate(view.series):
+        started = series.get("started")
+        if isinstance(study, str) and isinstance(started, str) and _before(started, study):
+            yield f"series[{at}].started", "is before the start of the study"
+
+
+def _before(one: str, other: str) -> bool:
+    """Compare as exactly as both allow."""
+    if "T" in one and "T" in other:
+        try:
+            return datetime.fromisoformat(_plain(one)) < datetime.fromisoformat(_plain(other))
+        except ValueError:
+            return False
+    shorter = min(len(one[:10]), len(other[:10]))
+    return one[:shorter] < other[:shorter]
+
+
+def _plain(value: str) -> str:
+    """Write second 60 as 59, since Python has no leap second."""
+    return f"{value[:17]}59{value[19:]}" if value[17:19] == "60" else value
+
+
+def _s18_acquisition(view: View) -> Iterator[Problem]:
+    """In R4 the study names acquisition modalities only (PS3.16 CID 29)."""
+    listed = {code for one in dicts(view.resource.get("modality")) for _, code in _codes(one)}
+    if view.release == "r4" and not listed <= view.acquisition:
+        yield "modality", "names a modality that is not one of acquisition (CID 29)"
+
+
+def _s19_numbers(view: View) -> Iterator[Problem]:
+    """Numbers are whole ones from 0 to 2147483647."""
+    for name in ("numberOfSeries", "numberOfInstances"):
+        if not _is_number(view.resource.get(name, 0)):
+            yield name, "is not a number from 0 to 2147483647"
+    for at, series in enumerate(view.series):
+        for name in ("number", "numberOfInstances"):
+            if not _is_number(series.get(name, 0)):
+                yield f"series[{at}].{name}", "is not a number from 0 to 2147483647"
+    for path, instance in view.instances:
+        if not _is_number(instance.get("number", 0)):
+            yield f"{path}.number", "is not a number from 0 to 2147483647"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_INTEGER
+
+
+CHECKS: tuple[tuple[str, Severity, Callable[[View], Iterator[Problem]]], ...] = (
+    ("S01", _ERROR, _s01_study_uid),
+    ("S01", _WARNING, _s01_leading_zero),
+    ("S02", _ERROR, _s02_number_of_series),
+    ("S03", _ERROR, _s03_number_of_instances),
+    ("S04", _ERROR, _s04_series_uids),
+    ("S05", _ERROR, _s05_listed_instances),
+    ("S06", _ERROR, _s06_modalities),
+    ("S07", _ERROR, _s07_instance_uids),
+    ("S08", _ERROR, _s08_status),
+    ("S09", _ERROR, _s09_uids),
+    ("S10", _ERROR, _s10_subject),
+    ("S11", _ERROR, _s11_references),
+    ("S12", _ERROR, _s12_values),
+    ("S13", _ERROR, _s13_times),
+    ("S13", _WARNING, _s13_plausible),
+    ("S14", _ERROR, _s14_contained),
+    ("S15", _ERROR, _s15_release),
+    ("S16", _WARNING, _s16_order_of_times),
+    ("S18", _ERROR, _s18_acquisition),
+    ("S19", _ERROR, _s19_numbers),
+)
+"""Every check with its name and weight; S17, the size, is judged where the site's limit is known,
+S20 beside the schema."""
+
+MOST_PER_CHECK = 20
+
+
+def run_checks(view: View) -> list[Finding]:
+    """Return what the checks find, at most 20 findings each."""
+    found = []
+    for code, severity, check in CHECKS:
+        for number, (path, message) in enumerate(check(view)):
+            if number == MOST_PER_CHECK:
+                break
+            found.append(Finding(severity, code, f"{path}: {message}", attribute=path))
+    return found
