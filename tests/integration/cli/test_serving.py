@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from intu_fhir.cli.main import run
 from intu_fhir.settings.starter import write_starter
 from tests.support.ports import free_port
 from tests.support.studies import make_instance, uid, write_file, write_study
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -57,16 +57,15 @@ def _running(command: str, site: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def _wait_for(port: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    def listens() -> bool:
         assert process.poll() is None, process.communicate()
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the site does not listen")
+            return False
+        return True
+
+    wait_until(listens, 60, "the site listens")
 
 
 def _echo(port: int, title: str = "INTU_SCP") -> int | None:
