@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tools.docs.cli import cli_page
 from tools.docs.configuration import configuration_page
 from tools.docs.conformance import conformance_page
 from tools.docs.metrics import metrics_page
@@ -15,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/conformance/dicom-conformance-statement.md": conformance_page,
+    "docs/reference/cli.md": cli_page,
     "docs/reference/configuration.md": configuration_page,
     "docs/reference/metrics.md": metrics_page,
     "docs/reference/outcomes.md": outcomes_page,
