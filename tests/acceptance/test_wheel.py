@@ -78,7 +78,9 @@ def test_a_new_user_gets_there(run: Run) -> None:
     """Outside the checkout init, check and demo succeed one after the other."""
     run("intu-fhir", "init")
     run("intu-fhir", "check")
-    assert "ImagingStudy" in run("intu-fhir", "demo")
+    shown = run("intu-fhir", "demo")
+    assert "IMAGINGSTUDY" in shown
+    assert "delivered" in shown
 
 
 def _is_shipped(path: Path) -> bool:
