@@ -20,7 +20,6 @@ from intu_fhir.cli.main import run
 from intu_fhir.settings.starter import write_starter
 from tests.support.ports import free_port
 from tests.support.studies import make_instance, uid, write_file, write_study
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -56,16 +55,15 @@ def _running(command: str, site: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def _wait_for(port: int, process: subprocess.Popen[str]) -> None:
-    def listens() -> bool:
-        assert process.poll() is None, process.communicate()
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
-    wait_until(listens, 60, "the site listens")
+def _wait_until_ready(process: subprocess.Popen[str]) -> list[dict[str, object]]:
+    """Return what a process logged until it was ready."""
+    assert process.stderr is not None
+    events: list[dict[str, object]] = []
+    for line in process.stderr:
+        events.append(json.loads(line))
+        if events[-1]["event"] == "ready":
+            return events
+    pytest.fail(f"it ended before it was ready: {events}")
 
 
 def _echo(port: int, title: str = "INTU_SCP") -> int | None:
@@ -84,21 +82,20 @@ def _echo(port: int, title: str = "INTU_SCP") -> int | None:
 def test_serves_until_the_signal(command: str, site: Path, port: int, number: int) -> None:
     """Serve answers C-ECHO and ends with 0 on SIGTERM and on Ctrl-C."""
     with _running(command, site) as process:
-        _wait_for(port, process)
+        events = _wait_until_ready(process)
+        assert ("listening", port) in [(event["event"], event.get("port")) for event in events]
         assert _echo(port) == 0
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert out == ""
-    assert f"INTU_SCP on port {port}" in err
+    assert "stopping" in err
 
 
 def test_a_worker_stops_too(site: Path) -> None:
     """A worker needs no port and ends on SIGTERM."""
-    assert run(["db", "upgrade", "--config", str(site)]) == 0
     with _running("worker", site) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=2)
+        _wait_until_ready(process)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
@@ -171,3 +168,18 @@ def test_preview_of_files_and_of_a_staged_study(
     assert '+  "resourceType": "ImagingStudy"' in capsys.readouterr().out
     assert run(["preview", "1.2.3", "--config", str(site)]) == 2
     assert run(["preview", "nowhere/", "--config", str(site)]) == 2
+
+
+def test_import_with_several_channels_asks_which(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where several channels could count, the person says which; nothing hangs."""
+    other = site / "channels/other"
+    other.mkdir()
+    (other / "channel.yaml").write_text(
+        f"id: other\nsource: {{type: dicom, port: {free_port()}}}\n"
+    )
+    file = write_file(make_instance("one"), tmp_path / "a.dcm")
+    assert run(["import", str(file), "--config", str(site)]) == 2
+    assert "--channel" in capsys.readouterr().err
+    assert run(["import", str(file), "--channel", "other", "--config", str(site)]) == 0
