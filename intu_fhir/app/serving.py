@@ -50,7 +50,7 @@ class Site:
             removed = recover(app.database, app.files, app.receiver, app.clock.now())
             if removed:
                 log.info("recovered", count=removed, reason="files of unfinished objects removed")
-        app.rows.start()
+            app.rows.start()
         if WORK in self.roles:
             self._engine = app.engine()
             self._engine.start()

@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from types import FrameType
 
 import click
+import structlog
 
 from intu_fhir.app.serving import ALL_ROLES, RECEIVE, WORK, Site
 from intu_fhir.app.wiring import open_app
-from intu_fhir.cli.program import Program, command, say
+from intu_fhir.cli.program import Program, command
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.observe.logging import configure_logging
+
+log = structlog.get_logger("intu_fhir.serve")
 
 _LEVEL = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
 
@@ -78,8 +81,9 @@ def _run(program: Program, roles: Collection[str], log_level: str) -> int:
         site = Site(open_app(configuration), roles)
         try:
             site.start()
-            _say_where(site)
+            log.info("ready")
             stop.wait()
+            log.info("stopping")
         finally:
             reports = site.stop()
     return 1 if any(report.cut or report.stuck for report in reports) else 0
@@ -103,11 +107,3 @@ def _stopping(stop: threading.Event) -> Iterator[None]:
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-def _say_where(site: Site) -> None:
-    for channel, listener in zip(
-        site.app.configuration.enabled_channels(), site.listeners, strict=False
-    ):
-        tls = ", TLS" if channel.source.tls else ""
-        say(f"{channel.id}: {channel.source.ae_title} on port {listener.port}{tls}", stderr=True)

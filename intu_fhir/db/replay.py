@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -117,47 +117,87 @@ def _beside_study(queue: sa.Table, first: list[Any]) -> sa.Select[Any]:
     ).join_from(queue, studies, studies.c.study_key == queue.c.study_key)
 
 
-def find_rows(
-    database: Database, wanted: ReplayFilter, *, timeout_seconds: float = 60.0
-) -> list[ReplayRow]:
-    """Return the rows that a filter names, in the order in which they were received.
+class ReplayQuery:
+    """The rows that a filter names; a predicate is judged once, where it can only read.
 
     Raises:
         RefusedQuery: the predicate is not SQL that only reads.
     """
-    chosen = _chosen_by_predicate(database, wanted.where, timeout_seconds) if wanted.where else None
-    view = _view()
-    c = view.c
-    time = c.last_received_at if wanted.by_reception else c.updated_at
-    conditions = all_of(
-        given(c.study_instance_uid.__eq__, wanted.study_instance_uid),
-        given(c.destination.__eq__, wanted.destination),
-        given(c.state.in_, wanted.states),
-        given(time.__ge__, wanted.since),
-        given(time.__lt__, wanted.until),
-    )
-    names = ReplayRow.__slots__
-    found = sa.select(*(c[name] for name in names)).where(*conditions)
-    found = found.order_by(c.first_received_at, c.study_key, c.step, c.destination)
-    with database.read() as connection:
-        rows = [ReplayRow(**row) for row in connection.execute(found).mappings()]
-    return [row for row in rows if chosen is None or (row.step, row.key) in chosen]
 
+    def __init__(
+        self, database: Database, wanted: ReplayFilter, *, timeout_seconds: float = 60.0
+    ) -> None:
+        self._database = database
+        self._view = _view()
+        self._conditions = self._filters(wanted)
+        self._chosen = self._judge(wanted.where, timeout_seconds) if wanted.where else None
 
-def _chosen_by_predicate(
-    database: Database, predicate: str, timeout_seconds: float
-) -> set[tuple[str, int]]:
-    """Let the database judge the predicate where it can only read."""
-    view = sa.select(_view()).compile(
-        dialect=database.engine.dialect, compile_kwargs={"literal_binds": True}
-    )
-    # A person's own SQL, run where it can only read; the line break ends a comment of theirs.
-    statement = (
-        f"SELECT step, key FROM ({view}) AS work_and_deliveries "  # noqa: S608
-        f"WHERE (\n{predicate}\n)"
-    )
-    with read_only_query(database.url, statement, timeout_seconds=timeout_seconds) as result:
-        return {(str(step), int(key)) for step, key in result.rows}
+    def rows(self, states: Collection[str]) -> list[ReplayRow]:
+        """Return the rows in these states, in the order in which the studies came."""
+        c = self._view.c
+        found = sa.select(*(c[name] for name in ReplayRow.__slots__))
+        found = found.order_by(c.first_received_at, c.study_key, c.step, c.destination)
+        return [ReplayRow(*row) for row in self._read(found, c.state.in_(states))]
+
+    def counts(self) -> dict[tuple[bool, str], int]:
+        """Return how many rows there are by (is a delivery, state)."""
+        c = self._view.c
+        is_delivery = c.step == DELIVER
+        grouped = sa.select(is_delivery, c.state, sa.func.count()).group_by(is_delivery, c.state)
+        counts: dict[tuple[bool, str], int] = {}
+        for delivery, state, number in self._read(grouped):
+            key = bool(delivery), state
+            counts[key] = counts.get(key, 0) + number
+        return counts
+
+    def studies(self) -> dict[int, int]:
+        """Return the generation of each study that has such a row, by its key."""
+        c = self._view.c
+        distinct = sa.select(c.study_key, c.generation, c.first_received_at).distinct()
+        found = self._read(distinct.order_by(c.first_received_at, c.study_key))
+        return {study_key: generation for study_key, generation, _ in found}
+
+    def _filters(self, wanted: ReplayFilter) -> list[sa.ColumnElement[bool]]:
+        c = self._view.c
+        time = c.last_received_at if wanted.by_reception else c.updated_at
+        return all_of(
+            given(c.study_instance_uid.__eq__, wanted.study_instance_uid),
+            given(c.destination.__eq__, wanted.destination),
+            given(c.state.in_, wanted.states),
+            given(time.__ge__, wanted.since),
+            given(time.__lt__, wanted.until),
+        )
+
+    def _judge(self, predicate: str, timeout_seconds: float) -> list[tuple[bool, int]]:
+        """Return which rows a predicate is true of, as (is a delivery, key)."""
+        view = sa.select(self._view).compile(
+            dialect=self._database.engine.dialect, compile_kwargs={"literal_binds": True}
+        )
+        # A person's own SQL, run where it can only read; the line break ends a comment of theirs.
+        statement = (
+            f"SELECT step, key FROM ({view}) AS work_and_deliveries "  # noqa: S608
+            f"WHERE (\n{predicate}\n)"
+        )
+        url = self._database.url
+        with read_only_query(url, statement, timeout_seconds=timeout_seconds) as result:
+            return sorted((step == DELIVER, int(key)) for step, key in result.rows)
+
+    def _read(
+        self, found: sa.Select[Any], *conditions: sa.ColumnElement[bool]
+    ) -> Iterator[Sequence[Any]]:
+        found = found.where(*self._conditions, *conditions)
+        with self._database.read() as connection:
+            for keys in [[]] if self._chosen is None else self._key_conditions():
+                yield from connection.execute(found.where(*keys))
+
+    def _key_conditions(self) -> Iterator[list[sa.ColumnElement[bool]]]:
+        """Yield a condition for each handful of the rows that a predicate chose."""
+        c = self._view.c
+        for delivery in (False, True):
+            step = c.step == DELIVER if delivery else c.step != DELIVER
+            chosen = (key for is_delivery, key in self._chosen or () if is_delivery == delivery)
+            for keys in _chunks(chosen):
+                yield [step, c.key.in_(keys)]
 
 
 def put_back(

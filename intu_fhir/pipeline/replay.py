@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from intu_fhir.db.replay import ReplayFilter, ReplayRow, build_again, find_rows, put_back
+from intu_fhir.db.replay import ReplayFilter, ReplayQuery, ReplayRow, build_again, put_back
 from intu_fhir.db.session import Database
 from intu_fhir.model.work import (
     DEAD,
@@ -32,6 +32,9 @@ LEFT_ALONE: Mapping[str, str] = {
 }
 """Why a row of this state is not put back."""
 
+RETRIABLE = frozenset({DEAD, RETRYING, RUNNING})
+"""States that are put back; a running row only where its worker is gone."""
+
 NOT_SETTLED = "the study has not settled yet, it will be built anyway"
 
 
@@ -52,21 +55,6 @@ class ReplaySelection:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayPlan:
-    """What is to be put back.
-
-    Args:
-        rows: deliveries and steps to make due.
-        study_keys: studies to build again.
-        left: number of the other rows that were found, by reason.
-    """
-
-    rows: tuple[ReplayRow, ...]
-    study_keys: tuple[int, ...]
-    left: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Replayed:
     """What was done.
 
@@ -84,34 +72,6 @@ class Replayed:
     dry_run: bool = False
 
 
-def plan_replay(found: list[ReplayRow], *, rebuild: bool, force: bool, now: datetime) -> ReplayPlan:
-    """Decide what becomes of the rows that a selection found."""
-    if rebuild:
-        ready = {row.study_key: None for row in found if row.generation > 0}
-        waiting = {row.study_key for row in found} - set(ready)
-        left = {NOT_SETTLED: len(waiting)} if waiting else {}
-        return ReplayPlan((), tuple(ready), left)
-    rows, reasons = [], Counter[str]()
-    for row in found:
-        if reason := _reason_to_leave(row, force=force, now=now):
-            if row.step == DELIVER or row.state == HELD:
-                reasons[reason] += 1
-        else:
-            rows.append(row)
-    return ReplayPlan(tuple(rows), (), dict(reasons))
-
-
-def _reason_to_leave(row: ReplayRow, *, force: bool, now: datetime) -> str:
-    """Say why a row stays as it is, or return "" where it is to be put back."""
-    if row.lease_until is not None and row.lease_until > now:
-        return LEFT_ALONE[RUNNING]
-    if row.state in {DEAD, RETRYING, RUNNING}:  # a running one without a lease was given up
-        return ""
-    if row.state == DELIVERED and force:
-        return ""
-    return LEFT_ALONE[row.state]
-
-
 def replay(database: Database, clock: Clock, selection: ReplaySelection) -> Replayed:
     """Put back what a person selected.
 
@@ -120,30 +80,52 @@ def replay(database: Database, clock: Clock, selection: ReplaySelection) -> Repl
     Raises:
         RefusedQuery: the predicate of the filter is not SQL that only reads.
     """
-    now = clock.now()
-    plan = plan_replay(
-        find_rows(database, selection.filter),
-        rebuild=selection.rebuild,
-        force=selection.force,
-        now=now,
-    )
+    query = ReplayQuery(database, selection.filter)
+    act = _rebuild if selection.rebuild else _put_back
+    return act(database, query, selection, clock.now())
+
+
+def _rebuild(
+    database: Database, query: ReplayQuery, selection: ReplaySelection, now: datetime
+) -> Replayed:
+    studies = query.studies()
+    ready = [study_key for study_key, generation in studies.items() if generation > 0]
     if not selection.dry_run:
-        _carry_out(database, plan, selection, now)
-    return Replayed(
-        deliveries=sum(row.step == DELIVER for row in plan.rows),
-        steps=sum(row.step != DELIVER for row in plan.rows),
-        studies=len(plan.study_keys),
-        left=plan.left,
-        dry_run=selection.dry_run,
-    )
+        with database.write() as connection:
+            build_again(connection, ready, now=now)
+    waiting = len(studies) - len(ready)
+    left = {NOT_SETTLED: waiting} if waiting else {}
+    return Replayed(0, 0, len(ready), left, selection.dry_run)
 
 
-def _carry_out(
-    database: Database, plan: ReplayPlan, selection: ReplaySelection, now: datetime
-) -> None:
-    already = [row for row in plan.rows if row.state == DELIVERED]
-    failed = [row for row in plan.rows if row.state != DELIVERED]
-    with database.write() as connection:
-        put_back(connection, failed, again=False, now=now)
-        put_back(connection, already, again=True, now=now)
-        build_again(connection, plan.study_keys, now=now)
+def _put_back(
+    database: Database, query: ReplayQuery, selection: ReplaySelection, now: datetime
+) -> Replayed:
+    found = query.rows(RETRIABLE | {DELIVERED} if selection.force else RETRIABLE)
+    left = reasons_to_leave(query.counts(), force=selection.force)
+    rows = [row for row in found if not is_in_hand(row, now)]
+    if not selection.dry_run:
+        already = [row for row in rows if row.state == DELIVERED]
+        failed = [row for row in rows if row.state != DELIVERED]
+        with database.write() as connection:
+            put_back(connection, failed, again=False, now=now)
+            put_back(connection, already, again=True, now=now)
+    deliveries = sum(row.step == DELIVER for row in rows)
+    if in_hand := len(found) - len(rows):
+        left[LEFT_ALONE[RUNNING]] = in_hand
+    return Replayed(deliveries, len(rows) - deliveries, 0, left, selection.dry_run)
+
+
+def is_in_hand(row: ReplayRow, now: datetime) -> bool:
+    """Say whether a worker holds a row; one whose lease ran out was given up."""
+    return row.lease_until is not None and row.lease_until > now
+
+
+def reasons_to_leave(counts: Mapping[tuple[bool, str], int], *, force: bool) -> dict[str, int]:
+    """Say why rows are not put back, counted by reason; a step that goes its way is no news."""
+    put_back_states = RETRIABLE | {DELIVERED} if force else RETRIABLE
+    left = Counter[str]()
+    for (is_delivery, state), number in counts.items():
+        if state not in put_back_states and (is_delivery or state == HELD):
+            left[LEFT_ALONE[state]] += number
+    return dict(left)

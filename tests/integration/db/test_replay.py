@@ -12,7 +12,7 @@ from intu_fhir.db import tables as t
 from intu_fhir.db import work
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.readonly import RefusedQuery
-from intu_fhir.db.replay import ReplayFilter, find_rows, put_back, replay_columns
+from intu_fhir.db.replay import ReplayFilter, ReplayQuery, put_back, replay_columns
 from intu_fhir.db.session import Database
 from intu_fhir.errors import StaleClaim
 from intu_fhir.model.work import BUILD, DELIVER, DELIVERED, WAITING, DeliveryWish
@@ -175,7 +175,7 @@ def test_work_in_hand_is_left_alone(staged: Database) -> None:
 
 def test_what_a_worker_takes_meanwhile_stays_its_own(staged: Database) -> None:
     """A row that is claimed between finding it and putting it back is not touched."""
-    rows = find_rows(staged, ReplayFilter(destination="to_retrying"))
+    rows = ReplayQuery(staged, ReplayFilter(destination="to_retrying")).rows(["retrying"])
     claim = _claim(staged, DELIVER, "to_retrying", START + HOUR)
     with staged.write() as connection:
         assert put_back(connection, rows, again=False, now=START + HOUR) == 0
