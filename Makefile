@@ -14,6 +14,7 @@ help: ## list what can be made
 
 demo: $(VENV)/.run ## run the whole way on sample studies (DICOM=folder: on your own files)
 	@$(BIN)/intu-fhir demo $(if $(DICOM),"$(DICOM)")
+	@echo "  (here intu-fhir is $(BIN)/intu-fhir)"
 
 test: $(VENV)/.dev ## run the tests (ARGS="-k name": some of them)
 	@$(BIN)/pytest $(ARGS)
