@@ -39,6 +39,7 @@ from intu_fhir.settings.schema import (
 from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.describer import Describer
+from intu_fhir.stage.encodings import Limits
 
 DESCRIBE = "describe"
 _MOST_CONNECTIONS = 40
@@ -59,6 +60,7 @@ class App:
     holder: str = field(
         default_factory=lambda: f"{socket.gethostname()[:32]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     )
+    _clients: list[FhirClient] = field(default_factory=list)
 
     @cached_property
     def database(self) -> Database:
@@ -92,12 +94,14 @@ class App:
             quiet_seconds={
                 channel.id: channel.settle.quiet_seconds for channel in self.configuration.channels
             },
+            limits=Limits.of(self.configuration.site.receiver),
         )
 
     @cached_property
     def describer(self) -> Describer:
         """What stages complete headers."""
-        return Describer(self.database, self.files, self.clock, staged_attributes())
+        limits = Limits.of(self.configuration.site.receiver)
+        return Describer(self.database, self.files, self.clock, staged_attributes(), limits)
 
     @cached_property
     def build(self) -> BuildStep:
@@ -181,6 +185,7 @@ class App:
         """Return what delivers to a destination."""
         if isinstance(destination, FhirDestination):
             client = FhirClient(destination, clock=self.clock)
+            self._clients.append(client)
             return FhirDelivery(self.database, destination, client)
         return DicomDelivery(
             database=self.database,
@@ -202,7 +207,9 @@ class App:
         migrate.require_head(url)
 
     def close(self) -> None:
-        """Let go of the database and the file store."""
+        """Let go of the far sides, the database and the file store."""
+        for client in self._clients:
+            client.close()
         self.database.close()
         if "files" in vars(self):  # who never asked for it has nothing to close
             self.files.close()

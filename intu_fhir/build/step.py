@@ -9,7 +9,6 @@ from typing import Any
 from intu_fhir.build.imaging_study import BuildContext, build_imaging_study
 from intu_fhir.build.transform import Message, Transformer
 from intu_fhir.build.validate import validate_resource
-from intu_fhir.db.holds import is_held
 from intu_fhir.db.resources import FILTERED, INVALID, VALID, BuiltResource, store_resource
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import channels_of, generation_revision
@@ -66,7 +65,6 @@ class BuildStep:
             study, revision = self.load_study(connection, claim.study_key, claim.want)
             settled = generation_revision(connection, claim.study_key, claim.want)
             channels = channels_of(connection, claim.study_key)
-            held = is_held(connection, claim.study_key)
         if revision != settled:
             return Finished(lambda connection: None, claim.want)
         plans = [self.plans[name] for name in channels if name in self.plans] or [self.fallback]
@@ -82,7 +80,7 @@ class BuildStep:
 
         by_release = {resource.release: resource for resource in built}
         wishes = {
-            name: _wish(destination, by_release, held) for name, destination in destinations.items()
+            name: _wish(destination, by_release) for name, destination in destinations.items()
         }
         return Finished(record, claim.want, wishes)
 
@@ -123,18 +121,16 @@ def _releases(destinations: Mapping[str, AnyDestination]) -> list[Release]:
     return sorted(spoken) or [DEFAULT_RELEASE]
 
 
-def _wish(
-    destination: AnyDestination, built: Mapping[str, BuiltResource], held: bool
-) -> DeliveryWish:
-    """Decide what one destination gets."""
+def _wish(destination: AnyDestination, built: Mapping[str, BuiltResource]) -> DeliveryWish:
+    """Decide what one destination gets, unless the whole study is held."""
     if any(resource.state == FILTERED for resource in built.values()):
         return DeliveryWish(FILTERED_DELIVERY)
     if not isinstance(destination, FhirDestination):
-        return DeliveryWish(HELD if held else WAITING)
+        return DeliveryWish(WAITING)
     resource = built[destination.release]
     if resource.state == INVALID:
         return DeliveryWish(HELD, again=True, hold=_invalid(resource))
-    return DeliveryWish(HELD if held else WAITING, again=True)
+    return DeliveryWish(WAITING, again=True)
 
 
 def _invalid(resource: BuiltResource) -> StudyHold:

@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from intu_fhir.db.tables import deliveries, holds
+from intu_fhir.db.tables import deliveries, holds, studies
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.model.work import HELD, WAITING
 
@@ -73,8 +73,18 @@ def hold_delivery(
     )
 
 
+def lock_study(connection: Connection, study_key: int) -> None:
+    """Take a study's turn until the transaction ends.
+
+    Who asks for deliveries and who releases a hold must not miss each other. (SQLite has one
+    writer anyway, and no such clause.)
+    """
+    turn = sa.select(studies.c.study_key).where(studies.c.study_key == study_key)
+    connection.execute(turn.with_for_update())
+
+
 def is_held(connection: Connection, study_key: int) -> bool:
-    """Say whether the whole study is held."""
+    """Say whether the whole study is held; ``lock_study`` first where it decides something."""
     found = sa.select(sa.literal(1)).where(
         holds.c.study_key == study_key,
         holds.c.destination == "",
@@ -103,15 +113,20 @@ def release(connection: Connection, hold_key: int, *, by: str, now: datetime) ->
 
     The deliveries it kept back become due, unless another hold still keeps them.
     """
-    row = connection.execute(
+    study_key = connection.execute(
+        sa.select(holds.c.study_key).where(holds.c.hold_key == hold_key)
+    ).scalar_one_or_none()
+    if study_key is None:
+        return False
+    lock_study(connection, study_key)
+    released = connection.execute(
         sa.update(holds)
         .where(holds.c.hold_key == hold_key, holds.c.released_at.is_(None))
         .values(released_at=now, released_by=by)
-        .returning(holds.c.study_key)
-    ).one_or_none()
-    if row is None:
+    )
+    if released.rowcount == 0:
         return False
-    let_go(connection, row.study_key, now)
+    let_go(connection, study_key, now)
     return True
 
 

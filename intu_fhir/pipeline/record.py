@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from intu_fhir.db import work
 from intu_fhir.db.deliveries import record_attempt, want_delivery
-from intu_fhir.db.holds import close_holds, hold_delivery
+from intu_fhir.db.holds import close_holds, hold_delivery, is_held, lock_study
 from intu_fhir.model.outcome import Attempt, Dead, Delivered, Hold, Retry
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.model.work import (
@@ -71,7 +71,11 @@ class Recorder:
             work.want_step(
                 connection, BUILD, claim.study_key, result.generation, due_at=now, now=now
             )
+        lock_study(connection, claim.study_key)
+        held = is_held(connection, claim.study_key)
         for destination, wish in result.deliveries.items():
+            if held and wish.state == WAITING:
+                wish = replace(wish, state=HELD)
             self._want(connection, claim.study_key, destination, result.generation, wish, now)
 
     @staticmethod

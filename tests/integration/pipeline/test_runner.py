@@ -22,7 +22,6 @@ from intu_fhir.model.work import (
     AGGREGATE,
     BUILD,
     DELIVER,
-    HELD,
     WAITING,
     Claim,
     DeliveryWish,
@@ -176,7 +175,7 @@ def test_a_held_study_is_delivered_after_its_last_hold(pipeline: Pipeline) -> No
     reasons = [StudyHold("patient_conflict", "two patients"), StudyHold("other", "why")]
     with pipeline.database.write() as connection:
         hold_study(connection, 1, reasons, generation=1, now=pipeline.clock.now())
-    pipeline.bring_to_delivery(DeliveryWish(HELD))
+    pipeline.bring_to_delivery()
     for number, hold in enumerate(pipeline.rows(holds)):
         assert pipeline.runner().seconds_until_due(PACS) is None, number
         with pipeline.database.write() as connection:
@@ -233,3 +232,21 @@ def test_a_late_instance_brings_a_new_generation_to_every_destination(pipeline: 
     row = pipeline.row(deliveries)
     assert (row.want, row.have, row.state) == (2, 2, "delivered")
     assert [r.state for r in pipeline.rows(work_table)] == ["done", "done"]
+
+
+def test_a_hold_released_while_the_study_is_built_keeps_nothing_back(pipeline: Pipeline) -> None:
+    """A release between settling and building is not lost: the delivery is due."""
+    with pipeline.database.write() as connection:
+        hold = [StudyHold("patient_conflict", "two patients")]
+        hold_study(connection, 1, hold, generation=1, now=pipeline.clock.now())
+
+    def build(claim: Claim) -> StepResult:
+        with pipeline.database.write() as connection:
+            release(connection, 1, by="jo", now=pipeline.clock.now())
+        return Finished(lambda connection: None, 1, {"pacs": DeliveryWish(WAITING)})
+
+    pipeline.does[AGGREGATE] = lambda claim: Finished(lambda connection: None, 1)
+    pipeline.does[BUILD] = build
+    pipeline.runner().run_one(Lane(AGGREGATE))
+    pipeline.runner().run_one(Lane(BUILD))
+    assert pipeline.runner().seconds_until_due(PACS) == 0
