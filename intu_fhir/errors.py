@@ -9,6 +9,7 @@
     │   └── StaleClaim        another worker holds this work now; drop what was done
     ├── PermanentError        trying again changes nothing: a person or another input is needed
     │   ├── InvalidDataSet    the bytes are not a readable data set (answered C000)
+    │   │   └── LimitPassed       the data set asks for more than a setting allows
     │   ├── IdentityMismatch  data set and command disagree (answered A900)
     │   └── InvalidUid        a UID is missing or breaks PS3.5 9.1 (answered 0117)
     └── ConfigurationError    the configuration is wrong; the message names file, line and remedy
@@ -43,6 +44,19 @@ class PermanentError(IntuError):
 
 class InvalidDataSet(PermanentError):
     """The bytes are not a readable DICOM data set (PS3.5)."""
+
+
+class LimitPassed(InvalidDataSet):
+    """Reading the data set would take more than a setting allows.
+
+    Args:
+        message: what is too much and what to do about it.
+        limit: key of the setting within ``receiver``.
+    """
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class IdentityMismatch(PermanentError):

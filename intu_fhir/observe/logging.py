@@ -19,6 +19,7 @@ ALLOWED = frozenset(
         "error", "where", "reason", "worker", "channel", "association", "calling_ae_title",
         "called_ae_title", "peer", "port", "tls", "duration", "count", "stored", "already_stored",
         "quarantined", "refused", "version", "file", "line", "key", "stopped", "left",
+        "detail", "answer", "unfinished",
         "database", "files", "sop_class", "transfer_syntax", "bytes", "limit", "attempt",
     }
 )  # fmt: skip

@@ -22,6 +22,11 @@ RECEIVE_OBJECTS = Counter(
 RECEIVE_REFUSALS = Counter(
     "intu_receive_refusals_total", "Requests answered with a failure status.", ["channel", "status"]
 )
+RECEIVE_LIMITS = Counter(
+    "intu_receive_limits_total",
+    "Connections, associations and objects that a limit ended or refused, by its setting.",
+    ["channel", "limit"],
+)
 RECEIVE_BYTES = Counter(
     "intu_receive_bytes_total", "Bytes of data sets that were answered.", ["channel"]
 )

@@ -58,15 +58,30 @@ class Role:
     scp: bool
 
 
+@dataclass(frozen=True, slots=True)
+class UserIdentity:
+    """Who a requester says it is (PS3.7 D.3.3.7).
+
+    Args:
+        kind: 1 name, 2 name and passcode, 3 Kerberos, 4 SAML, 5 JWT.
+        name: the primary field.
+        passcode: the secondary field; kept out of every text.
+    """
+
+    kind: int
+    name: bytes = field(repr=False)
+    passcode: bytes = field(repr=False)
+
+
 @dataclass(slots=True)
 class UserInformation:
-    """What a requester says of itself (PS3.7 D.3.3); the passcode is never read.
+    """What a requester says of itself (PS3.7 D.3.3).
 
     Args:
         max_pdu_bytes: longest P-DATA-TF it takes; 0 means any.
         asynchronous_operations: the window it proposes, if it proposes one.
         extended: SOP classes with SOP Class Extended Negotiation.
-        user_identity_type: 1 name, 2 name and passcode, 3 Kerberos, 4 SAML, 5 JWT; 0 none.
+        user_identity: who it says it is, if it does.
         positive_response_requested: it wants to be told that the identity was taken.
     """
 
@@ -76,7 +91,7 @@ class UserInformation:
     asynchronous_operations: tuple[int, int] | None = None
     roles: list[Role] = field(default_factory=list)
     extended: list[str] = field(default_factory=list)
-    user_identity_type: int = 0
+    user_identity: UserIdentity | None = None
     positive_response_requested: bool = False
 
 
@@ -216,12 +231,17 @@ def _asynchronous_operations(user: UserInformation, value: memoryview) -> None:
     user.asynchronous_operations = (invoked, performed)
 
 
-def _leading_uid(value: memoryview) -> tuple[str, memoryview]:
-    """Split a value that begins with a UID and its length; a length that lies is cut off."""
+def _leading_field(value: memoryview) -> tuple[memoryview, memoryview]:
+    """Split a value that begins with the length of a field; a length that lies is cut off."""
     (length,) = struct.unpack_from(">H", value)
     if 2 + length > len(value):
         raise IndexError
-    return _text(value[2 : 2 + length]), value[2 + length :]
+    return value[2 : 2 + length], value[2 + length :]
+
+
+def _leading_uid(value: memoryview) -> tuple[str, memoryview]:
+    uid, rest = _leading_field(value)
+    return _text(uid), rest
 
 
 def _role_selection(user: UserInformation, value: memoryview) -> None:
@@ -234,7 +254,9 @@ def _extended_negotiation(user: UserInformation, value: memoryview) -> None:
 
 
 def _user_identity(user: UserInformation, value: memoryview) -> None:
-    user.user_identity_type = value[0]
+    name, rest = _leading_field(value[2:])
+    passcode = _leading_field(rest)[0] if rest else b""
+    user.user_identity = UserIdentity(value[0], bytes(name), bytes(passcode))
     user.positive_response_requested = value[1] == 1
 
 

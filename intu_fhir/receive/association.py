@@ -97,7 +97,9 @@ class Association:
         if self._command_context not in (None, context):
             raise _unexpected("a command that changes its presentation context")
         if len(self._command) + len(fragment.data) > self._max_command_bytes:
-            raise ProtocolViolation(f"a command set above {self._max_command_bytes} bytes")
+            raise ProtocolViolation(
+                f"a command set above {self._max_command_bytes} bytes", limit="max_command_bytes"
+            )
         self._command += fragment.data
         if not fragment.is_last:
             if not fragment.data:

@@ -11,7 +11,7 @@ import ssl
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -20,7 +20,7 @@ from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
 from intu_fhir.receive.associate import AssociateRequest
 from intu_fhir.receive.association import Association, Message
-from intu_fhir.receive.deadlines import Deadlines
+from intu_fhir.receive.deadlines import LIMIT_OF, Deadlines
 from intu_fhir.receive.ending import Ended, printable, report_association, report_connection
 from intu_fhir.receive.intake import Intake, Store
 from intu_fhir.receive.negotiation import (
@@ -112,7 +112,7 @@ class Connection:
             return ended
         except ProtocolViolation as violation:
             last_pdu = encode_abort(violation.reason)
-            return Ended(EndReason.ABORTED_BY_US, str(violation), last_pdu)
+            return Ended(EndReason.ABORTED_BY_US, str(violation), last_pdu, limit=violation.limit)
         except OSError as error:
             return Ended(EndReason.CONNECTION_LOST, type(error).__name__)
         except Exception as error:  # noqa: BLE001  (one peer's end, never the listener's)
@@ -126,7 +126,9 @@ class Connection:
         try:
             self._transport.start_tls(self._service.tls, self._service.limits.handshake_seconds)
         except OSError as error:
-            raise Ended(EndReason.CONNECTION_LOST, f"tls: {_tls_reason(error)}") from error
+            limit = "handshake_seconds" if isinstance(error, TimeoutError) else ""
+            detail = f"tls: {_tls_reason(error)}"
+            raise Ended(EndReason.CONNECTION_LOST, detail, limit=limit) from error
 
     def _events(self) -> Iterator[Event]:
         reader, clock = self._reader, self._service.clock
@@ -152,7 +154,7 @@ class Connection:
     def _look_at_the_clock(self) -> None:
         overdue = self._deadlines.overdue(self._service.clock.monotonic())
         if overdue is not None:
-            raise Ended(EndReason.TIMED_OUT, overdue, encode_abort())
+            raise Ended(EndReason.TIMED_OUT, overdue, encode_abort(), limit=LIMIT_OF[overdue])
         if self._service.stopping.is_set():
             self._stop()
 
@@ -183,8 +185,8 @@ class Connection:
 
     def _on_associate(self, request: AssociateRequest) -> None:
         decision = negotiate(request, self._service.policy)
-        if isinstance(decision, Agreement) and not self._service.slots.associate(self._slot):
-            decision = LOCAL_LIMIT_EXCEEDED
+        if isinstance(decision, Agreement) and (limit := self._service.slots.associate(self._slot)):
+            decision = replace(LOCAL_LIMIT_EXCEEDED, limit=limit)
         if isinstance(decision, Rejection):
             raise _rejected(decision, request)
         service = self._service
@@ -229,7 +231,8 @@ class Connection:
         try:
             self._transport.send(data, self._service.limits.pdu_seconds)
         except TimeoutError as error:
-            raise Ended(EndReason.TIMED_OUT, "answer_not_taken") from error
+            limit = "pdu_seconds"
+            raise Ended(EndReason.TIMED_OUT, "answer_not_taken", limit=limit) from error
 
     def _end(self, ended: Ended) -> None:
         """Tell the peer first: it waits for neither the application nor the log."""
@@ -260,7 +263,8 @@ def _rejected(rejection: Rejection, request: AssociateRequest) -> Ended:
     titles = f"called {printable(request.called_ae_title)} calling "
     titles += printable(request.calling_ae_title)
     pdu = encode_associate_reject(rejection.result, rejection.source, rejection.reason)
-    return Ended(EndReason.REJECTED, f"{rejection.cause}, {titles}", pdu)
+    detail = f"{rejection.cause}, {titles}"
+    return Ended(EndReason.REJECTED, detail, pdu, limit=rejection.limit)
 
 
 def _origin(request: AssociateRequest, address: str, service: Service) -> Origin:

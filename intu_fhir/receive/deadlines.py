@@ -17,6 +17,15 @@ class Overdue(StrEnum):
     LIFETIME = "association_lifetime"
 
 
+LIMIT_OF = {
+    Overdue.ASSOCIATE: "handshake_seconds",
+    Overdue.PDU: "pdu_seconds",
+    Overdue.IDLE: "idle_seconds",
+    Overdue.LIFETIME: "association_seconds",
+}
+"""The setting behind each deadline."""
+
+
 @dataclass(slots=True)
 class Deadlines:
     """The deadlines of one connection; all times in seconds of the monotonic clock.

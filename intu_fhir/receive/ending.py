@@ -19,11 +19,14 @@ class Ended(Exception):
     Args:
         detail: a short stable name or one of our own sentences, for the log.
         last_pdu: what the peer is still told.
+        limit: key of the setting that was passed, if one was.
     """
 
-    def __init__(self, reason: EndReason, detail: str = "", last_pdu: bytes = b"") -> None:
+    def __init__(
+        self, reason: EndReason, detail: str = "", last_pdu: bytes = b"", *, limit: str = ""
+    ) -> None:
         super().__init__(reason, detail)
-        self.reason, self.detail, self.last_pdu = reason, detail, last_pdu
+        self.reason, self.detail, self.last_pdu, self.limit = reason, detail, last_pdu, limit
 
 
 def printable(text: str) -> str:
@@ -34,13 +37,19 @@ def printable(text: str) -> str:
 def report_connection(channel: str, address: str, ended: Ended) -> None:
     """Count and log a connection that brought no association."""
     metrics.RECEIVE_CONNECTIONS.labels(channel, ended.reason).inc()
+    _count_limit(channel, ended)
     _log.info(
         "connection_without_association",
         channel=channel,
-        peer_address=address,
+        peer=address,
         reason=ended.reason,
         detail=ended.detail,
     )
+
+
+def _count_limit(channel: str, ended: Ended) -> None:
+    if ended.limit:
+        metrics.RECEIVE_LIMITS.labels(channel, ended.limit).inc()
 
 
 def report_association(
@@ -49,15 +58,16 @@ def report_association(
     """Tell the application that an association ended, and count and log it."""
     metrics.RECEIVE_ASSOCIATIONS_OPEN.labels(origin.channel).dec()
     metrics.RECEIVE_ASSOCIATIONS.labels(origin.channel, ended.reason).inc()
+    _count_limit(origin.channel, ended)
     _log.info(
         "association_ended",
         channel=origin.channel,
-        association_id=origin.association_id,
+        association=origin.association_id,
         calling_ae_title=origin.calling_ae_title,
-        peer_address=origin.peer_address,
+        peer=origin.peer_address,
         reason=ended.reason,
         detail=ended.detail,
-        unfinished_object=unfinished,
+        unfinished=unfinished,
         **{disposition.value: count for disposition, count in intake.counts.items()},
     )
     try:
@@ -66,6 +76,6 @@ def report_association(
         _log.error(
             "association_end_not_recorded",
             channel=origin.channel,
-            association_id=origin.association_id,
+            association=origin.association_id,
             error=type(error).__name__,
         )

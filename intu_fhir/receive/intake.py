@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from intu_fhir.errors import IntuError, StoreUnavailable
+from intu_fhir.errors import IntuError, LimitPassed, StoreUnavailable
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.files.store import FileStore, Spool
 from intu_fhir.model.instance import Disposition, Origin, ReceivedObject
@@ -119,7 +119,7 @@ class Intake:
 
     def _open(self, message: Message, request: StoreRequest) -> None:
         if self._store.free_space.is_low():
-            self._refuse(statuses.LOW_ON_SPACE, "less than min_free_bytes left")
+            self._refuse(statuses.LOW_ON_SPACE, "less than min_free_bytes left", "min_free_bytes")
             return
         head = part10_head(
             request.sop_class_uid,
@@ -138,12 +138,14 @@ class Intake:
         limit = self._store.max_object_bytes
         if self._size > 2 * limit:
             raise ProtocolViolation(
-                f"a refused data set went on for {limit} bytes", AbortReason.NOT_SPECIFIED
+                f"a refused data set went on for {limit} bytes",
+                AbortReason.NOT_SPECIFIED,
+                limit="max_object_bytes",
             )
         if self._spool is not None and self._size > limit:
-            self._refuse(statuses.OBJECT_TOO_LARGE, f"more than {limit} bytes")
+            self._refuse(statuses.OBJECT_TOO_LARGE, f"more than {limit} bytes", "max_object_bytes")
         elif self._spool is not None and self._store.free_space.is_low():
-            self._refuse(statuses.LOW_ON_SPACE, "less than min_free_bytes left")
+            self._refuse(statuses.LOW_ON_SPACE, "less than min_free_bytes left", "min_free_bytes")
         later = self._size + _CHECK_BYTES
         self._checkpoint = min(later, 2 * limit if self._size > limit else limit)
 
@@ -182,13 +184,20 @@ class Intake:
             spool.discard()
             # The text of a foreign error may hold a patient's values; its type cannot.
             self._cause = str(error) if isinstance(error, IntuError) else type(error).__name__
+            if isinstance(error, LimitPassed):
+                self._count_limit(error.limit)
             return statuses.answer_to_error(error), None
         self._cause = accepted.reason
         return statuses.answer_to_accepted(accepted), accepted.disposition
 
-    def _refuse(self, answer: Answer, cause: str) -> None:
+    def _refuse(self, answer: Answer, cause: str, limit: str = "") -> None:
         self._refusal, self._cause = answer, cause
         self._drop_spool()
+        if limit:
+            self._count_limit(limit)
+
+    def _count_limit(self, limit: str) -> None:
+        metrics.RECEIVE_LIMITS.labels(self._origin.channel, limit).inc()
 
     def _drop_spool(self) -> None:
         spool, self._spool = self._spool, None
@@ -203,10 +212,10 @@ class Intake:
         _log.warning(
             "object_refused" if isinstance(request, StoreRequest) else "request_refused",
             channel=self._origin.channel,
-            association_id=self._origin.association_id,
+            association=self._origin.association_id,
             calling_ae_title=self._origin.calling_ae_title,
             status=status,
             answer=answer.comment,
-            cause=self._cause,
-            sop_instance_uid=uid if is_uid(uid) else "",
+            detail=self._cause,
+            instance=uid if is_uid(uid) else "",
         )

@@ -7,25 +7,29 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import structlog
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.files.store import FileStore
+from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
 from intu_fhir.receive.connection import Connection, Service
+from intu_fhir.receive.door import Door
 from intu_fhir.receive.intake import FreeSpace, Store
 from intu_fhir.receive.negotiation import Policy
 from intu_fhir.receive.ports import Accept, AssociationEnded, EndReason, StopReport
 from intu_fhir.receive.slots import Slots
 from intu_fhir.receive.tls import server_context
-from intu_fhir.settings.schema import Channel, Receiver
+from intu_fhir.settings.schema import Channel, Receiver, User
 
 _log = structlog.get_logger("intu_fhir.receive")
 _BACKLOG = 256
 _ACCEPT_TICK_SECONDS = 0.25
 _PAUSE_SECONDS = 0.1
 _CUT_SECONDS = 3.0
+ADDRESS_REFUSED = "address_refused"
 
 
 class Listener:
@@ -69,6 +73,7 @@ class Listener:
             clock=clock,
             tls=server_context(source.tls) if source.tls else None,
         )
+        self._door = Door(source.allowed_addresses) if source.allowed_addresses else None
         self._port = source.port
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -107,7 +112,6 @@ class Listener:
         name = f"listener {self._channel.id}"
         self._thread = threading.Thread(target=self._accept_loop, name=name, daemon=True)
         self._thread.start()
-        _log.info("listening", channel=self._channel.id, host=host, port=self.port)
 
     def stop(self, grace_seconds: float) -> StopReport:
         """Stop accepting, let every association finish the object in hand, and end it.
@@ -122,9 +126,7 @@ class Listener:
         self._join(until)
         self._service.cutting.set()
         self._join(time.monotonic() + _CUT_SECONDS)
-        report = self._stop_report()
-        _log.info("stopped", channel=report.channel, idle=report.idle, finished=report.finished)
-        return report
+        return self._stop_report()
 
     def _join(self, until: float) -> None:
         with self._lock:
@@ -170,10 +172,20 @@ class Listener:
                 if self._service.stopping.is_set():
                     return
                 # Out of descriptors or memory, or a peer that is gone already: others go on.
-                _log.error("accept_failed", channel=self._channel.id, errno=error.errno)
+                _log.error("accept_failed", channel=self._channel.id, error=error.strerror)
                 self._service.stopping.wait(_PAUSE_SECONDS)
                 continue
-            self._serve(accepted, address[0])
+            if self._door is None or self._door.admits(address[0]):
+                self._serve(accepted, address[0])
+            else:
+                self._turn_away(accepted, address[0])
+
+    def _turn_away(self, accepted: socket.socket, address: str) -> None:
+        assert self._door is not None
+        accepted.close()
+        metrics.RECEIVE_CONNECTIONS.labels(self._channel.id, ADDRESS_REFUSED).inc()
+        if self._door.is_news(address, self._service.clock.monotonic()):
+            _log.warning("address_refused", channel=self._channel.id, peer=address)
 
     def _serve(self, accepted: socket.socket, address: str) -> None:
         connection = Connection(self._service, accepted, address)
@@ -203,10 +215,20 @@ class Listener:
 
 
 def _policy(channel: Channel, limits: Receiver) -> Policy:
-    callers = channel.source.calling_ae_titles
+    source = channel.source
+    callers = source.calling_ae_titles
     return Policy(
-        ae_title=channel.source.ae_title,
+        ae_title=source.ae_title,
         calling_ae_titles=None if callers is None else frozenset(callers),
-        private_sop_classes=frozenset(channel.source.private_sop_classes),
+        private_sop_classes=frozenset(source.private_sop_classes),
         max_pdu_bytes=limits.max_pdu_bytes,
+        max_contexts=limits.max_contexts,
+        users=None if source.users is None else _users(source.users),
     )
+
+
+def _users(users: Sequence[User]) -> dict[bytes, bytes | None]:
+    return {
+        user.name.encode(): None if user.passcode is None else user.passcode.encode()
+        for user in users
+    }

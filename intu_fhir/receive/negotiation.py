@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hmac import compare_digest
 from typing import TypeAlias
 
 from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from intu_fhir.receive.associate import (
     APPLICATION_CONTEXT,
+    MAX_CONTEXTS,
     AnsweredContext,
     AssociateRequest,
     ProposedContext,
     Role,
     UserAnswer,
+    UserIdentity,
     UserInformation,
     encode_associate_accept,
 )
 from intu_fhir.receive.sop_classes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     STORAGE_CLASSES,
+    STORAGE_COMMITMENT,
     TRANSFER_SYNTAXES,
+    UNCOMPRESSED_SYNTAXES,
     VERIFICATION,
 )
 from intu_fhir.receive.violation import ProtocolViolation
@@ -32,7 +37,10 @@ STORAGE_EXTENDED_NEGOTIATION = bytes((2, 0, 3, 0, 0, 0))
 
 _WINDOW = (1, 1)
 _SMALLEST_PDU = 7  # a PDV header and one byte: with less, no answer gets through
-_IDENTITY_WITHOUT_TOKEN = frozenset({1, 2})
+NOT_STORAGE = frozenset({VERIFICATION, STORAGE_COMMITMENT})
+
+NAME, NAME_AND_PASSCODE = 1, 2
+_IDENTITY_WITHOUT_TOKEN = frozenset({NAME, NAME_AND_PASSCODE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +50,19 @@ class Policy:
     Args:
         calling_ae_titles: who may call; None means everybody.
         private_sop_classes: taken besides the standard's storage classes.
+        max_contexts: most presentation contexts of a request.
+        users: who has to be named in the request, and each one's passcode, where there is one;
+            None means that nobody has to be.
+        storage_commitment: whether commitment is served.
     """
 
     ae_title: str
     calling_ae_titles: frozenset[str] | None
     private_sop_classes: frozenset[str]
     max_pdu_bytes: int
+    max_contexts: int = MAX_CONTEXTS
+    users: Mapping[bytes, bytes | None] | None = field(default=None, repr=False)
+    storage_commitment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,11 @@ class Context:
         """Say whether C-ECHO is what this context serves; else it is C-STORE."""
         return self.sop_class_uid == VERIFICATION
 
+    @property
+    def is_commitment(self) -> bool:
+        """Say whether storage commitment is what this context serves."""
+        return self.sop_class_uid == STORAGE_COMMITMENT
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -72,6 +92,7 @@ class Rejection:
     source: int
     reason: int
     cause: str
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +116,8 @@ PROTOCOL_VERSION_NOT_SUPPORTED = Rejection(1, 2, 2, "protocol_version")
 APPLICATION_CONTEXT_NOT_SUPPORTED = Rejection(1, 1, 2, "application_context")
 CALLED_AE_NOT_RECOGNIZED = Rejection(1, 1, 7, "called_ae_title")
 CALLING_AE_NOT_RECOGNIZED = Rejection(1, 1, 3, "calling_ae_title")
+USER_IDENTITY_REFUSED = Rejection(1, 2, 1, "user_identity")
+TOO_MANY_CONTEXTS = Rejection(1, 3, 2, "too_many_contexts", "max_contexts")
 LOCAL_LIMIT_EXCEEDED = Rejection(2, 3, 2, "too_many_associations")
 
 
@@ -118,7 +141,24 @@ def _rejection(request: AssociateRequest, policy: Policy) -> Rejection | None:
         return CALLED_AE_NOT_RECOGNIZED
     if not _may_call(request.calling_ae_title, policy.calling_ae_titles):
         return CALLING_AE_NOT_RECOGNIZED
-    return None
+    if policy.users is not None and not _is_known(request.user.user_identity, policy.users):
+        return USER_IDENTITY_REFUSED
+    return TOO_MANY_CONTEXTS if len(request.contexts) > policy.max_contexts else None
+
+
+def _is_known(identity: UserIdentity | None, users: Mapping[bytes, bytes | None]) -> bool:
+    """Judge a name, or name and passcode; other kinds nobody here can judge.
+
+    The comparison takes the same time wherever a passcode is wrong.
+    """
+    if identity is None or identity.kind not in _IDENTITY_WITHOUT_TOKEN:
+        return False
+    if identity.name not in users:
+        return False
+    wanted = users[identity.name]
+    if wanted is None:
+        return True
+    return identity.kind == NAME_AND_PASSCODE and compare_digest(identity.passcode, wanted)
 
 
 def _may_call(title: str, allowed: frozenset[str] | None) -> bool:
@@ -145,13 +185,18 @@ def _answer(context: ProposedContext, policy: Policy) -> AnsweredContext:
     """Take the first transfer syntax in the peer's order: mostly that of its own files."""
     if not _is_served(context.abstract_syntax, policy):
         return _refused(context, ABSTRACT_SYNTAX_NOT_SUPPORTED)
+    syntaxes = TRANSFER_SYNTAXES
+    if context.abstract_syntax == STORAGE_COMMITMENT:
+        syntaxes = UNCOMPRESSED_SYNTAXES
     for syntax in context.transfer_syntaxes:
-        if syntax in TRANSFER_SYNTAXES:
+        if syntax in syntaxes:
             return AnsweredContext(context.context_id, ACCEPTED, syntax)
     return _refused(context, TRANSFER_SYNTAXES_NOT_SUPPORTED)
 
 
 def _is_served(uid: str, policy: Policy) -> bool:
+    if uid == STORAGE_COMMITMENT:
+        return policy.storage_commitment
     return uid == VERIFICATION or uid in STORAGE_CLASSES or uid in policy.private_sop_classes
 
 
@@ -180,7 +225,7 @@ def _roles(proposed: Iterable[Role], served: set[str]) -> tuple[Role, ...]:
 
 
 def _extended(proposed: Iterable[str], served: set[str]) -> tuple[tuple[str, bytes], ...]:
-    storage = dict.fromkeys(uid for uid in proposed if uid in served and uid != VERIFICATION)
+    storage = dict.fromkeys(uid for uid in proposed if uid in served and uid not in NOT_STORAGE)
     return tuple((uid, STORAGE_EXTENDED_NEGOTIATION) for uid in storage)
 
 
@@ -189,4 +234,6 @@ def _identity_accepted(user: UserInformation) -> bool:
 
     Without an answer the requester knows that its token was not looked at (PS3.7 D.3.3.7).
     """
-    return user.positive_response_requested and user.user_identity_type in _IDENTITY_WITHOUT_TOKEN
+    identity = user.user_identity
+    known = identity is not None and identity.kind in _IDENTITY_WITHOUT_TOKEN
+    return user.positive_response_requested and known

@@ -50,19 +50,23 @@ class Slots:
             victim.close()
         return slot
 
-    def associate(self, slot: Slot) -> bool:
-        """Take a slot for an association; False where there is none, or ``slot`` was evicted."""
+    def associate(self, slot: Slot) -> str:
+        """Take a slot for an association; return ``""`` or the limit that leaves none."""
         with self._lock:
-            free = (
-                slot in self._pending
-                and len(self._associated) < self._max_associations
-                and self._per_address[slot.address] < self._max_per_address
-            )
-            if free:
+            limit = self._limit_for(slot)
+            if not limit:
                 del self._pending[slot]
                 self._associated[slot] = None
                 self._per_address[slot.address] += 1
-        return free
+        return limit
+
+    def _limit_for(self, slot: Slot) -> str:
+        evicted = slot not in self._pending
+        if evicted or len(self._associated) >= self._max_associations:
+            return "max_associations"
+        if self._per_address[slot.address] >= self._max_per_address:
+            return "max_associations_per_address"
+        return ""
 
     def leave(self, slot: Slot) -> None:
         """Give the place back; safe to call twice."""

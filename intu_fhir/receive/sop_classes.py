@@ -12,7 +12,15 @@ from pydicom._uid_dict import UID_dictionary
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
 VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model SOP Class (PS3.4 J.3)."""
+STORAGE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
+"""The one instance of that class (PS3.4 J.3.5)."""
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+UNCOMPRESSED_SYNTAXES = frozenset(
+    {IMPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
+)
+"""For data sets without pixels."""
 
 # Storage of objects that have no patient, no study, or live on media only.
 _NOT_STUDY_CONTENT = re.compile(

@@ -170,7 +170,11 @@ class PduReader:
         else:
             allowed = range(_FIXED_LENGTH, _FIXED_LENGTH + 1)
         if length not in allowed:
-            raise ProtocolViolation(f"{PduType(kind).name} of {length} bytes")
+            too_long = kind == PduType.P_DATA_TF and length > self._max_pdu_bytes
+            raise ProtocolViolation(
+                f"{PduType(kind).name} of {length} bytes",
+                limit="max_pdu_bytes" if too_long else "",
+            )
 
     def _move(self, room: int) -> None:
         """Put the PDU that has begun at the front of a buffer of ``room`` bytes.

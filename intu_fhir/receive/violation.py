@@ -21,11 +21,16 @@ class AbortReason(IntEnum):
 class ProtocolViolation(PermanentError):
     """The peer broke PS3.7 or PS3.8 in a way that leaves nothing to answer but an A-ABORT.
 
-    The message holds numbers and names of ours only, never text that the peer chose.
+    The message holds numbers and names of ours only, never text that the peer chose; ``limit``
+    is the key of the setting that was passed, if one was.
     """
 
     def __init__(
-        self, message: str, reason: AbortReason = AbortReason.INVALID_PDU_PARAMETER_VALUE
+        self,
+        message: str,
+        reason: AbortReason = AbortReason.INVALID_PDU_PARAMETER_VALUE,
+        *,
+        limit: str = "",
     ) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.limit = reason, limit

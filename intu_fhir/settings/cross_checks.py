@@ -68,14 +68,22 @@ def _collide(one: Channel, other: Channel) -> bool:
     return one.source.port == other.source.port and (len(hosts) == 1 or bool(hosts & _ANY_ADDRESS))
 
 
+_CALLERS = {
+    "calling_ae_titles": "AE titles",
+    "allowed_addresses": "addresses or networks",
+    "users": "users",
+}
+
+
 def _callers(channel: Channel, document: Document) -> Iterator[ConfigurationError]:
-    if channel.source.calling_ae_titles == ():
-        yield document.mistake(
-            "an empty list would refuse every caller; name the AE titles, or remove the key to "
-            "let all of them in",
-            "source",
-            "calling_ae_titles",
-        )
+    for key, what in _CALLERS.items():
+        if getattr(channel.source, key) == ():
+            yield document.mistake(
+                f"an empty list would refuse every caller; name the {what}, or remove the key to "
+                "let all of them in",
+                "source",
+                key,
+            )
 
 
 def _destinations(channel: Channel, document: Document, site: Site) -> Iterator[ConfigurationError]:

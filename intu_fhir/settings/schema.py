@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 from zoneinfo import ZoneInfo
@@ -30,9 +31,20 @@ def _zone(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError(
+            "not an IP address or network; write for example 10.1.0.0/16, with no bit set behind "
+            "the prefix"
+        ) from None
+
+
 AeTitle: TypeAlias = Annotated[str, AfterValidator(_ae_title)]
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 TimeZone: TypeAlias = Annotated[str, AfterValidator(_zone)]
+Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 
 
 class ServerTls(Settings):
@@ -57,6 +69,15 @@ class ClientTls(Settings):
     """Its private key, PEM."""
 
 
+class User(Settings):
+    """Who may associate by user identity negotiation (PS3.7 D.3.3.7)."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """User name."""
+    passcode: str | None = Field(default=None, repr=False)
+    """Passcode; write `${env:NAME}` or `${file:path}`. Absent = the name is enough."""
+
+
 class DicomSource(Settings):
     """Where a channel listens."""
 
@@ -70,6 +91,10 @@ class DicomSource(Settings):
     """AE title that senders have to call."""
     calling_ae_titles: tuple[AeTitle, ...] | None = None
     """AE titles that may send; absent = all."""
+    allowed_addresses: tuple[Network, ...] | None = None
+    """Addresses and networks that may connect, such as 10.1.0.0/16; absent = all."""
+    users: tuple[User, ...] | None = Field(default=None, repr=False)
+    """Who has to be named in the association request; absent = nobody has to be."""
     tls: ServerTls | None = None
     """Present = TLS only."""
     private_sop_classes: tuple[str, ...] = ()
@@ -237,6 +262,34 @@ AnyDestination: TypeAlias = Annotated[
 ]
 
 
+class CommitmentRequester(Settings):
+    """Where a requester of storage commitment takes results (PS3.4 J.3.3)."""
+
+    host: str
+    """Its address."""
+    port: Port
+    """Its port."""
+    tls: ClientTls | None = None
+    """Present = TLS."""
+
+
+class StorageCommitment(Settings):
+    """Storage commitment push model as SCP (PS3.4 annex J)."""
+
+    enabled: bool = True
+    """False = it is not offered."""
+    requesters: dict[AeTitle, CommitmentRequester] = Field(default_factory=dict)
+    """By AE title, where results are sent to on an association of our own. Others are told on
+    an association that they have opened themselves.
+    """
+    max_instances: PositiveInt = 20_000
+    """Most instances of one request."""
+    max_waiting: PositiveInt = 10_000
+    """Most requests whose results are not reported yet."""
+    timeout_seconds: PositiveFloat = 30.0
+    """Limit for telling one result, in seconds."""
+
+
 class Receiver(Settings):
     """Limits of the receive path; all times on the monotonic clock."""
 
@@ -254,6 +307,10 @@ class Receiver(Settings):
     """Most that a deflated header may inflate to."""
     max_nesting: Annotated[int, Field(ge=1, le=256)] = 64
     """Deepest nesting of sequences that is read."""
+    max_elements: Annotated[int, Field(ge=1_000)] = 5_000_000
+    """Most elements, items and fragments of one data set."""
+    max_contexts: Annotated[int, Field(ge=1, le=128)] = 128
+    """Most presentation contexts that one association may propose."""
     idle_seconds: PositiveFloat = 300.0
     """An association without any message ends after this."""
     pdu_seconds: PositiveFloat = 30.0
@@ -266,6 +323,10 @@ class Receiver(Settings):
     """How long objects in hand may take when the program is stopped."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 1024**3
     """Below this much free space objects are answered A700."""
+    storage_commitment: StorageCommitment = StorageCommitment()
+    """Promises to keep instances."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Receiving processes on each port; more than one only where cores are free."""
 
 
 class RetrySettings(Settings):

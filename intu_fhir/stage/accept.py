@@ -24,6 +24,7 @@ from intu_fhir.model.instance import Accepted, Disposition, InstanceHeader, Rece
 from intu_fhir.observe.clock import Clock
 from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.doubts import Doubts
+from intu_fhir.stage.encodings import DEFAULT_LIMITS, Limits
 from intu_fhir.stage.header import read_header
 
 OTHER_BYTES = "different_bytes"
@@ -36,6 +37,7 @@ class Accept:
 
     Args:
         quiet_seconds: by channel, how long a study must be quiet to count as settled.
+        limits: what reading one header may cost.
     """
 
     files: FileStore
@@ -44,6 +46,7 @@ class Accept:
     clock: Clock
     receiver: str
     quiet_seconds: dict[str, float]
+    limits: Limits = DEFAULT_LIMITS
     doubts: Doubts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +78,7 @@ class Accept:
 
     def _read(self, received: ReceivedObject) -> InstanceHeader:
         with _data_set(received) as data_set:
-            header = read_header(data_set, received.transfer_syntax_uid)
+            header = read_header(data_set, received.transfer_syntax_uid, self.limits)
         announced = (received.sop_class_uid, received.sop_instance_uid)
         if (header.sop_class_uid, header.sop_instance_uid) != announced:
             raise IdentityMismatch(

@@ -21,6 +21,7 @@ from intu_fhir.mappings import Level
 from intu_fhir.model.finding import Finding, Severity
 from intu_fhir.observe.clock import Clock
 from intu_fhir.stage.describe import Description, describe
+from intu_fhir.stage.encodings import DEFAULT_LIMITS, Limits
 
 BATCH = 50
 
@@ -33,6 +34,7 @@ class Describer:
     files: FileStore
     clock: Clock
     levels: Mapping[str, Level]
+    limits: Limits = DEFAULT_LIMITS
 
     def describe_some(self) -> int:
         """Describe the oldest instances without a header; return how many were."""
@@ -70,7 +72,7 @@ class Describer:
             memoryview(mapped) as whole,
             whole[instance.data_set_offset :] as data_set,
         ):
-            return describe(data_set, instance.transfer_syntax_uid, self.levels)
+            return describe(data_set, instance.transfer_syntax_uid, self.levels, self.limits)
 
 
 def _unreadable(instance: Undescribed, error: Exception) -> Finding:

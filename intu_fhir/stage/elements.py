@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from intu_fhir.errors import InvalidDataSet
+from intu_fhir.errors import InvalidDataSet, LimitPassed
 from intu_fhir.stage.dictionary import SEQUENCES
 from intu_fhir.stage.encodings import (
     EXPLICIT_BIG,
@@ -265,9 +265,10 @@ class _Walk:
         undefined = length == UNDEFINED
         end = frame.end if undefined else offset + length
         if frame.depth >= self._limits.max_nesting:
-            raise InvalidDataSet(
+            raise LimitPassed(
                 f"Sequences are nested deeper than {self._limits.max_nesting}; "
-                "raise receiver.max_nesting if that is wanted"
+                "raise receiver.max_nesting if that is wanted",
+                "max_nesting",
             )
         unknown = vr == b"UN"
         # PS3.5 6.2.2: UN of undefined length holds implicit little endian items.
@@ -355,7 +356,11 @@ class _Walk:
             self._too_many()
 
     def _too_many(self) -> None:
-        raise InvalidDataSet(f"More than {self._limits.max_elements} elements; not read further")
+        raise LimitPassed(
+            f"More than {self._limits.max_elements} elements; "
+            "raise receiver.max_elements if that is wanted",
+            "max_elements",
+        )
 
 
 _STOPS = SEQUENCES | _DELIMITERS

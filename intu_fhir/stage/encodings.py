@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
-from intu_fhir.errors import InvalidDataSet
+from intu_fhir.errors import InvalidDataSet, LimitPassed
+from intu_fhir.settings.schema import Receiver
 
 Buffer: TypeAlias = Any
 """Bytes, a memoryview or an mmap: what ``struct`` reads from and what can be sliced.
@@ -43,6 +44,11 @@ class Limits:
     max_nesting: int = 64
     max_inflated_bytes: int = 64 * 1024**2
     max_elements: int = 5_000_000
+
+    @classmethod
+    def of(cls, receiver: Receiver) -> Self:
+        """Return the limits that a site has configured."""
+        return cls(receiver.max_nesting, receiver.max_inflated_bytes, receiver.max_elements)
 
 
 DEFAULT_LIMITS = Limits()
@@ -148,7 +154,8 @@ def inflate(buffer: Buffer, max_bytes: int) -> bytes:
 
 def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
-        raise InvalidDataSet(
+        raise LimitPassed(
             f"The deflated data set holds more than {max_bytes} bytes; "
-            "raise receiver.max_inflated_bytes if that is wanted"
+            "raise receiver.max_inflated_bytes if that is wanted",
+            "max_inflated_bytes",
         )

@@ -61,7 +61,7 @@ def test_oldest_of_the_most_crowded_address_is_evicted() -> None:
     crowd.enter("second", "10.6.6.6")
     crowd.enter("third", "10.6.6.6")
     assert crowd.closed == ["first"]
-    assert crowd.slots.associate(honest)
+    assert crowd.slots.associate(honest) == ""
     assert crowd.slots.pending == 2
 
 
@@ -70,8 +70,8 @@ def test_evicted_connection_gets_no_association() -> None:
     crowd = Crowd(Slots(1, 1))
     first = crowd.enter("first", "10.0.0.1")
     second = crowd.enter("second", "10.0.0.1")
-    assert not crowd.slots.associate(first)
-    assert crowd.slots.associate(second)
+    assert crowd.slots.associate(first) == "max_associations"
+    assert crowd.slots.associate(second) == ""
     for _ in range(2):
         crowd.slots.leave(first)
         crowd.slots.leave(second)
@@ -85,7 +85,7 @@ def test_associations_are_limited_in_all_and_by_address(addresses: str, granted:
     answers = []
     for name in addresses:
         slot = crowd.enter(name, name)
-        answers.append(crowd.slots.associate(slot))
+        answers.append(crowd.slots.associate(slot) == "")
         if not answers[-1]:
             crowd.slots.leave(slot)
     assert sum(answers) == granted

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from intu_fhir.receive.associate import AssociateRequest
+from intu_fhir.receive.associate import AssociateRequest, UserIdentity
 from intu_fhir.receive.upper_layer import (
     Abort,
     Event,
@@ -95,7 +95,8 @@ def test_request_is_read_with_all_its_items() -> None:
     assert user.asynchronous_operations == (3, 4)
     assert [(r.sop_class_uid, r.scu, r.scp) for r in user.roles] == [("1.2.3", True, True)]
     assert user.extended == ["1.2.3"]
-    assert (user.user_identity_type, user.positive_response_requested) == (2, True)
+    assert user.positive_response_requested
+    assert user.user_identity == UserIdentity(2, b"user", b"secret")
     assert "secret" not in repr(request)
 
 

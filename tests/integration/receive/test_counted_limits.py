@@ -1,0 +1,170 @@
+"""Every limit: refuses clearly, and is counted under the name of its setting."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from intu_fhir.errors import LimitPassed
+from intu_fhir.model.instance import Accepted, ReceivedObject
+from intu_fhir.observe.metrics import RECEIVE_LIMITS
+from intu_fhir.settings.schema import Receiver
+from tests.integration.receive.conftest import StartReceiving
+from tests.support.clock import FakeClock
+from tests.support.raw_peer import (
+    ABORT,
+    ASSOCIATE_RJ,
+    COMMAND,
+    CT_ID,
+    P_DATA,
+    RawPeer,
+    associate_request,
+    pdu,
+    pdv,
+    status_of,
+)
+from tests.support.receiving import Receiving, Recorder, limits, wait_until
+from tests.support.studies import data_set_bytes, make_instance, uid
+
+UID = uid("study", 1, 1)
+OBJECT = data_set_bytes(make_instance())
+Attack = Callable[[Receiving], None]
+
+
+def too_long_pdu(receiving: Receiving) -> None:
+    """Claim a P-DATA-TF that is longer than agreed."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send(struct.pack(">BxI", P_DATA, 16_385))
+        assert peer.read() == (ABORT, bytes((0, 0, 2, 6)))
+
+
+def too_large_object(receiving: Receiving) -> None:
+    """Send more than an object may have."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        assert status_of(peer.store(OBJECT + bytes(9_000), UID)) == 0xA700
+
+
+def too_long_command(receiving: Receiving) -> None:
+    """Send a command set without end."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        for _ in range(3):
+            peer.send_pdvs(pdv(CT_ID, COMMAND, bytes(8_000)))
+        assert peer.is_ended()
+
+
+def _associate_twice(receiving: Receiving) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(RawPeer(receiving.port)).associate()
+        second = stack.enter_context(RawPeer(receiving.port))
+        second.send(associate_request())
+        assert second.read() == (ASSOCIATE_RJ, bytes((0, 2, 3, 2)))
+
+
+def too_many_contexts(receiving: Receiving) -> None:
+    """Propose more contexts than are taken."""
+    with RawPeer(receiving.port) as peer:
+        peer.send(associate_request())
+        assert peer.read() == (ASSOCIATE_RJ, bytes((0, 1, 3, 2)))
+
+
+def silence_before_the_request(receiving: Receiving) -> None:
+    """Connect and say nothing."""
+    with RawPeer(receiving.port) as peer:
+        assert peer.is_ended()
+
+
+def silence_inside_a_pdu(receiving: Receiving) -> None:
+    """Stop inside of a PDU."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send(struct.pack(">BxI", P_DATA, 16_000))
+        assert peer.is_ended()
+
+
+def silence_between_messages(receiving: Receiving) -> None:
+    """Associate and say nothing more."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        assert peer.is_ended()
+
+
+def no_space(receiving: Receiving) -> None:
+    """Send where the disk is too full."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        assert status_of(peer.store(OBJECT, UID)) == 0xA700
+
+
+ATTACKS: dict[str, tuple[dict[str, Any], Attack]] = {
+    "max_pdu_bytes": ({}, too_long_pdu),
+    "max_object_bytes": ({"max_object_bytes": 8_000}, too_large_object),
+    "max_command_bytes": ({}, too_long_command),
+    "max_associations": ({"max_associations": 1, "idle_seconds": 60}, _associate_twice),
+    "max_associations_per_address": (
+        {"max_associations_per_address": 1, "idle_seconds": 60},
+        _associate_twice,
+    ),
+    "max_contexts": ({"max_contexts": 2}, too_many_contexts),
+    "handshake_seconds": ({"handshake_seconds": 0.2}, silence_before_the_request),
+    "pdu_seconds": ({"pdu_seconds": 0.2}, silence_inside_a_pdu),
+    "idle_seconds": ({"idle_seconds": 0.2}, silence_between_messages),
+    "min_free_bytes": ({"min_free_bytes": 1 << 60}, no_space),
+}
+BEHIND_ACCEPT = {"max_nesting", "max_inflated_bytes", "max_elements"}
+ON_THE_CLOCK = {"association_seconds"}
+OF_THE_PROGRAM = {"shutdown_grace_seconds", "storage_commitment", "processes"}
+
+
+def counted(limit: str) -> float:
+    """Return how often a limit was passed."""
+    return float(RECEIVE_LIMITS.labels("test", limit)._value.get())
+
+
+@pytest.mark.parametrize("limit", ATTACKS)
+def test_limit_refuses_and_is_counted(limit: str, start_receiving: StartReceiving) -> None:
+    """Whoever passes a limit is refused as the standard says, and the limit is counted."""
+    changes, attack = ATTACKS[limit]
+    receiving = start_receiving(receiver=limits(**changes))
+    before = counted(limit)
+    attack(receiving)
+    wait_until(lambda: counted(limit) == before + 1)
+
+
+def test_lifetime_is_counted(start_receiving: StartReceiving, clock: FakeClock) -> None:
+    """An association that outlives ``association_seconds`` is aborted and counted."""
+    receiving = start_receiving(clock=clock, receiver=limits(association_seconds=1.5))
+    before = counted("association_seconds")
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        clock.advance(1.6)
+        assert peer.is_ended()
+    wait_until(lambda: counted("association_seconds") == before + 1)
+
+
+@pytest.mark.parametrize("limit", sorted(BEHIND_ACCEPT))
+def test_limit_of_reading_is_counted(limit: str, start_receiving: StartReceiving) -> None:
+    """What is too much to read is answered C000 and counted by the limit that says so."""
+
+    def refuse(received: ReceivedObject, data: bytes) -> Accepted:
+        raise LimitPassed("too much", limit)
+
+    receiving = start_receiving(recorder=Recorder(refuse))
+    before = counted(limit)
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        assert status_of(peer.store(OBJECT, UID)) == 0xC000
+        peer.send(pdu(5, bytes(4)))
+    assert counted(limit) == before + 1
+
+
+def test_every_setting_is_shown_here() -> None:
+    """A limit that is added to the settings has to be added to this file."""
+    shown = {*ATTACKS, *BEHIND_ACCEPT, *ON_THE_CLOCK, *OF_THE_PROGRAM}
+    assert set(Receiver.model_fields) == shown
