@@ -139,7 +139,7 @@ def _s07_instance_uids(view: View) -> Iterator[Problem]:
 
 def _s08_status(view: View) -> Iterator[Problem]:
     """The status is one of the five codes."""
-    if view.resource.get("status") not in STATUSES:
+    if str(view.resource.get("status")) not in STATUSES:
         yield "status", f"must be one of {', '.join(sorted(STATUSES))}"
 
 
@@ -273,8 +273,12 @@ def _s16_order_of_times(view: View) -> Iterator[Problem]:
     study = view.resource.get("started")
     for at, series in enumerate(view.series):
         started = series.get("started")
-        if isinstance(study, str) and isinstance(started, str) and _before(started, study):
+        if _is_date_time(study) and _is_date_time(started) and _before(started, study):
             yield f"series[{at}].started", "is before the start of the study"
+
+
+def _is_date_time(value: Any) -> bool:
+    return isinstance(value, str) and _DATE_TIME.fullmatch(value) is not None
 
 
 def _before(one: str, other: str) -> bool:

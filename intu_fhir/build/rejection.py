@@ -34,11 +34,11 @@ def without_rejected(study: Study, notes: Notes) -> Kept:
 
     A study without any instance left keeps no series; its status says why.
     """
-    titles = dict(_notes_of(study))
+    titles = list(_notes_of(study))
     if not titles:
         return Kept(study, AVAILABLE)
-    rejected = {uid: status for note, status in titles.items() for uid in _referenced(note)}
-    gone = set(rejected) | {note.uid for note in titles}
+    rejected = {uid: status for note, status in titles for uid in _referenced(note)}
+    gone = set(rejected) | {note.uid for note, _ in titles}
     series = tuple(
         replace(one, instances=tuple(i for i in one.instances if i.uid not in gone))
         for one in study.series
@@ -47,7 +47,7 @@ def without_rejected(study: Study, notes: Notes) -> Kept:
     notes.add("instances_rejected", "study", study.uid, "ConceptNameCodeSequence")
     if kept.series:
         return Kept(kept, AVAILABLE)
-    reasons = set(rejected.values()) or set(titles.values())
+    reasons = {status for _, status in titles}
     return Kept(kept, IN_ERROR if IN_ERROR in reasons else CANCELLED)
 
 

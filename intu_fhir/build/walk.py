@@ -71,7 +71,7 @@ def _references_of(holder: dict[str, Any], path: str, release: Release) -> Itera
 
 def _wrong_reference(reference: dict[str, Any], allowed: frozenset[str]) -> str:
     named, target = reference.get("type"), reference.get("reference")
-    if named is not None and named not in allowed:
+    if named is not None and str(named) not in allowed:
         return f"its type must be one of {', '.join(sorted(allowed))}"
     if target is None or (isinstance(target, str) and _UNTYPED.fullmatch(target)):
         return ""
