@@ -228,7 +228,6 @@ def _dicom(name: str, destination: DicomDestination) -> CheckRow:
     row = partial(CheckRow, "destination", name)
     outcome = StorageScu(destination).echo()
     if isinstance(outcome, (Retry, Dead)):
-        return row(
-            False, outcome.detail, "correct host, port or AE titles, or ask its administrator"
-        )
+        found = outcome.detail.removesuffix("; it is tried again")
+        return row(False, found, "correct host, port or AE titles, or ask its administrator")
     return row(True, f"{destination.called_ae_title} answers C-ECHO")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import click
 from rich.console import Console
@@ -46,8 +47,12 @@ def _show(screen: Console, report: StudyReport) -> None:
     _section(screen, "Series", report.series, _SERIES, [_SERIES_UID])
     _section(screen, "Timeline", timeline(report), _timeline_columns(), [_EVENT_DETAIL])
     _section(screen, "Built", report.resources, _BUILT)
-    findings = [(row, finding) for row in report.resources[-2:] for finding in row.findings]
-    _section(screen, "Findings", findings, _FINDINGS, [_FINDING])
+    findings = Counter(
+        _Remark(row.release.upper(), *(finding.get(key, "") for key in _REMARK_KEYS))
+        for row in report.resources[-2:]
+        for finding in row.findings
+    )
+    _section(screen, "Findings", list(findings.items()), _FINDINGS, [_FINDING])
     _section(screen, "Deliveries", report.deliveries, delivery_columns(), [WHY])
     _section(screen, "Images at archives", report.images, _IMAGES)
 
@@ -107,15 +112,27 @@ _BUILT: list[Column[ResourceRow]] = [
     Column("CHANNEL", lambda row: row.channel, shrinks=True, optional=True),
     Column("FINDINGS", lambda row: len(row.findings), right=True),
 ]
-_FINDINGS: list[Column[tuple[ResourceRow, dict[str, str]]]] = [
-    Column("RELEASE", lambda row: row[0].release.upper()),
-    Column("SEVERITY", lambda row: row[1].get("severity", "")),
-    Column("CODE", lambda row: row[1].get("code", ""), shrinks=True),
-    Column("AT", lambda row: row[1].get("attribute", ""), shrinks=True),
+_REMARK_KEYS = ("severity", "code", "attribute", "message")
+
+
+class _Remark(NamedTuple):
+    """A finding, as it may be true of many series or instances."""
+
+    release: str
+    severity: str
+    code: str
+    attribute: str
+    message: str
+
+
+_FINDINGS: list[Column[tuple[_Remark, int]]] = [
+    Column("RELEASE", lambda row: row[0].release),
+    Column("SEVERITY", lambda row: row[0].severity),
+    Column("TIMES", lambda row: row[1], right=True),
+    Column("CODE", lambda row: row[0].code, shrinks=True),
+    Column("AT", lambda row: row[0].attribute, shrinks=True),
 ]
-_FINDING: Column[tuple[ResourceRow, dict[str, str]]] = Column(
-    "MESSAGE", lambda row: row[1].get("message", "")
-)
+_FINDING: Column[tuple[_Remark, int]] = Column("MESSAGE", lambda row: row[0].message)
 
 _IMAGES: list[Column[ImagesRow]] = [
     Column("DESTINATION", lambda row: row.destination),

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from intu_fhir.db import tables as t
 from intu_fhir.db.delivery_report import DeliveryFilter, count_deliveries, list_deliveries
@@ -272,3 +273,22 @@ def test_report_and_timeline(database: Database) -> None:
     assert [event.since_previous for event in events] == [0, 1, 32, 1, 1]
     assert events[0].seconds == 2
     assert "ehr: delivered" in events[-1].what
+
+
+def test_a_page_costs_the_same_however_many_studies_there_are(database: Database) -> None:
+    """SQLite looks everything about a study up by that study, never through all of a state."""
+    if not database.is_sqlite:
+        return
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    with database.read() as connection:
+        list_studies(connection, StudyFilter())
+        (statement, parameters), *_ = list(asked)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        steps = [row[-1] for row in plan]
+    assert "SCAN studies USING INDEX ix_studies_last_received_at" in steps
+    assert not [step for step in steps if "state=" in step or step.startswith("SCAN d")]
