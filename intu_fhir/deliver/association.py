@@ -61,15 +61,21 @@ class Association:
         address: host and port.
         tls: settings of TLS; None speaks DICOM in the clear.
         timeout_seconds: for connecting, for negotiating, and for each message and its answer.
+        keep_going: asked every second or so while something is sent or waited for.
 
     Raises:
         NotConnected: the PACS cannot be reached.
     """
 
     def __init__(
-        self, address: tuple[str, int], *, tls: ssl.SSLContext | None, timeout_seconds: float
+        self,
+        address: tuple[str, int],
+        *,
+        tls: ssl.SSLContext | None,
+        timeout_seconds: float,
+        keep_going: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._timeout = timeout_seconds
+        self._timeout, self._keep_going = timeout_seconds, keep_going
         self._buffer = bytearray()
         self._message_id = 0
         self._max_fragment = 0
@@ -143,14 +149,12 @@ class Association:
         sop_instance_uid: str,
         data_set: BinaryIO,
         size: int,
-        keep_going: Callable[[], bool],
     ) -> ul.Response:
         """Send one instance, its bytes as they are, and return its answer (PS3.4 annex B).
 
         Args:
             data_set: read from where it stands, a fragment at a time.
             size: bytes that are read.
-            keep_going: asked now and then while a large object is being sent.
 
         Raises:
             Broken, BadAnswer: no answer that counts.
@@ -161,7 +165,7 @@ class Association:
         message_id = self._next_message_id()
         request = ul.encode_store_request(message_id, sop_class_uid, sop_instance_uid)
         head = self._command(context_id, request)
-        early = self._send_data_set(context_id, head, data_set, size, keep_going)
+        early = self._send_data_set(context_id, head, data_set, size)
         self._until = time.monotonic() + self._timeout
         response = self._response(ul.Field.C_STORE_RSP, message_id)
         if response.sop_instance_uid not in {"", sop_instance_uid}:
@@ -170,14 +174,7 @@ class Association:
             raise BadAnswer("the PACS reports success before it has the whole instance")
         return response
 
-    def _send_data_set(
-        self,
-        context_id: int,
-        head: bytes,
-        data_set: BinaryIO,
-        size: int,
-        keep_going: Callable[[], bool],
-    ) -> bool:
+    def _send_data_set(self, context_id: int, head: bytes, data_set: BinaryIO, size: int) -> bool:
         """Send a command and its data set; say whether an answer was there before the end."""
         early, left, asked = False, size, time.monotonic()
         while True:
@@ -192,8 +189,7 @@ class Association:
             head = b""
             if time.monotonic() - asked > _HEARTBEAT_SECONDS:
                 asked = time.monotonic()
-                if not keep_going():
-                    raise Stopped("sending was stopped")
+                self._heartbeat()
 
     def _command(self, context_id: int, command: bytes) -> bytes:
         return self._pdus(context_id, command, command=True, last=True)
@@ -264,6 +260,11 @@ class Association:
 
     # ---- the socket
 
+    def _heartbeat(self) -> None:
+        """Let the caller keep its lease, or stop."""
+        if not self._keep_going():
+            raise Stopped("sending was stopped")
+
     def _left(self) -> float:
         left = self._until - time.monotonic()
         if left <= 0:
@@ -272,7 +273,8 @@ class Association:
 
     def _send(self, data: bytes) -> None:
         try:
-            self._socket.settimeout(self._left())
+            # A peer that reads nothing at all is given up long before a large object's time is up.
+            self._socket.settimeout(min(self._left(), self._timeout))
             self._socket.sendall(data)
         except TimeoutError as error:
             raise Broken("the PACS stopped reading") from error
@@ -320,10 +322,11 @@ class Association:
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:
             try:
-                self._socket.settimeout(self._left())
+                self._socket.settimeout(min(self._left(), _HEARTBEAT_SECONDS))
                 data = self._socket.recv(_READ_BYTES)
-            except TimeoutError as error:
-                raise Broken("no answer in time") from error
+            except TimeoutError:
+                self._heartbeat()
+                continue
             except OSError as error:
                 raise Broken(_words(error)) from error
             if not data:

@@ -40,8 +40,9 @@ def _key(identifier: Json) -> tuple[str, str]:
 
 
 def _meta(ours: Any, current: Any) -> Json:
-    kept = {k: v for k, v in (current or {}).items() if k not in _META_OWNED}
-    return {**kept, **(ours or {})}
+    theirs = current if isinstance(current, dict) else {}
+    kept = {k: v for k, v in theirs.items() if k not in _META_OWNED}
+    return {**kept, **(ours if isinstance(ours, dict) else {})}
 
 
 def number_of_instances(resource: Json) -> int:

@@ -126,10 +126,10 @@ class StorageScu:
     ) -> Retry | Dead | None:
         """Send what fits into one association; None where it went through to its end."""
         try:
-            association, accepted = self._associate(batch.contexts)
+            association, accepted = self._associate(batch.contexts, keep_going)
         except Rejected as error:
             return rejected(error.result, error.source, error.reason)
-        except (NotConnected, Broken, BadAnswer) as error:
+        except (NotConnected, Broken, BadAnswer, Stopped) as error:
             return Retry(NO_ANSWER, self._where(str(error)))
         sender = _Sender(association, batch, accepted, tally, keep_going)
         try:
@@ -143,14 +143,19 @@ class StorageScu:
         association.release()
         return None
 
-    def _associate(self, contexts: Sequence[Context]) -> tuple[Association, Accepted]:
+    def _associate(
+        self, contexts: Sequence[Context], keep_going: Callable[[], bool] = lambda: True
+    ) -> tuple[Association, Accepted]:
         to = self._destination
         association = Association(
-            (to.host, to.port), tls=self._tls, timeout_seconds=to.timeout_seconds
+            (to.host, to.port),
+            tls=self._tls,
+            timeout_seconds=to.timeout_seconds,
+            keep_going=keep_going,
         )
         try:
             return association, association.negotiate(to.ae_title, to.called_ae_title, contexts)
-        except (Broken, BadAnswer):
+        except (Broken, BadAnswer, Stopped):
             association.abort()
             raise
         except Rejected:
@@ -293,12 +298,7 @@ class _Sender:
             self.tally.in_hand = one.sop_instance_uid
             try:
                 return self.association.store(
-                    context_id,
-                    one.sop_class_uid,
-                    one.sop_instance_uid,
-                    file,
-                    size,
-                    self.keep_going,
+                    context_id, one.sop_class_uid, one.sop_instance_uid, file, size
                 )
             except OSError as error:
                 raise Broken(f"the stored file cannot be read ({error.strerror})") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ ABORT = -1
 """In place of a status: abort the association instead of answering."""
 
 _POLL_SECONDS = 0.001
+_GRACE_SECONDS = 1.0
 _WARNING = 0xB
 
 
@@ -136,6 +138,8 @@ class StandInPacs:
         """End all associations and stop listening; safe to call twice."""
         if self._server is not None:
             server, self._server = self._server, None
+            server.shutdown()
+            self._wait_for_ends()
             self._entity.shutdown()
             server.server_close()
             pynetdicom_config.UNRESTRICTED_STORAGE_SERVICE = self._before
@@ -150,6 +154,13 @@ class StandInPacs:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _wait_for_ends(self) -> None:
+        """Let associations that are ending end: aborting them just then is an error there."""
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for association in self._entity.active_associations:
+            association.join(max(deadline - time.monotonic(), 0.0))
+            association.dul.join(max(deadline - time.monotonic(), 0.0))
 
     def _accepted(self, event: evt.Event) -> None:
         with self._lock:

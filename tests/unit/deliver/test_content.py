@@ -1,0 +1,66 @@
+"""Comparing, merging and cutting of resources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from intu_fhir.deliver.content import (
+    number_of_instances,
+    rebase,
+    same_content,
+    without_instances,
+)
+
+OURS: dict[str, Any] = {
+    "resourceType": "ImagingStudy",
+    "identifier": [{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}],
+    "description": "ours",
+    "numberOfInstances": 3,
+    "series": [
+        {"uid": "1", "numberOfInstances": 2, "instance": [{"uid": "1.1"}, {"uid": "1.2"}]},
+        {"uid": "2", "numberOfInstances": 1, "instance": [{"uid": "2.1"}]},
+    ],
+}
+
+
+def test_what_servers_add_is_no_difference() -> None:
+    """Id, meta and narrative do not make other content; everything else does."""
+    theirs = {**OURS, "id": "7", "meta": {"versionId": "2"}, "text": {"status": "generated"}}
+    assert same_content(OURS, theirs)
+    assert not same_content(OURS, {**theirs, "description": "theirs"})
+    assert not same_content(OURS, {**theirs, "note": [{"text": "x"}]})
+
+
+def test_rebase_keeps_what_others_added() -> None:
+    """Our elements win; elements, identifiers and tags of others stay."""
+    theirs = {
+        **OURS,
+        "id": "7",
+        "meta": {"versionId": "5", "lastUpdated": "x", "tag": [{"code": "vip"}]},
+        "text": {"div": "old"},
+        "description": "theirs",
+        "encounter": {"reference": "Encounter/1"},
+        "identifier": [{"system": "ehr", "value": "E1"}, *OURS["identifier"]],
+    }
+    merged = rebase(OURS, theirs)
+    assert merged["description"] == "ours"
+    assert merged["encounter"] == {"reference": "Encounter/1"}
+    assert merged["identifier"] == [*OURS["identifier"], {"system": "ehr", "value": "E1"}]
+    assert merged["meta"] == {"tag": [{"code": "vip"}]}
+    assert "text" not in merged
+    assert "id" not in merged
+
+
+def test_rebase_on_our_own_content_changes_nothing() -> None:
+    """Without additions of others the result is what we built."""
+    assert rebase(OURS, {**OURS, "id": "7", "meta": {"versionId": "1"}}) == OURS
+
+
+def test_without_instances_keeps_series_and_counts() -> None:
+    """Never a part of the instances: all of them or none, and the counts stay."""
+    cut = without_instances(OURS)
+    assert number_of_instances(OURS) == 3
+    assert number_of_instances(cut) == 0
+    assert cut["numberOfInstances"] == 3
+    assert [series["numberOfInstances"] for series in cut["series"]] == [2, 1]
+    assert number_of_instances(OURS) == 3
