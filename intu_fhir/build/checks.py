@@ -7,57 +7,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
-from functools import cached_property
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from intu_fhir.build.forms import (
+    View,
+    s13_plausible,
+    s13_times,
+    s14_contained,
+    s15_release,
+    s16_order_of_times,
+)
 from intu_fhir.build.identifiers import DICOM_UID
 from intu_fhir.build.walk import Problem, dicts, references, values_wrong
-from intu_fhir.mappings import Release
-from intu_fhir.mappings.elements import ELEMENTS
 from intu_fhir.model.finding import Finding, Severity
 from intu_fhir.model.uid import is_uid
-
-Json: TypeAlias = dict[str, Any]
 
 STATUSES = frozenset({"registered", "available", "cancelled", "entered-in-error", "unknown"})
 _URN_OID = re.compile(r"urn:oid:[0-2](?:\.\d+)+", re.ASCII)
 _STRICT_URN_OID = re.compile(r"urn:oid:[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
-_DATE_TIME = re.compile(
-    r"\d{4}(?:-\d\d(?:-\d\d(?P<time>T\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))?)?)?",
-    re.ASCII,
-)
 _MAX_INTEGER = 2**31 - 1
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING
-
-
-@dataclass(frozen=True)
-class View:
-    """A resource as the checks look at it; whatever has the wrong type is not there.
-
-    Args:
-        acquisition: modalities of PS3.16 CID 29.
-    """
-
-    resource: Json
-    release: Release
-    acquisition: frozenset[str]
-
-    @cached_property
-    def series(self) -> list[Json]:
-        """The series."""
-        return dicts(self.resource.get("series"))
-
-    @cached_property
-    def instances(self) -> list[tuple[str, Json]]:
-        """The listed instances with their paths."""
-        return [
-            (f"series[{s}].instance[{i}]", instance)
-            for s, series in enumerate(self.series)
-            for i, instance in enumerate(dicts(series.get("instance")))
-        ]
 
 
 def _s01_study_uid(view: View) -> Iterator[Problem]:
@@ -184,119 +154,6 @@ def _s12_values(view: View) -> Iterator[Problem]:
     yield from values_wrong(view.resource)
 
 
-def _s13_times(view: View) -> Iterator[Problem]:
-    """Times have a zone and days exist."""
-    for path, value in _times(view):
-        found = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
-            yield path, "is not a FHIR dateTime with a zone"
-        elif len(value) >= 10 and _day(value) is None:
-            yield path, "is a day that does not exist"
-
-
-def _s13_plausible(view: View) -> Iterator[Problem]:
-    for path, value in _times(view):
-        if isinstance(value, str) and _DATE_TIME.fullmatch(value) and value[:4] < "1890":
-            yield path, "is before 1890"
-
-
-def _times(view: View) -> Iterator[tuple[str, Any]]:
-    holders = [("started", view.resource)]
-    holders += [(f"series[{at}].started", one) for at, one in enumerate(view.series)]
-    return ((path, holder["started"]) for path, holder in holders if "started" in holder)
-
-
-def _day(value: str) -> date | None:
-    try:
-        return date.fromisoformat(value[:10])
-    except ValueError:
-        return None
-
-
-def _s14_contained(view: View) -> Iterator[Problem]:
-    """What is contained is referred to, and contains nothing itself (dom-2, dom-3)."""
-    contained = dicts(view.resource.get("contained"))
-    if not contained:
-        return
-    others = {key: value for key, value in view.resource.items() if key != "contained"}
-    named = set(_local_references([others, *contained]))
-    for at, one in enumerate(contained):
-        if one.get("contained"):
-            yield f"contained[{at}]", "contains resources itself"
-        if f"#{one.get('id')}" not in named:
-            yield f"contained[{at}]", "nothing refers to it"
-
-
-def _local_references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        reference = value.get("reference")
-        if isinstance(reference, str) and reference.startswith("#"):
-            yield reference
-        for inner in value.values():
-            yield from _local_references(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _local_references(inner)
-
-
-def _s15_release(view: View) -> Iterator[Problem]:
-    """Every element has the form of this release."""
-    yield from _shapes(view.resource, "study", view.release, "")
-    for at, series in enumerate(view.series):
-        yield from _shapes(series, "series", view.release, f"series[{at}].")
-
-
-_FORMS: Mapping[str, frozenset[str]] = {
-    "Coding": frozenset({"coding", "text", "concept", "reference"}),
-    "CodeableConcept": frozenset({"system", "code", "display", "concept", "reference"}),
-    "CodeableReference": frozenset({"coding", "text", "system", "code", "display"}),
-}
-"""Keys that another form would have."""
-
-
-def _shapes(holder: Json, level: str, release: Release, path: str) -> Iterator[Problem]:
-    for name, element in ELEMENTS[level].items():
-        if name not in holder:
-            continue
-        kind = element.types.get(release)
-        if kind is None:
-            yield f"{path}{name}", f"is no element of {release}"
-            continue
-        value = holder[name]
-        for one in dicts(value) if isinstance(value, list) else dicts([value]):
-            if _FORMS.get(kind, frozenset()) & one.keys():
-                yield f"{path}{name}", f"is not a {kind}, as {release} wants it"
-
-
-def _s16_order_of_times(view: View) -> Iterator[Problem]:
-    """No series began before its study."""
-    study = view.resource.get("started")
-    for at, series in enumerate(view.series):
-        started = series.get("started")
-        if _is_date_time(study) and _is_date_time(started) and _before(started, study):
-            yield f"series[{at}].started", "is before the start of the study"
-
-
-def _is_date_time(value: Any) -> bool:
-    return isinstance(value, str) and _DATE_TIME.fullmatch(value) is not None
-
-
-def _before(one: str, other: str) -> bool:
-    """Compare as exactly as both allow."""
-    if "T" in one and "T" in other:
-        try:
-            return datetime.fromisoformat(_plain(one)) < datetime.fromisoformat(_plain(other))
-        except ValueError:
-            return False
-    shorter = min(len(one[:10]), len(other[:10]))
-    return one[:shorter] < other[:shorter]
-
-
-def _plain(value: str) -> str:
-    """Write second 60 as 59, since Python has no leap second."""
-    return f"{value[:17]}59{value[19:]}" if value[17:19] == "60" else value
-
-
 def _s18_acquisition(view: View) -> Iterator[Problem]:
     """In R4 the study names acquisition modalities only (PS3.16 CID 29)."""
     listed = {code for one in dicts(view.resource.get("modality")) for _, code in _codes(one)}
@@ -336,11 +193,11 @@ CHECKS: tuple[tuple[str, Severity, Callable[[View], Iterator[Problem]]], ...] = 
     ("S10", _ERROR, _s10_subject),
     ("S11", _ERROR, _s11_references),
     ("S12", _ERROR, _s12_values),
-    ("S13", _ERROR, _s13_times),
-    ("S13", _WARNING, _s13_plausible),
-    ("S14", _ERROR, _s14_contained),
-    ("S15", _ERROR, _s15_release),
-    ("S16", _WARNING, _s16_order_of_times),
+    ("S13", _ERROR, s13_times),
+    ("S13", _WARNING, s13_plausible),
+    ("S14", _ERROR, s14_contained),
+    ("S15", _ERROR, s15_release),
+    ("S16", _WARNING, s16_order_of_times),
     ("S18", _ERROR, _s18_acquisition),
     ("S19", _ERROR, _s19_numbers),
 )

@@ -15,18 +15,11 @@ from intu_fhir.build.imaging import (
     make_modalities,
     make_modality,
 )
-from intu_fhir.build.references import (
-    Convert,
-    make_endpoint,
-    make_identifier,
-    make_order,
-    make_patient,
-    make_performer,
-    make_person,
-    make_reference,
-    make_specimen,
-)
-from intu_fhir.build.source import Source
+from intu_fhir.build.orders import make_identifier, make_order
+from intu_fhir.build.patient import make_patient
+from intu_fhir.build.people import make_performer, make_person
+from intu_fhir.build.references import make_endpoint, make_reference, make_specimen
+from intu_fhir.build.source import Convert, Source
 from intu_fhir.build.started import make_time
 from intu_fhir.mappings import rules
 from intu_fhir.mappings.load import Mapping as StudyMapping

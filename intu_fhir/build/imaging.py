@@ -8,8 +8,7 @@ from typing import Any
 
 from intu_fhir.build.concepts import DCM, NULL_FLAVOR, SCT, Concept, coding, concept_of
 from intu_fhir.build.datatypes import clean_text, parts_of
-from intu_fhir.build.references import Convert
-from intu_fhir.build.source import Source
+from intu_fhir.build.source import Convert, Source
 from intu_fhir.mappings import rules
 from intu_fhir.mappings.tables import ModalityTerm
 from intu_fhir.model.study import Series

@@ -10,9 +10,8 @@ from typing import Any, TypeAlias
 from intu_fhir.build.concepts import schemes_in
 from intu_fhir.build.converters import make_converter
 from intu_fhir.build.notes import Notes
-from intu_fhir.build.references import Convert
 from intu_fhir.build.rejection import without_rejected
-from intu_fhir.build.source import BuildContext, ImageService, Source
+from intu_fhir.build.source import BuildContext, Convert, ImageService, Source
 from intu_fhir.mappings import Mapping, Release
 from intu_fhir.mappings.load import elements_of
 from intu_fhir.mappings.rules import Rule

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
+from intu_fhir.build.datatypes import clean_text, first_value
 from intu_fhir.build.notes import Notes
 from intu_fhir.mappings.tables import CodingScheme, Tables
 from intu_fhir.model.study import HeaderGroup, Instance, Series, Study
@@ -153,3 +155,18 @@ def _ends(values: Values, path: str) -> Iterator[tuple[Values, str]]:
     sequence, _, rest = path.partition(".")
     for item in items(values, sequence):
         yield from _ends(item, rest)
+
+
+def value_at(source: Source, values: Values, keyword: str) -> str:
+    """Return the clean first value of a single-valued attribute, noting what was wrong."""
+    raw, more = first_value(values, keyword)
+    if more:
+        source.note("several_values", keyword)
+    cleaned = clean_text(raw)
+    if cleaned is None:
+        source.note("damaged_text", keyword)
+    return cleaned or ""
+
+
+Convert: TypeAlias = Callable[[Source], Sequence[Any]]
+"""Gives the values of an element: none, one, or as many as it repeats."""

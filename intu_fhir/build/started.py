@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from intu_fhir.build.references import Convert
-from intu_fhir.build.source import Source
+from intu_fhir.build.source import Convert, Source
 from intu_fhir.build.times import Moment, TimeRules, date_time, split_date_time
 from intu_fhir.mappings import rules
 from intu_fhir.model.values import Values, text

@@ -10,7 +10,8 @@ from fhir.resources.imagingstudy import ImagingStudy as ImagingStudyR5
 from fhir.resources.R4B.imagingstudy import ImagingStudy as ImagingStudyR4B
 from pydantic import BaseModel, ValidationError
 
-from intu_fhir.build.checks import View, run_checks
+from intu_fhir.build.checks import run_checks
+from intu_fhir.build.forms import View
 from intu_fhir.mappings import Release, acquisition_modalities
 from intu_fhir.model.finding import Finding, Severity
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import orjson
-from pydantic import ValidationError
 
-from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings.attributes import (
     LEVELS,
     Attributes,
@@ -21,15 +19,14 @@ from intu_fhir.mappings.attributes import (
     check_attribute,
     shipped_attributes,
 )
-from intu_fhir.mappings.elements import ELEMENTS, RELEASES, Element, Release
-from intu_fhir.mappings.rules import ANY, CONVERTERS, Rule, Table
-from intu_fhir.mappings.tables import ACQUISITION, COLUMNS, Code, Tables, load_codes, load_tables
+from intu_fhir.mappings.elements import ELEMENTS, Element, Release
+from intu_fhir.mappings.reading import SHIPPED, Reading, check_complete, read_rules
+from intu_fhir.mappings.rules import Rule
+from intu_fhir.mappings.tables import ACQUISITION, COLUMNS, Code, Tables, load_tables
 from intu_fhir.settings.data import data_folder
-from intu_fhir.settings.mistakes import raise_mistakes, unknown_key, validation_mistakes
-from intu_fhir.settings.yaml_lines import Document, Location, dotted, load_with_lines
+from intu_fhir.settings.mistakes import raise_mistakes, unknown_key
+from intu_fhir.settings.yaml_lines import Document, load_with_lines
 
-LEAVE_OUT = "leave_out"
-SHIPPED = "shipped"
 _KEYS = ("extends", "version", "attributes", "tables", "study", "series", "instance", "tests")
 
 Rules: TypeAlias = abc.Mapping[str, tuple[Rule, ...]]
@@ -56,20 +53,6 @@ class Mapping:
     file: Path | None = None
 
 
-@dataclass
-class _Reading:
-    """A file while it is read."""
-
-    document: Document
-    rules: dict[str, dict[str, tuple[Rule, ...]]]
-    attributes: Attributes
-    mistakes: list[ConfigurationError] = field(default_factory=list)
-    codes: dict[str, abc.Mapping[str, Code]] = field(default_factory=dict)
-
-    def wrong(self, message: str, *location: str | int) -> None:
-        self.mistakes.append(self.document.mistake(message, *location))
-
-
 def load_mapping(path: Path | None = None) -> Mapping:
     """Return the mapping of a file, or the shipped one.
 
@@ -79,6 +62,7 @@ def load_mapping(path: Path | None = None) -> Mapping:
     return _shipped() if path is None else _load(path)
 
 
+@cache
 def acquisition_modalities() -> frozenset[str]:
     """Return the modalities of acquired objects (PS3.16 CID 29)."""
     terms = load_mapping().tables.modalities
@@ -96,13 +80,14 @@ def _load(path: Path) -> Mapping:
         if key not in _KEYS:
             raise document.mistake(unknown_key(key, _KEYS), key)
     reading = _start(document)
-    _read_rules(reading)
+    read_rules(reading)
     own = _own_tables(reading)
-    _check_complete(reading)
+    check_complete(reading)
     tests = _tests(reading)
+    code_files = [document.file.parent / name for name in sorted(reading.codes)]
     raise_mistakes(reading.mistakes)
     return Mapping(
-        version=_version(document, own),
+        version=_version(document, [*own.values(), *code_files]),
         rules=MappingProxyType({k: MappingProxyType(v) for k, v in reading.rules.items()}),
         tables=load_tables(data_folder("mappings"), own),
         codes=MappingProxyType(reading.codes),
@@ -112,17 +97,17 @@ def _load(path: Path) -> Mapping:
     )
 
 
-def _start(document: Document) -> _Reading:
+def _start(document: Document) -> Reading:
     """Begin with nothing, or with what the shipped mapping says."""
     extends = document.value.get("extends")
     attributes = _with_own(shipped_attributes(), document)
     if extends is None:
-        return _Reading(document, {level: {} for level in ELEMENTS}, attributes)
+        return Reading(document, {level: {} for level in ELEMENTS}, attributes)
     if extends != SHIPPED:
         raise document.mistake(f"must be {SHIPPED}; leave it out to begin with nothing", "extends")
     base = _shipped()
     rules = {level: dict(elements) for level, elements in base.rules.items()}
-    return _Reading(document, rules, attributes, codes=dict(base.codes))
+    return Reading(document, rules, attributes, codes=dict(base.codes))
 
 
 def _with_own(shipped: Attributes, document: Document) -> Attributes:
@@ -143,112 +128,7 @@ def _with_own(shipped: Attributes, document: Document) -> Attributes:
     return Attributes(MappingProxyType(levels), shipped.together, shipped.collected)
 
 
-def _read_rules(reading: _Reading) -> None:
-    for level, elements in ELEMENTS.items():
-        section = reading.document.value.get(level) or {}
-        if not isinstance(section, dict):
-            reading.wrong("must hold elements with their rules", level)
-            continue
-        for name, value in section.items():
-            element = elements.get(name)
-            if element is None:
-                reading.wrong(unknown_key(name, list(elements)), level, name)
-            else:
-                _read_element(reading, level, name, element, value)
-
-
-def _read_element(reading: _Reading, level: str, name: str, element: Element, value: Any) -> None:
-    if value == LEAVE_OUT:
-        if element.required:
-            reading.wrong("the resource needs this element; give it a rule", level, name)
-        reading.rules[level].pop(name, None)
-        return
-    listed = value if isinstance(value, list) else [value]
-    places: list[Location] = [
-        (level, name, at) if isinstance(value, list) else (level, name) for at in range(len(listed))
-    ]
-    rules = [
-        _read_rule(reading, place, element, one) for place, one in zip(places, listed, strict=True)
-    ]
-    reading.rules[level][name] = tuple(rule for rule in rules if rule is not None)
-
-
-def _read_rule(reading: _Reading, place: Location, element: Element, value: Any) -> Rule | None:
-    if not isinstance(value, dict):
-        reading.wrong(f"must be a rule such as {{converter: text, ...}}, or {LEAVE_OUT}", *place)
-        return None
-    model = CONVERTERS.get(str(value.get("converter")))
-    possible = [name for name, kind in CONVERTERS.items() if _fits(kind, element)]
-    if model is None or not _fits(model, element):
-        reading.wrong(f"must be one of {', '.join(possible)}", *place, "converter")
-        return None
-    try:
-        rule = model.model_validate(value)
-    except ValidationError as error:
-        reading.mistakes += _mistakes(error, model, reading.document, place, value)
-        return None
-    if rule.sop_classes and place[0] != "instance":
-        reading.wrong("only instances have a SOP class; remove it", *place, "sop_classes")
-    _check_sources(reading, place, rule)
-    if isinstance(rule, Table):
-        _read_codes(reading, place, rule)
-    return rule
-
-
-def _fits(kind: type[Rule], element: Element) -> bool:
-    return kind.makes == ANY or bool(kind.makes & set(element.types.values()))
-
-
-def _mistakes(
-    error: ValidationError,
-    model: type[Rule],
-    document: Document,
-    place: Location,
-    value: dict[str, Any],
-) -> list[ConfigurationError]:
-    """Say what is wrong with one rule, at its place in the whole file."""
-    lines = {
-        where[len(place) :]: line
-        for where, line in document.lines.items()
-        if where[: len(place)] == place
-    }
-    part = Document(document.file, value, lines)
-    return [
-        ConfigurationError(
-            mistake.reason,
-            file=mistake.file,
-            line=mistake.line,
-            key=".".join(filter(None, (dotted(place), mistake.key))),
-        )
-        for mistake in validation_mistakes(error, model, part)
-    ]
-
-
-def _check_sources(reading: _Reading, place: Location, rule: Rule) -> None:
-    """Only what is staged can be mapped."""
-    for attribute in rule.attributes():
-        root = attribute if ":" in attribute else attribute.partition(".")[0]
-        try:
-            staged = check_attribute(reading.document, root, *place)
-        except ConfigurationError as error:
-            reading.mistakes.append(error)
-            continue
-        if staged not in reading.attributes.levels:
-            reading.wrong(
-                f"{root} is not staged; add it with its level under `attributes:` of this file",
-                *place,
-            )
-
-
-def _read_codes(reading: _Reading, place: Location, rule: Table) -> None:
-    path = reading.document.file.parent / rule.table
-    try:
-        reading.codes[rule.table] = load_codes(path)
-    except ConfigurationError as error:
-        reading.mistakes.append(error)
-
-
-def _own_tables(reading: _Reading) -> dict[str, Path]:
+def _own_tables(reading: Reading) -> dict[str, Path]:
     """Return the paths of a site's own code tables."""
     section = reading.document.value.get("tables") or {}
     if not isinstance(section, dict):
@@ -263,22 +143,7 @@ def _own_tables(reading: _Reading) -> dict[str, Path]:
     return {k: folder / v for k, v in section.items() if k in COLUMNS and isinstance(v, str)}
 
 
-def _check_complete(reading: _Reading) -> None:
-    for level, elements in ELEMENTS.items():
-        for name, element in elements.items():
-            rules = reading.rules[level].get(name, ())
-            missing = [r for r in RELEASES if not any(x.release in {None, r} for x in rules)]
-            mentioned = name in (reading.document.value.get(level) or {})
-            if element.required and missing and not (mentioned and not rules):
-                where = (level, name) if mentioned else (level,)
-                reading.wrong(
-                    f"{name} needs a rule for {' and '.join(missing)}, or begin the file with "
-                    f"`extends: {SHIPPED}`",
-                    *where,
-                )
-
-
-def _tests(reading: _Reading) -> tuple[abc.Mapping[str, Any], ...]:
+def _tests(reading: Reading) -> tuple[abc.Mapping[str, Any], ...]:
     tests = reading.document.value.get("tests") or []
     if not isinstance(tests, list) or not all(isinstance(test, dict) for test in tests):
         reading.wrong("must be a list of examples", "tests")
@@ -296,15 +161,25 @@ def _tests(reading: _Reading) -> tuple[abc.Mapping[str, Any], ...]:
 _TEST_KEYS = ("name", "release", "header", "expect")
 
 
-def _version(document: Document, own: abc.Mapping[str, Path]) -> str:
+def _version(document: Document, own: list[Path]) -> str:
     """Return the file's own version and a hash of all that the mapping is made of."""
     shipped = data_folder("mappings")
-    files = sorted([*shipped.glob("*.csv"), *shipped.glob("*.yaml"), *own.values()])
+    files = [*sorted([*shipped.glob("*.csv"), *shipped.glob("*.yaml")]), *own]
     digest = hashlib.sha256(orjson.dumps(document.value, option=orjson.OPT_SORT_KEYS))
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")
     version = str(document.value.get("version", document.file.stem))
     return f"{version[:32]}+{digest.hexdigest()[:12]}"
+
+
+def attributes_of(mappings: abc.Iterable[Mapping]) -> Attributes:
+    """Return the attributes that all of some mappings need, the shipped ones included."""
+    shipped = shipped_attributes()
+    levels: dict[str, Level] = dict(shipped.levels)
+    for mapping in mappings:
+        for attribute, level in mapping.attributes.levels.items():
+            levels.setdefault(attribute, level)
+    return Attributes(MappingProxyType(levels), shipped.together, shipped.collected)
 
 
 def elements_of(
