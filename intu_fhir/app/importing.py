@@ -23,6 +23,7 @@ _DISPOSITIONS = {
     Result.REFUSED: Disposition.REFUSED,
     Result.NOT_DICOM: Disposition.REFUSED,
 }
+"""How the row of an import counts; what is missing on its media never came."""
 
 
 def import_paths(
@@ -48,7 +49,8 @@ def import_paths(
     counts: Counter[Disposition] = Counter()
 
     def count(imported: Imported) -> None:
-        counts[_DISPOSITIONS[imported.result]] += 1
+        if imported.result in _DISPOSITIONS:
+            counts[_DISPOSITIONS[imported.result]] += 1
         on_progress(imported)
 
     app.rows.start()

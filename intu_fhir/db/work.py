@@ -81,6 +81,7 @@ def claim(
         destination=destination,
         want=row["want"],
         have=row["have"],
+        due_at=row["due_at"],
         attempts=attempts,
         fence=row["fence"] + 1,
         holder=holder,
@@ -109,6 +110,7 @@ def _next_due(queue: Table, step: str, destination: str, now: datetime) -> sa.Se
             studies.c.study_instance_uid,
             queue.c.want,
             queue.c.have,
+            queue.c.due_at,
             queue.c.attempts,
             queue.c.fence,
             queue.c.lease_holder,
@@ -156,7 +158,7 @@ def finish(connection: Connection, held: Claim, *, state: str, now: datetime) ->
         StaleClaim: another worker has it now.
     """
     queue = _queue(held.step)
-    newer = queue.c.want > held.want
+    newer = _asked_again(queue, held)
     _write(
         connection,
         held,
@@ -171,10 +173,15 @@ def finish(connection: Connection, held: Claim, *, state: str, now: datetime) ->
     )
 
 
+def _asked_again(queue: Table, held: Claim) -> sa.ColumnElement[bool]:
+    """Whether more, or the same once more, was asked for since the claim."""
+    return sa.or_(queue.c.want > held.want, queue.c.due_at > held.due_at)
+
+
 def put_off(connection: Connection, held: Claim, *, until: datetime, now: datetime) -> None:
     """Give work back that is not ready; a newer wish keeps the time it asked for."""
     queue = _queue(held.step)
-    newer = queue.c.want > held.want
+    newer = _asked_again(queue, held)
     _write(
         connection,
         held,

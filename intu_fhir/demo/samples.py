@@ -32,5 +32,9 @@ def sample_files() -> list[Path]:
 def _files(root: Path) -> Iterator[Path]:
     """The instances below ``root``; a DICOMDIR lists them but is none."""
     for path in root.rglob("*"):
-        if path.is_file() and not path.name.upper().startswith("DICOMDIR") and "." not in path.name:
+        if (
+            path.is_file()
+            and not path.name.upper().startswith(("DICOMDIR", "README"))
+            and "." not in path.name
+        ):
             yield path

@@ -28,6 +28,7 @@ class Claim:
         want: what is to be reached: a revision of the staged content for ``aggregate``,
             a generation for the other steps.
         have: what was reached before.
+        due_at: when it was due; a later time in its row means that it was asked for again.
         attempts: failed tries so far.
         fence: number of this lease; a worker with an older one can write nothing.
     """
@@ -39,6 +40,7 @@ class Claim:
     destination: str
     want: int
     have: int
+    due_at: datetime
     attempts: int
     fence: int
     holder: str

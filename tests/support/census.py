@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,11 +39,15 @@ class Census:
     directories: list[Path] = field(default_factory=list)
     not_dicom: list[Path] = field(default_factory=list)
 
-    def studies(self) -> dict[str, dict[str, set[str]]]:
-        """Return study → series → instances of what has an identity, first come first served."""
+    def studies(self, without: Container[str] = ()) -> dict[str, dict[str, set[str]]]:
+        """Return study → series → instances of what has an identity, first come first served.
+
+        Args:
+            without: names of files that do not count.
+        """
         first: dict[str, tuple[str, str]] = {}
         for counted in self.objects:
-            if counted.identity:
+            if counted.identity and counted.path.name not in without:
                 study, series, instance, _ = counted.identity
                 first.setdefault(instance, (study, series))
         found: dict[str, dict[str, set[str]]] = {}
@@ -74,9 +79,7 @@ def _count(census: Census, path: Path) -> None:
         if len(dataset) == 0:
             census.not_dicom.append(path)
             return
-        census.objects.append(
-            CountedFile(path, _body_sha256(path), _identity(dataset))
-        )
+        census.objects.append(CountedFile(path, _body_sha256(path), _identity(dataset)))
 
 
 def _identity(dataset: pydicom.Dataset) -> tuple[str, str, str, str] | None:

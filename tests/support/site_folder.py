@@ -28,7 +28,7 @@ def write_site(
     one = {
         "id": "radiology",
         "source": {"type": "dicom", "host": "127.0.0.1", "port": port, "ae_title": "INTU_TEST"},
-        "settle": {"quiet_seconds": 0.2, "on_release": True},
+        "settle": {"quiet_seconds": 20, "on_release": True},
         "destinations": sorted(destinations),
         **(channel or {}),
     }

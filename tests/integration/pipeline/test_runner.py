@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from intu_fhir.db import work
+from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.holds import hold_study, release
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import attempts, deliveries, holds
@@ -250,3 +251,23 @@ def test_a_hold_released_while_the_study_is_built_keeps_nothing_back(pipeline: P
     pipeline.runner().run_one(Lane(AGGREGATE))
     pipeline.runner().run_one(Lane(BUILD))
     assert pipeline.runner().seconds_until_due(PACS) == 0
+
+
+def test_what_is_built_anew_during_a_delivery_is_delivered_next(pipeline: Pipeline) -> None:
+    """A rebuild of the generation that is being sent just then makes it due once more."""
+    pipeline.bring_to_delivery()
+
+    def rebuilt_meanwhile(claim: Claim) -> StepResult:
+        pipeline.clock.advance(1)
+        with pipeline.database.write() as connection:
+            wish = DeliveryWish(WAITING, again=True)
+            want_delivery(
+                connection, claim.study_key, "pacs", claim.want, wish=wish, now=pipeline.clock.now()
+            )
+        return Delivered("old")
+
+    pipeline.does[DELIVER] = rebuilt_meanwhile
+    assert pipeline.runner().run_one(PACS)
+    pipeline.does[DELIVER] = lambda claim: Delivered("new")
+    assert pipeline.runner().run_one(PACS)
+    assert pipeline.row(deliveries).last_status == "new"
