@@ -128,10 +128,17 @@ class _Level:
         for keywords in together:
             self._choose_together(keywords, merged)
         done = {keyword for keywords in together for keyword in keywords}
-        for keyword, level in self._attributes.levels.items():
-            if level in levels and keyword not in done:
+        for keyword in (*self._attributes.levels, *self._added()):
+            # What a site's own mapping added belongs to a level that only the mapping knows.
+            level = self._attributes.levels.get(keyword)
+            if keyword not in done and (level is None or level in levels):
                 self._choose((keyword,), self.groups, merged)
         return merged
+
+    def _added(self) -> list[str]:
+        """Return the keywords that are staged beside the known attributes."""
+        there = {keyword for group in self.groups for keyword in group.values}
+        return sorted(there - set(self._attributes.levels))
 
     def _choose_together(self, keywords: tuple[str, ...], merged: Values) -> None:
         """Choose the first of ``keywords``, then the others among the headers that have it."""
@@ -176,7 +183,8 @@ class _Level:
         return list(found.values())
 
     def _note_conflict(self, keywords: tuple[str, ...], number: int) -> None:
-        disagreeing = [k for k in keywords if k not in self._attributes.collected]
+        known = self._attributes.levels
+        disagreeing = [k for k in keywords if k in known and k not in self._attributes.collected]
         if not disagreeing:
             return
         name = ", ".join(disagreeing)

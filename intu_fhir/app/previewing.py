@@ -12,7 +12,7 @@ from intu_fhir.app.wiring import App
 from intu_fhir.build.step import ChannelPlan
 from intu_fhir.db.resources import BuiltResource, newest_resource
 from intu_fhir.db.studies import channels_of, study_key_of
-from intu_fhir.mappings import Release, load_mapping
+from intu_fhir.mappings import Release, attributes_of, load_mapping
 from intu_fhir.model.study import Study
 
 
@@ -57,7 +57,8 @@ def preview_files(
 ) -> list[Preview]:
     """Build the studies that files hold, as if they had arrived through the first channel."""
     plan = _plan(app, [channel.id for channel in app.configuration.channels][:1], mapping)
-    return [_of_files(app, study, plan, release) for study in read_studies(paths)]
+    studies = read_studies(paths, attributes_of([plan.mapping]).levels)
+    return [_of_files(app, study, plan, release) for study in studies]
 
 
 def _of_files(app: App, study: Study, plan: ChannelPlan, release: Release) -> Preview:

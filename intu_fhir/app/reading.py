@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from intu_fhir.aggregate.merge import merge_headers
 from intu_fhir.errors import InvalidDataSet
-from intu_fhir.mappings import acquisition_modalities, staged_attributes
+from intu_fhir.mappings import Level, acquisition_modalities, staged_attributes
 from intu_fhir.model.grouping import StagedHeader, group_headers
 from intu_fhir.model.study import Instance, Study
 from intu_fhir.model.values import text
@@ -29,8 +29,13 @@ Source: TypeAlias = Path | str | Dataset
 _WITHOUT_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
-def read_studies(sources: Iterable[Source]) -> list[Study]:
+def read_studies(
+    sources: Iterable[Source], levels: Mapping[str, Level] | None = None
+) -> list[Study]:
     """Return the studies that the sources hold, merged as a site would, ordered by UID.
+
+    Args:
+        levels: the attributes to read, by default those of the shipped mapping.
 
     Raises:
         InvalidDataSet: nothing in the sources is a DICOM object, or one cannot be read.
@@ -38,7 +43,9 @@ def read_studies(sources: Iterable[Source]) -> list[Study]:
     """
     series: dict[tuple[str, str], dict[str, StagedHeader]] = {}
     for data_set, transfer_syntax_uid in _data_sets(sources):
-        study_uid, series_uid, member = _read(data_set, transfer_syntax_uid)
+        study_uid, series_uid, member = _read(
+            data_set, transfer_syntax_uid, levels or staged_attributes()
+        )
         # An instance that comes twice counts once, as it does in staging.
         series.setdefault((study_uid, series_uid), {}).setdefault(member.instance.uid, member)
     if not series:
@@ -53,9 +60,11 @@ def read_studies(sources: Iterable[Source]) -> list[Study]:
     ]
 
 
-def _read(data_set: bytes, transfer_syntax_uid: str) -> tuple[str, str, StagedHeader]:
+def _read(
+    data_set: bytes, transfer_syntax_uid: str, levels: Mapping[str, Level]
+) -> tuple[str, str, StagedHeader]:
     header = read_header(data_set, transfer_syntax_uid)
-    seen = describe(data_set, transfer_syntax_uid, staged_attributes())
+    seen = describe(data_set, transfer_syntax_uid, levels)
     canonical = orjson.dumps(seen.shared, option=orjson.OPT_SORT_KEYS)
     instance = Instance(
         header.sop_instance_uid, header.sop_class_uid, transfer_syntax_uid, seen.instance

@@ -111,10 +111,25 @@ class Source:
         return next((value for value in self.texts(path)), "")
 
     def texts(self, path: str) -> Iterator[str]:
-        """Give the raw strings at a path in the merged values, inside items in their order."""
-        for values, keyword in _ends(self.values, path):
-            if value := text(values, keyword):
-                yield value
+        """Give the raw strings at a path, inside items in their order.
+
+        An attribute has one level only, so what an instance lacks may stand with its series or
+        study, and what a study lacks in the headers below it.
+        """
+        for values in self._scopes():
+            found = [raw for inner, keyword in _ends(values, path) if (raw := text(inner, keyword))]
+            if found:
+                yield from found
+                return
+
+    def _scopes(self) -> Iterator[Values]:
+        yield self.values
+        if self.level == "instance" and self.series is not None:
+            yield self.series.values
+        if self.level == "study":
+            yield from (group.values for group in self.groups)
+        else:
+            yield self.study.values
 
     def headers(self) -> Iterator[Values]:
         """Give the distinct headers here, or the merged values where there are none."""

@@ -2,13 +2,14 @@
 
 from intu_fhir.mappings.attributes import Level, staged_attributes
 from intu_fhir.mappings.elements import Release
-from intu_fhir.mappings.load import Mapping, acquisition_modalities, load_mapping
+from intu_fhir.mappings.load import Mapping, acquisition_modalities, attributes_of, load_mapping
 
 __all__ = [
     "Level",
     "Mapping",
     "Release",
     "acquisition_modalities",
+    "attributes_of",
     "load_mapping",
     "staged_attributes",
 ]

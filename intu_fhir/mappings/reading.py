@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings.attributes import Attributes, check_attribute
 from intu_fhir.mappings.elements import ELEMENTS, RELEASES, Element
-from intu_fhir.mappings.rules import ANY, CONVERTERS, Rule, Table
+from intu_fhir.mappings.rules import ANY, CONVERTERS, Rule, Table, Time
 from intu_fhir.mappings.tables import Code, load_codes
 from intu_fhir.settings.mistakes import unknown_key, validation_mistakes
 from intu_fhir.settings.yaml_lines import Document, Location, dotted
@@ -126,11 +126,14 @@ def _check_sources(reading: Reading, place: Location, rule: Rule) -> None:
         except ConfigurationError as error:
             reading.mistakes.append(error)
             continue
-        if staged not in reading.attributes.levels:
+        level = reading.attributes.levels.get(staged)
+        if level is None:
             reading.wrong(
                 f"{root} is not staged; add it with its level under `attributes:` of this file",
                 *place,
             )
+        elif level == "instance" and place[0] != "instance" and not isinstance(rule, Time):
+            reading.wrong(f"{root} differs between instances; use it in a rule of these", *place)
 
 
 def _read_codes(reading: Reading, place: Location, rule: Table) -> None:

@@ -11,9 +11,22 @@ from intu_fhir.mappings.elements import CONCEPTS, Release
 from intu_fhir.settings.schema import Settings
 
 ANY = frozenset({"*"})
-Sources: TypeAlias = Annotated[
-    tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
-]
+
+
+def _listed(value: Any) -> Any:
+    """Take one attribute for a list of one, and private ones in lower case, as they are staged."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list):
+        return values
+    return [_plain(one) if isinstance(one, str) else one for one in values]
+
+
+def _plain(attribute: str) -> str:
+    digits, colon, creator = attribute.partition(":")
+    return f"{digits.lower()}:{creator}" if colon else attribute
+
+
+Sources: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """DICOM keywords; ``A.B`` is B inside every item of the sequence A."""
 
 DateAndTime: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]

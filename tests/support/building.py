@@ -22,6 +22,7 @@ SR = "1.2.840.10008.5.1.4.1.1.88.22"
 KO = "1.2.840.10008.5.1.4.1.1.88.59"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+_NAMES = frozenset({"uid", "series_uid", "sop_class"})
 CLASSES = {"CT": CT, "MR": MR, "SR": SR, "KO": KO, "SEG": SEG, "DOC": PDF}
 
 BERLIN = BuildContext(time_zone="Europe/Berlin")
@@ -62,7 +63,7 @@ def _series(members: list[Mapping[str, Any]]) -> SeriesHeaders:
     levels = staged_attributes()
     groups: list[tuple[dict[str, Any], list[Mapping[str, Any]]]] = []
     for one in members:
-        shared = {k: v for k, v in one.items() if levels.get(k, "instance") != "instance"}
+        shared = {k: v for k, v in one.items() if k not in _NAMES and levels.get(k) != "instance"}
         sharing = next((sharing for values, sharing in groups if values == shared), None)
         if sharing is None:
             groups.append((shared, [one]))

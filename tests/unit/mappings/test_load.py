@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from intu_fhir.errors import ConfigurationError
-from intu_fhir.mappings import load_mapping
+from intu_fhir.mappings import attributes_of, load_mapping
 from intu_fhir.mappings.elements import ELEMENTS, RELEASES
 from tests.support.building import build, header, resource
 
@@ -71,19 +71,33 @@ def test_fixed_value(tmp_path: Path) -> None:
     assert _built(tmp_path, text)["meta"] == {"tag": [{"system": "urn:x", "code": "y"}]}
 
 
-def test_private_attribute_as_extension(tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", ["study", "series"])
+def test_private_attribute_as_extension(tmp_path: Path, level: str) -> None:
     """A private attribute that the file wants staged can become an extension."""
-    key = "0019xx10:MAKER 1.0"
+    key = "0019xx1a:MAKER 1.0"
     text = (
-        f'attributes:\n  series:\n    - "{key}"\n'
-        "series:\n  extension:\n    - converter: extension\n"
-        f"      url: https://example.org/x\n      from: '{key}'\n      as: unsignedInt\n"
+        f'attributes:\n  {level}:\n    - "0019XX1A:MAKER 1.0"\n'
+        f"{level}:\n  extension:\n    - converter: extension\n"
+        f"      url: https://example.org/x\n      from: '{key.upper()}'\n      as: unsignedInt\n"
     )
     mapping = load_mapping(_file(tmp_path, EXTENDS + text))
-    assert mapping.attributes.levels[key] == "series"
-    study = header(**{"SeriesDescription": "x"})
-    made = build(study, mapping=mapping).resource
-    assert "extension" not in made["series"][0]
+    assert attributes_of([mapping]).levels[key] == level
+    made = build(header(**{key: "7"}), mapping=mapping).resource
+    holder = made if level == "study" else made["series"][0]
+    assert holder["extension"] == [{"url": "https://example.org/x", "valueUnsignedInt": 7}]
+
+
+def test_attribute_of_another_level(tmp_path: Path) -> None:
+    """A series or an instance can be filled from what stands with its study."""
+    text = (
+        "series:\n  description: {converter: text, from: StudyDescription}\n"
+        "instance:\n  title: {converter: text, from: SeriesDescription}\n"
+        "study:\n  description: {converter: text, from: ProtocolName}\n"
+    )
+    made = _built(tmp_path, text, StudyDescription="a", SeriesDescription="b", ProtocolName="c")
+    assert made["description"] == "c"
+    assert made["series"][0]["description"] == "a"
+    assert made["series"][0]["instance"][0]["title"] == "b"
 
 
 def test_extension_of_an_instance(tmp_path: Path) -> None:
@@ -225,6 +239,12 @@ MISTAKES = [
         3,
         "study.description.sop_classes",
         "only instances",
+    ),
+    (
+        "study:\n  description: {converter: text, from: InstanceNumber}\n",
+        3,
+        "study.description",
+        "differs between instances",
     ),
     ("attributes: {study: [Nonsense]}\n", 2, "attributes.study[0]", "not a DICOM keyword"),
     ("attributes: {stdy: [PatientID]}\n", 2, "attributes.stdy", "patient, study, series"),
