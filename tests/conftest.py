@@ -8,9 +8,11 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
+from tests.support.certificates import Authority
 from tests.support.clock import FakeClock
 from tests.support.databases import KINDS, PostgresServer, sqlite_url, start_postgres
 
@@ -102,6 +104,19 @@ def database(migrated_database_url: str) -> Iterator[Database]:
     database = Database(migrated_database_url)
     yield database
     database.close()
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Keep what a test sets up for logs from the tests after it."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """A certificate authority that servers and clients of the test trust."""
+    return Authority(tmp_path / "pki")
 
 
 @pytest.fixture

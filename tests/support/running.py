@@ -99,6 +99,8 @@ def running_site(
     release: str = "r4",
     channel: dict[str, Any] | None = None,
     ehr: dict[str, Any] | None = None,
+    pacs_at: dict[str, Any] | None = None,
+    source: dict[str, Any] | None = None,
     **site: Any,
 ) -> Iterator[Running]:
     """Run a site with one channel to both stand-ins; retries come quickly.
@@ -106,6 +108,8 @@ def running_site(
     Args:
         channel: keys of the channel file that differ.
         ehr: keys of the EHR destination that differ.
+        pacs_at: keys of the PACS destination that differ, to send to a real one.
+        source: the channel's source; its port is chosen here.
         site: keys of the root file that differ.
     """
     with StandInEhr(folder / "ehr", release) as stand_in, StandInPacs(folder / "pacs") as pacs:
@@ -124,13 +128,17 @@ def running_site(
                 "port": pacs.port,
                 "called_ae_title": "PACS",
                 "timeout_seconds": 5,
+                **(pacs_at or {}),
             },
         }
         site.setdefault("retry", {"first_seconds": 0.1, "max_seconds": 0.5})
+        port = free_port()
+        if source:
+            channel = {**(channel or {}), "source": {**source, "port": port}}
         write_site(
             folder,
             database=database,
-            port=free_port(),
+            port=port,
             destinations=destinations,
             channel=channel,
             **site,

@@ -20,12 +20,6 @@ from tests.support.receiving import Receiving
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """The authority that the listener trusts."""
-    return Authority(tmp_path / "pki")
-
-
-@pytest.fixture
 def client(authority: Authority) -> Certificate:
     """A certificate that the listener takes."""
     return authority.issue("modality")
