@@ -5,6 +5,7 @@ What is not on the list does not get out, so no patient data can slip in with a 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -40,6 +41,18 @@ def _printable(value: Any) -> Any:
     return line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + "..."
 
 
+class _Lines(structlog.PrintLogger):
+    """Writes lines as far as it can: a full disk under a log file must not stop the work."""
+
+    def msg(self, message: str) -> None:
+        """Write one line, or drop it."""
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
+
+
 def configure_logging(*, level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send our events to standard error: readable on a terminal, JSON elsewhere.
 
@@ -64,6 +77,7 @@ def configure_logging(*, level: str = "INFO", stream: TextIO | None = None) -> N
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
         ),
-        logger_factory=structlog.PrintLoggerFactory(file=out),
+        # Standard error is looked up line by line: who has set it anew has closed the old one.
+        logger_factory=lambda *_: structlog.PrintLogger(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
