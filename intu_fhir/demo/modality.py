@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intu_fhir.deliver.dicom import ObjectToSend, StorageScu
-from intu_fhir.demo.site import CALLING_AE_TITLE, CALLED_AE_TITLE
+from intu_fhir.demo.site import CALLED_AE_TITLE, CALLING_AE_TITLE
 from intu_fhir.errors import PermanentError
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.model.outcome import Delivered, InstanceOutcome

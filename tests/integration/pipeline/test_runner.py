@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -47,15 +48,19 @@ class Pipeline:
     clock: FakeClock
     does: dict[str, Callable[[Claim], StepResult]] = field(default_factory=dict)
 
+    def do(self, step: str, claim: Claim) -> StepResult:
+        """Do what the test has last asked of a step."""
+        return self.does[step](claim)
+
     def runner(self, holder: str = "w1") -> Runner:
         """Return a worker."""
         return Runner(
             database=self.database,
             clock=self.clock,
             functions={
-                (AGGREGATE, ""): lambda claim: self.does[AGGREGATE](claim),
-                (BUILD, ""): lambda claim: self.does[BUILD](claim),
-                (DELIVER, "pacs"): lambda claim: self.does[DELIVER](claim),
+                (AGGREGATE, ""): partial(self.do, AGGREGATE),
+                (BUILD, ""): partial(self.do, BUILD),
+                (DELIVER, "pacs"): partial(self.do, DELIVER),
             },
             recorder=Recorder(RETRY),
             retry=RETRY,
