@@ -8,6 +8,7 @@ from pathlib import Path
 from tools.docs.cli import cli_page
 from tools.docs.configuration import configuration_page
 from tools.docs.conformance import conformance_page
+from tools.docs.mapping_schema import mapping_schema
 from tools.docs.metrics import metrics_page
 from tools.docs.outcomes import outcomes_page
 from tools.docs.schema import schema_page
@@ -21,4 +22,5 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/metrics.md": metrics_page,
     "docs/reference/outcomes.md": outcomes_page,
     "docs/reference/schema.md": schema_page,
+    "mappings/imaging_study.schema.json": mapping_schema,
 }
