@@ -16,7 +16,7 @@ from intu_fhir.build.imaging_study import BuildContext
 from intu_fhir.build.step import BuildStep, ChannelPlan
 from intu_fhir.build.transform import load_transformer
 from intu_fhir.db import migrate
-from intu_fhir.db.instances import NewInstance, StagedAs, store_instances
+from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import load_headers
 from intu_fhir.deliver.dicom import StorageScu
@@ -75,12 +75,7 @@ class App:
     @cached_property
     def rows(self) -> GroupCommit[NewInstance, StagedAs]:
         """The one writer of instance rows."""
-
-        def store(items: Any) -> list[StagedAs]:
-            with self.database.write() as connection:
-                return store_instances(connection, items, receiver=self.receiver)
-
-        return GroupCommit(store)
+        return GroupCommit(InstanceWriter(self.database, self.receiver))
 
     @cached_property
     def accept(self) -> Accept:

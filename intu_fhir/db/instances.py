@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,19 +12,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from intu_fhir.db.columns import INSTANCE_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
-from intu_fhir.db.tables import (
-    association_studies,
-    associations,
-    instances,
-    series,
-    studies,
-    work,
+from intu_fhir.db.columns import INSTANCE_COLUMNS
+from intu_fhir.db.parents import (
+    Known,
+    pair_with_study,
+    series_key,
+    store_associations,
+    study_key,
+    texts,
 )
+from intu_fhir.db.prepared import Prepared
+from intu_fhir.db.session import Database
+from intu_fhir.db.tables import instances, series, studies, work
 from intu_fhir.db.upsert import insert
 from intu_fhir.db.work import raised
 from intu_fhir.model.instance import InstanceHeader, Origin
-from intu_fhir.model.values import text
 from intu_fhir.model.work import AGGREGATE, WAITING
 
 
@@ -57,112 +61,128 @@ class StagedAs:
     series_instance_uid: str
 
 
-def _texts(columns: Mapping[str, str], header: InstanceHeader) -> dict[str, str]:
-    return {column: text(header.values, keyword) for column, keyword in columns.items()}
+class ForgottenParent(Exception):
+    """A study or series that was known is not there any more."""
+
+
+class InstanceWriter:
+    """Stores batches of instances, each in a transaction of its own, one after the other.
+
+    Args:
+        receiver: names the process that received them.
+    """
+
+    def __init__(self, database: Database, receiver: str) -> None:
+        self._database = database
+        self._receiver = receiver
+        self._known = Known()
+        self._turn = threading.Lock()
+
+    def __call__(self, new: Sequence[NewInstance]) -> list[StagedAs]:
+        """Store a batch durably; see ``store_instances``.
+
+        Raises:
+            StoreUnavailable: the database cannot take it now.
+            OutcomeUnknown: it may have taken it.
+        """
+        with self._turn:
+            try:
+                return self._store(new)
+            except (ForgottenParent, sa.exc.IntegrityError):
+                return self._store(new)  # once more, without relying on memory
+
+    def _store(self, new: Sequence[NewInstance]) -> list[StagedAs]:
+        try:
+            with self._database.write() as connection:
+                return store_instances(connection, new, receiver=self._receiver, known=self._known)
+        except BaseException:
+            # Rows that it made are not there, and their keys will be given to others.
+            self._known = Known()
+            raise
 
 
 def store_instances(
-    connection: Connection, new: Sequence[NewInstance], *, receiver: str
+    connection: Connection,
+    new: Sequence[NewInstance],
+    *,
+    receiver: str,
+    known: Known | None = None,
 ) -> list[StagedAs]:
     """Store instances that are not there yet, and ask for the aggregation of their studies.
 
     Instances whose SOP Instance UID is staged already change nothing. The answers come in the
     order of ``new``.
+
+    Args:
+        known: what earlier transactions found or made; forget it if this one is not committed.
+
+    Raises:
+        ForgottenParent: ``known`` is not right any more.
     """
-    store_associations(connection, (item.origin for item in new), new[0].received_at, receiver)
-    staged = _staged(connection, [item.header.sop_instance_uid for item in new])
-    fresh: dict[str, NewInstance] = {}
-    for item in new:
-        if item.header.sop_instance_uid not in staged:
-            fresh.setdefault(item.header.sop_instance_uid, item)
-    if fresh:
-        study_keys, series_keys = _insert(connection, list(fresh.values()))
-        staged |= _staged(connection, list(fresh))
-        # Another receiver may have stored one of them a moment ago: it has counted that one.
-        ours = [i for uid, i in fresh.items() if staged[uid]["file"] == i.file]
-        _count(connection, ours, study_keys, series_keys)
-    return [_answer(staged[item.header.sop_instance_uid], item) for item in new]
-
-
-def _answer(row: sa.RowMapping, item: NewInstance) -> StagedAs:
-    return StagedAs(
-        new=row["file"] == item.file,
-        sha256=row["sha256"],
-        study_instance_uid=row["study_instance_uid"],
-        series_instance_uid=row["series_instance_uid"],
-    )
-
-
-def _staged(connection: Connection, uids: list[str]) -> dict[str, sa.RowMapping]:
-    """Return what is staged under these SOP Instance UIDs."""
-    rows = connection.execute(
-        sa.select(
-            instances.c.sop_instance_uid,
-            instances.c.file,
-            instances.c.sha256,
-            studies.c.study_instance_uid,
-            series.c.series_instance_uid,
-        )
-        .join(series, series.c.series_key == instances.c.series_key)
-        .join(studies, studies.c.study_key == instances.c.study_key)
-        .where(instances.c.sop_instance_uid.in_(uids))
-    )
-    return {row["sop_instance_uid"]: row for row in rows.mappings()}
-
-
-def store_associations(
-    connection: Connection, origins: Iterable[Origin], now: datetime, receiver: str
-) -> None:
-    """Store the associations that are not there yet."""
-    rows = {
-        origin.association_id: {
-            "association_id": origin.association_id,
-            "kind": origin.kind,
-            "channel": origin.channel,
-            "receiver": receiver,
-            "calling_ae_title": origin.calling_ae_title,
-            "called_ae_title": origin.called_ae_title,
-            "peer_address": origin.peer_address,
-            "peer_implementation": origin.peer_implementation,
-            "tls": origin.tls,
-            "started_at": now,
-        }
-        for origin in origins
-    }
-    connection.execute(
-        insert(connection, associations).on_conflict_do_nothing(), list(rows.values())
-    )
-
-
-def _insert(
-    connection: Connection, fresh: list[NewInstance]
-) -> tuple[dict[str, int], dict[tuple[int, str], int]]:
-    """Insert the rows; return the keys of their studies and series."""
+    known = Known() if known is None else known
+    known.limit()
     # Every writer takes rows in the same order, so two of them cannot wait for each other.
-    fresh = sorted(fresh, key=lambda item: item.header.sop_instance_uid)
-    study_keys = _study_keys(connection, fresh)
-    series_keys = _series_keys(connection, fresh, study_keys)
-    connection.execute(
-        insert(connection, instances).on_conflict_do_nothing(),
-        [_instance_row(item, study_keys, series_keys) for item in fresh],
-    )
-    pairs = {(i.origin.association_id, study_keys[i.header.study_instance_uid]) for i in fresh}
-    connection.execute(
-        insert(connection, association_studies).on_conflict_do_nothing(),
-        [{"association_id": a, "study_key": s} for a, s in sorted(pairs)],
-    )
-    return study_keys, series_keys
+    first = {item.header.sop_instance_uid: item for item in reversed(new)}
+    ordered = [first[uid] for uid in sorted(first)]
+    _store_associations(connection, ordered, receiver, known)
+    fresh = _without_staged(connection, ordered, known)
+    _learn_parents(connection, fresh, known)
+    inserted = _INSERT(connection, *(_instance_row(item, known) for item in fresh))
+    uids = {uid for (uid,) in inserted}
+    ours = [item for item in fresh if item.header.sop_instance_uid in uids]
+    _pair(connection, ours, known)
+    _count(connection, ours, known)
+    return _answers(connection, new, uids)
 
 
-def _instance_row(
-    item: NewInstance, study_keys: dict[str, int], series_keys: dict[tuple[int, str], int]
-) -> dict[str, Any]:
-    header = item.header
-    study_key = study_keys[header.study_instance_uid]
+def _store_associations(
+    connection: Connection, items: list[NewInstance], receiver: str, known: Known
+) -> None:
+    origins = {item.origin.association_id: item.origin for item in items}
+    missing = [origins[one] for one in sorted(origins.keys() - known.associations)]
+    store_associations(connection, missing, items[0].received_at, receiver)
+    known.associations.update(origins)
+
+
+def _without_staged(
+    connection: Connection, items: list[NewInstance], known: Known
+) -> list[NewInstance]:
+    """Leave out what is staged already, before a study or series is made for its sake.
+
+    Where study and series are known, nothing would be made: there the insertion itself tells.
+    """
+    strange = [i.header.sop_instance_uid for i in items if _series_key(i, known) is None]
+    staged = _staged(connection, strange)
+    return [item for item in items if item.header.sop_instance_uid not in staged]
+
+
+def _series_key(item: NewInstance, known: Known) -> int | None:
+    study = known.studies.get(item.header.study_instance_uid)
+    return None if study is None else known.series.get((study, item.header.series_instance_uid))
+
+
+def _learn_parents(connection: Connection, fresh: list[NewInstance], known: Known) -> None:
+    """See to it that the studies and series of instances are there and known."""
+    by_study = {item.header.study_instance_uid: item for item in reversed(fresh)}
+    for uid in sorted(by_study.keys() - known.studies.keys()):
+        item = by_study[uid]
+        channel, now = item.origin.channel, item.received_at
+        known.studies[uid] = study_key(connection, item.header, channel, now)
+    by_series = {_series_place(item, known): item for item in reversed(fresh)}
+    for place in sorted(by_series.keys() - known.series.keys()):
+        known.series[place] = series_key(connection, place[0], by_series[place].header)
+
+
+def _series_place(item: NewInstance, known: Known) -> tuple[int, str]:
+    return known.studies[item.header.study_instance_uid], item.header.series_instance_uid
+
+
+def _instance_row(item: NewInstance, known: Known) -> dict[str, Any]:
+    header, place = item.header, _series_place(item, known)
     return {
         "sop_instance_uid": header.sop_instance_uid,
-        "study_key": study_key,
-        "series_key": series_keys[study_key, header.series_instance_uid],
+        "study_key": place[0],
+        "series_key": known.series[place],
         "association_id": item.origin.association_id,
         "sop_class_uid": header.sop_class_uid,
         "transfer_syntax_uid": header.transfer_syntax_uid,
@@ -171,133 +191,148 @@ def _instance_row(
         "data_set_offset": item.data_set_offset,
         "data_set_bytes": item.data_set_bytes,
         "sha256": item.sha256,
-        **_texts(INSTANCE_COLUMNS, header),
+        **texts(INSTANCE_COLUMNS, header),
     }
 
 
-def _study_keys(connection: Connection, fresh: list[NewInstance]) -> dict[str, int]:
-    """Return the key of each study, made where there is none."""
-    firsts = {item.header.study_instance_uid: item for item in reversed(fresh)}
-    uids = sorted(firsts)
-    found = _find_studies(connection, uids)
-    missing = [uid for uid in uids if uid not in found]
-    if missing:
-        connection.execute(
-            insert(connection, studies).on_conflict_do_nothing(),
-            [_study_row(firsts[uid]) for uid in missing],
-        )
-        found |= _find_studies(connection, missing)
-    return found
+_INSERT = Prepared(
+    lambda connection: (
+        insert(connection, instances)
+        .on_conflict_do_nothing()
+        .returning(instances.c.sop_instance_uid)
+    ),
+    (
+        "sop_instance_uid",
+        "study_key",
+        "series_key",
+        "association_id",
+        "sop_class_uid",
+        "transfer_syntax_uid",
+        "received_at",
+        "file",
+        "data_set_offset",
+        "data_set_bytes",
+        "sha256",
+        *INSTANCE_COLUMNS,
+    ),
+)
 
 
-def _find_studies(connection: Connection, uids: list[str]) -> dict[str, int]:
-    found = connection.execute(
-        sa.select(studies.c.study_instance_uid, studies.c.study_key).where(
-            studies.c.study_instance_uid.in_(uids)
+def _answers(connection: Connection, new: Sequence[NewInstance], ours: set[str]) -> list[StagedAs]:
+    """Say of each item what staging holds now; of two of a kind, the first is the new one."""
+    left = set(ours)
+    if len(left) == len(new):
+        return [_as_new(item) for item in new]
+    uids = [item.header.sop_instance_uid for item in new]
+    staged = _staged(connection, sorted(set(uids)))
+    answers = []
+    for uid, item in zip(uids, new, strict=True):
+        answers.append(_as_new(item) if uid in left else staged[uid])
+        left.discard(uid)
+    return answers
+
+
+def _as_new(item: NewInstance) -> StagedAs:
+    header = item.header
+    return StagedAs(True, item.sha256, header.study_instance_uid, header.series_instance_uid)
+
+
+def _staged(connection: Connection, uids: Sequence[str]) -> dict[str, StagedAs]:
+    """Return what is staged under these SOP Instance UIDs."""
+    found = _FIND(connection, *({"of_uid": uid} for uid in uids))
+    return {uid: StagedAs(False, *what) for uid, *what in found}
+
+
+_FIND = Prepared(
+    lambda _: (
+        sa.select(
+            instances.c.sop_instance_uid,
+            instances.c.sha256,
+            studies.c.study_instance_uid,
+            series.c.series_instance_uid,
         )
+        .join(series, series.c.series_key == instances.c.series_key)
+        .join(studies, studies.c.study_key == instances.c.study_key)
+        .where(instances.c.sop_instance_uid == sa.bindparam("of_uid"))
     )
-    return {row.study_instance_uid: row.study_key for row in found}
+)
 
 
-def _study_row(item: NewInstance) -> dict[str, Any]:
-    return {
-        "study_instance_uid": item.header.study_instance_uid,
-        "channel": item.origin.channel,
-        "first_received_at": item.received_at,
-        "last_received_at": item.received_at,
-        "revision": 0,
-        **_texts(STUDY_COLUMNS, item.header),
-    }
+def _pair(connection: Connection, ours: list[NewInstance], known: Known) -> None:
+    """Note which association brought instances of which study."""
+    pairs = {(item.origin.association_id, _series_place(item, known)[0]) for item in ours}
+    pair_with_study(connection, pairs - known.pairs)
+    known.pairs |= pairs
 
 
-def _series_keys(
-    connection: Connection, fresh: list[NewInstance], study_keys: dict[str, int]
-) -> dict[tuple[int, str], int]:
-    """Return the key of each series by study key and UID, made where there is none."""
-    firsts = {
-        (study_keys[item.header.study_instance_uid], item.header.series_instance_uid): item
-        for item in reversed(fresh)
-    }
-    found = _find_series(connection, firsts)
-    missing = [pair for pair in sorted(firsts) if pair not in found]
-    if missing:
-        rows = [
-            {
-                "study_key": study_key,
-                "series_instance_uid": uid,
-                **_texts(SERIES_COLUMNS, firsts[study_key, uid].header),
-            }
-            for study_key, uid in missing
-        ]
-        connection.execute(insert(connection, series).on_conflict_do_nothing(), rows)
-        found |= _find_series(connection, missing)
-    return found
-
-
-def _find_series(
-    connection: Connection, pairs: Iterable[tuple[int, str]]
-) -> dict[tuple[int, str], int]:
-    wanted = list(pairs)
-    found = connection.execute(
-        sa.select(series.c.study_key, series.c.series_instance_uid, series.c.series_key).where(
-            series.c.study_key.in_({study_key for study_key, _ in wanted}),
-            series.c.series_instance_uid.in_({uid for _, uid in wanted}),
-        )
-    )
-    return {(study_key, uid): key for study_key, uid, key in found}
-
-
-def _count(
-    connection: Connection,
-    fresh: list[NewInstance],
-    study_keys: dict[str, int],
-    series_keys: dict[tuple[int, str], int],
-) -> None:
+def _count(connection: Connection, ours: list[NewInstance], known: Known) -> None:
     """Raise the counts and the revision of what grew, and ask for its aggregation."""
-    by_study: dict[int, list[NewInstance]] = {}
-    by_series: dict[int, int] = {}
-    for item in fresh:
-        study_key = study_keys[item.header.study_instance_uid]
-        by_study.setdefault(study_key, []).append(item)
-        series_key = series_keys[study_key, item.header.series_instance_uid]
-        by_series[series_key] = by_series.get(series_key, 0) + 1
-    for series_key, number in sorted(by_series.items()):
-        connection.execute(
-            sa.update(series)
-            .where(series.c.series_key == series_key)
-            .values(number_of_instances=series.c.number_of_instances + number)
-        )
-    for study_key, items in sorted(by_study.items()):
-        _grow(connection, study_key, items)
+    places = Counter(_series_place(item, known) for item in ours)
+    grown = _GROW_SERIES(
+        connection,
+        *({"of_series": known.series[p], "number": n} for p, n in sorted(places.items())),
+    )
+    by_study: dict[str, list[NewInstance]] = {}
+    for item in ours:
+        by_study.setdefault(item.header.study_instance_uid, []).append(item)
+    keys = sorted((known.studies[uid], uid) for uid in by_study)
+    revisions = _GROW_STUDY(connection, *(_growth(key, uid, by_study[uid]) for key, uid in keys))
+    if len(grown) < len(places) or len(revisions) < len(keys):
+        raise ForgottenParent
+    wishes = zip(keys, revisions, strict=True)
+    _WISH(connection, *(_wish(key, by_study[uid], want) for (key, uid), (want,) in wishes))
 
 
-def _grow(connection: Connection, study_key: int, items: list[NewInstance]) -> None:
+def _growth(key: int, uid: str, items: list[NewInstance]) -> dict[str, Any]:
     last = max(item.received_at for item in items)
-    revision = connection.execute(
+    return {"of_study": key, "of_uid": uid, "number": len(items), "last": last}
+
+
+def _wish(key: int, items: list[NewInstance], revision: int) -> dict[str, Any]:
+    last = max(item.received_at for item in items)
+    quiet = max(item.quiet_seconds for item in items)
+    due_at = last + timedelta(seconds=quiet)
+    return {"study_key": key, "want": revision, "due_at": due_at, "updated_at": last}
+
+
+_number = sa.bindparam("number", type_=sa.Integer)
+
+_GROW_SERIES = Prepared(
+    lambda _: (
+        sa.update(series)
+        .where(series.c.series_key == sa.bindparam("of_series"))
+        .values(number_of_instances=series.c.number_of_instances + _number)
+        .returning(series.c.series_key)
+    )
+)
+
+_GROW_STUDY = Prepared(
+    lambda _: (
         sa.update(studies)
-        .where(studies.c.study_key == study_key)
+        .where(
+            studies.c.study_key == sa.bindparam("of_study"),
+            studies.c.study_instance_uid == sa.bindparam("of_uid"),
+        )
         .values(
-            revision=studies.c.revision + len(items),
-            number_of_instances=studies.c.number_of_instances + len(items),
+            revision=studies.c.revision + _number,
+            number_of_instances=studies.c.number_of_instances + _number,
             number_of_series=sa.select(sa.func.count())
-            .where(series.c.study_key == study_key)
+            .where(series.c.study_key == studies.c.study_key)
+            .correlate(studies)
             .scalar_subquery(),
-            last_received_at=last,
+            last_received_at=sa.bindparam("last", type_=studies.c.last_received_at.type),
         )
         .returning(studies.c.revision)
-    ).scalar_one()
-    quiet = max(item.quiet_seconds for item in items)
-    statement = insert(connection, work).values(
-        study_key=study_key,
-        step=AGGREGATE,
-        want=revision,
-        state=WAITING,
-        due_at=last + timedelta(seconds=quiet),
-        updated_at=last,
     )
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["study_key", "step"],
-            set_=raised(work, statement.excluded, keep_backoff=False),
-        )
+)
+
+
+def _raise_wish(connection: Connection) -> sa.Insert:
+    statement = insert(connection, work).values(step=AGGREGATE, state=WAITING).inline()
+    return statement.on_conflict_do_update(
+        index_elements=["study_key", "step"],
+        set_=raised(work, statement.excluded, keep_backoff=False),
     )
+
+
+_WISH = Prepared(_raise_wish, ("study_key", "want", "due_at", "updated_at"))

@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from intu_fhir.db.instances import store_associations
+from intu_fhir.db.parents import store_associations
 from intu_fhir.db.tables import quarantine
 from intu_fhir.model.instance import InstanceHeader, Origin
 

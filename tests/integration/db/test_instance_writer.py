@@ -1,0 +1,103 @@
+"""The writer of batches, which remembers over transactions what need not be asked for again."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from intu_fhir.db.instances import InstanceWriter
+from intu_fhir.db.session import Database
+from intu_fhir.db.tables import association_studies, instances, series, studies, work
+from intu_fhir.errors import StoreUnavailable
+from tests.support.clock import FakeClock
+from tests.support.staging import header, new_instance, origin, store
+
+
+def _all(database: Database, table: sa.Table) -> list[Any]:
+    with database.read() as connection:
+        return list(connection.execute(sa.select(table)).all())
+
+
+def _study_of(database: Database, sop_instance_uid: str) -> str:
+    with database.read() as connection:
+        found: str = connection.execute(
+            sa.select(studies.c.study_instance_uid)
+            .join(instances, instances.c.study_key == studies.c.study_key)
+            .where(instances.c.sop_instance_uid == sop_instance_uid)
+        ).scalar_one()
+        return found
+
+
+def test_batches_add_up(database: Database, clock: FakeClock) -> None:
+    """Batch after batch of known and new series leaves right counts and one wish a study."""
+    writer = InstanceWriter(database, "here")
+    for study in ("1.2.3", "1.2.4"):
+        for one in ("1.2.5.1", "1.2.5.1", "1.2.5.2"):
+            batch = [new_instance(clock.now(), header(study, one)) for _ in range(3)]
+            assert all(answer.new for answer in writer(batch))
+    rows = _all(database, studies)
+    assert [(r.number_of_series, r.number_of_instances, r.revision) for r in rows] == [
+        (2, 9, 9)
+    ] * 2
+    assert sorted(row.number_of_instances for row in _all(database, series)) == [3, 3, 6, 6]
+    assert [row.want for row in _all(database, work)] == [9, 9]
+
+
+def test_a_repeated_object_in_a_known_series_changes_nothing(
+    database: Database, clock: FakeClock
+) -> None:
+    """What is staged is told as it is, and neither counted nor noted as brought."""
+    writer = InstanceWriter(database, "here")
+    one = new_instance(clock.now(), header())
+    writer([one])
+    again = dataclasses.replace(one, file="instances/other.dcm", sha256="b" * 64)
+    again = dataclasses.replace(again, origin=origin("a2"))
+    other = new_instance(clock.now(), header())
+    told = writer([again, other])
+    assert [(answer.new, answer.sha256) for answer in told] == [
+        (False, one.sha256),
+        (True, other.sha256),
+    ]
+    [study] = _all(database, studies)
+    assert (study.number_of_instances, study.revision) == (2, 2)
+    assert {row.association_id for row in _all(database, association_studies)} == {"a1"}
+
+
+def test_nothing_of_a_transaction_that_failed_is_remembered(
+    database: Database, clock: FakeClock
+) -> None:
+    """A study made by a failed transaction is made again, though its key went to another one."""
+    writer = InstanceWriter(database, "here")
+    good = new_instance(clock.now(), header("1.2.3", instance="1.2.3.1"))
+    bad = dataclasses.replace(new_instance(clock.now(), header("1.2.3")), sha256=None)
+    with pytest.raises(sa.exc.IntegrityError):
+        writer([good, bad])
+    assert _all(database, studies) == []
+    store(database, new_instance(clock.now(), header("1.2.4")))
+    assert writer([good])[0].new
+    assert _study_of(database, "1.2.3.1") == "1.2.3"
+
+
+def test_a_known_study_that_is_gone_is_made_anew(database: Database, clock: FakeClock) -> None:
+    """Rows that somebody removed are not referred to, even where their keys live on."""
+    writer = InstanceWriter(database, "here")
+    writer([new_instance(clock.now(), header("1.2.3"))])
+    with database.write() as connection:
+        for table in (instances, association_studies, work, series, studies):
+            connection.execute(sa.delete(table))
+    store(database, new_instance(clock.now(), header("1.2.4", "1.2.4.1")))
+    assert writer([new_instance(clock.now(), header("1.2.3", instance="1.2.3.9"))])[0].new
+    assert _study_of(database, "1.2.3.9") == "1.2.3"
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_database_that_takes_nothing_is_unavailable(database: Database, clock: FakeClock) -> None:
+    """What the driver says of its trouble is told as ours."""
+    writer = InstanceWriter(database, "here")
+    with database.write() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    with pytest.raises(StoreUnavailable):
+        writer([new_instance(clock.now(), header())])
