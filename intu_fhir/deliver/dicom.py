@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from intu_fhir.deliver.association import (
-    Association,
-    Broken,
-    NotConnected,
-    Rejected,
-    Stopped,
-)
+from intu_fhir.deliver.association import Association, Rejected
 from intu_fhir.deliver.outcomes import (
     CONTEXT_RESULTS,
     Rule,
@@ -24,7 +17,9 @@ from intu_fhir.deliver.outcomes import (
     sentence,
 )
 from intu_fhir.deliver.scrub import scrub
+from intu_fhir.deliver.tally import NO_ANSWER, Tally
 from intu_fhir.deliver.tls import tls_context
+from intu_fhir.deliver.transport import Broken, NotConnected, Stopped
 from intu_fhir.deliver.upper_layer import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     MAX_CONTEXTS,
@@ -38,10 +33,9 @@ from intu_fhir.model.outcome import Dead, Delivered, InstanceOutcome, Retry
 from intu_fhir.settings.schema import DicomDestination
 
 NO_CONTEXT = "no context"
-NO_ANSWER = "no answer"
 NO_FILE = "no file"
-_GIVE_UP_AFTER = 3
-"""A PACS that is out of resources so many times running is left in peace for now."""
+DEFLATED = "1.2.840.10008.1.2.1.99"
+"""Deflated Explicit VR Little Endian, whose odd stream is padded to be sent (PS3.5 A.5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +85,7 @@ class StorageScu:
             on_answer: told every answer as it comes.
             keep_going: asked before each instance and now and then within a large one.
         """
-        tally = _Tally(on_answer)
+        tally = Tally(on_answer)
         for batch in _batches(objects):
             ended = self._send_batch(batch, tally, keep_going)
             if ended is not None:
@@ -122,7 +116,7 @@ class StorageScu:
         return Retry(f"{status:04X}", f"The PACS answers C-ECHO with {status:04X}")
 
     def _send_batch(
-        self, batch: _Batch, tally: _Tally, keep_going: Callable[[], bool]
+        self, batch: _Batch, tally: Tally, keep_going: Callable[[], bool]
     ) -> Retry | Dead | None:
         """Send what fits into one association; None where it went through to its end."""
         try:
@@ -194,71 +188,13 @@ def _batches(objects: Sequence[ObjectToSend]) -> Iterator[_Batch]:
 
 
 @dataclass
-class _Tally:
-    """Counts the answers of one call, and judges what came of it as a whole."""
-
-    tell: Callable[[InstanceOutcome], None]
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-    first: dict[Verdict, InstanceOutcome] = field(default_factory=dict)
-    in_hand: str = ""
-    refusals: int = 0
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether the PACS has no resources and is better left alone now."""
-        return self.refusals >= _GIVE_UP_AFTER
-
-    def add(self, uid: str, status: str, rule: Rule, said: str = "") -> None:
-        """Take the outcome of one instance."""
-        delivered = rule.verdict in {Verdict.DELIVERED, Verdict.WARNING}
-        warning = rule.verdict is Verdict.WARNING
-        plain = rule.verdict is Verdict.DELIVERED
-        detail = "" if plain else sentence(rule.meaning, said, rule.remedy)
-        outcome = InstanceOutcome(uid, status, delivered, warning, detail)
-        self.verdicts[rule.verdict] += 1
-        self.first.setdefault(rule.verdict, outcome)
-        self.refusals = self.refusals + 1 if rule.verdict is Verdict.RETRY else 0
-        self.in_hand = ""
-        self.tell(outcome)
-
-    def interrupted(self, reason: str) -> Retry:
-        """Return the outcome of a call whose association ended early."""
-        if self.in_hand:
-            uid = self.in_hand
-            self.add(uid, NO_ANSWER, Rule(Verdict.RETRY, reason))
-            return Retry(
-                NO_ANSWER, f"{reason}, with instance {uid} in hand; the rest is sent again later"
-            )
-        return Retry(NO_ANSWER, f"{reason}; the rest is sent later")
-
-    def outcome(self, wanted: int) -> Delivered | Retry | Dead:
-        """Return the outcome of a call that went through."""
-        taken = self.verdicts[Verdict.DELIVERED] + self.verdicts[Verdict.WARNING]
-        if taken == wanted:
-            warned = self.first.get(Verdict.WARNING)
-            count = self.verdicts[Verdict.WARNING]
-            warning = f"{count} instances: {warned.status} {warned.detail}" if warned else ""
-            status = warned.status if warned else "0000"
-            return Delivered(status, f"{taken} instances", warning)
-        # As long as something may still go through, the study is not a dead letter.
-        verdict = Verdict.RETRY if taken + self.verdicts[Verdict.DEAD] < wanted else Verdict.DEAD
-        verdict = Verdict.RETRY if self.verdicts[Verdict.RETRY] else verdict
-        worst = self.first[verdict]
-        detail = (
-            f"{wanted - taken} of {wanted} instances not taken; the first is "
-            f"{worst.sop_instance_uid}: {worst.status} {worst.detail}"
-        )
-        return (Retry if verdict is Verdict.RETRY else Dead)(worst.status, detail)
-
-
-@dataclass
 class _Sender:
     """Sends the instances of one association, one after the other."""
 
     association: Association
     batch: _Batch
     accepted: Accepted
-    tally: _Tally
+    tally: Tally
     keep_going: Callable[[], bool]
 
     def send_all(self) -> None:
@@ -298,7 +234,12 @@ class _Sender:
             self.tally.in_hand = one.sop_instance_uid
             try:
                 return self.association.store(
-                    context_id, one.sop_class_uid, one.sop_instance_uid, file, size
+                    context_id,
+                    one.sop_class_uid,
+                    one.sop_instance_uid,
+                    file,
+                    size,
+                    padding=b"\0" if size % 2 and one.transfer_syntax_uid == DEFLATED else b"",
                 )
             except OSError as error:
                 raise Broken(f"the stored file cannot be read ({error.strerror})") from error

@@ -67,6 +67,8 @@ class Field(IntEnum):
     C_ECHO_RQ = 0x0030
     C_STORE_RSP = 0x8001
     C_ECHO_RSP = 0x8030
+    N_EVENT_REPORT_RQ = 0x0100
+    N_EVENT_REPORT_RSP = 0x8100
 
 
 class Element(IntEnum):
@@ -82,6 +84,7 @@ class Element(IntEnum):
     STATUS = 0x0900
     ERROR_COMMENT = 0x0902
     AFFECTED_SOP_INSTANCE_UID = 0x1000
+    EVENT_TYPE_ID = 0x1002
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +126,18 @@ class Response:
 
 
 def encode_associate_request(
-    calling_ae_title: str, called_ae_title: str, contexts: Sequence[Context]
+    calling_ae_title: str,
+    called_ae_title: str,
+    contexts: Sequence[Context],
+    as_provider: Sequence[str] = (),
 ) -> bytes:
-    """Return an A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
-    items = [_item(0x10, APPLICATION_CONTEXT.encode()), *map(_context, contexts), _user()]
+    """Return an A-ASSOCIATE-RQ (PS3.8 9.3.2).
+
+    Args:
+        as_provider: SOP classes that we are the SCP of, not the SCU (PS3.7 D.3.3.4).
+    """
+    application = _item(0x10, APPLICATION_CONTEXT.encode())
+    items = [application, *map(_context, contexts), _user(as_provider)]
     body = struct.pack(">H2x16s16s32x", 1, _title(called_ae_title), _title(calling_ae_title))
     body += b"".join(items)
     return _HEADER.pack(Pdu.ASSOCIATE_RQ, len(body)) + body
@@ -147,13 +158,18 @@ def _context(context: Context) -> bytes:
     return _item(0x20, struct.pack(">B3x", context.context_id) + syntaxes)
 
 
-def _user() -> bytes:
+def _user(as_provider: Sequence[str]) -> bytes:
     items = (
         _item(0x51, struct.pack(">I", MAX_PDU_BYTES)),
         _item(0x52, IMPLEMENTATION_CLASS_UID.encode()),
+        *(_item(0x54, _role(uid.encode("ascii"))) for uid in as_provider),
         _item(0x55, IMPLEMENTATION_VERSION_NAME.encode()),
     )
     return _item(0x50, b"".join(items))
+
+
+def _role(uid: bytes) -> bytes:
+    return struct.pack(">H", len(uid)) + uid + b"\0\1"
 
 
 def encode_store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
@@ -175,6 +191,20 @@ def encode_echo_request(message_id: int) -> bytes:
         _number(Element.COMMAND_FIELD, Field.C_ECHO_RQ),
         _number(Element.MESSAGE_ID, message_id),
         _number(Element.COMMAND_DATA_SET_TYPE, _NO_DATA_SET),
+    )
+
+
+def encode_event_report(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type_id: int
+) -> bytes:
+    """Return the command set of an N-EVENT-REPORT-RQ with a data set (PS3.7 10.3.1.1)."""
+    return _command(
+        _uid_element(Element.AFFECTED_SOP_CLASS_UID, sop_class_uid),
+        _number(Element.COMMAND_FIELD, Field.N_EVENT_REPORT_RQ),
+        _number(Element.MESSAGE_ID, message_id),
+        _number(Element.COMMAND_DATA_SET_TYPE, _DATA_SET),
+        _uid_element(Element.AFFECTED_SOP_INSTANCE_UID, sop_instance_uid),
+        _number(Element.EVENT_TYPE_ID, event_type_id),
     )
 
 

@@ -6,6 +6,7 @@ everybody who can reach it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ssl
 import threading
@@ -17,13 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pydicom
 import pynetdicom
 from pynetdicom import _config as pynetdicom_config
 from pynetdicom import evt
 
 from intu_fhir.deliver.upper_layer import VERIFICATION
+from intu_fhir.errors import PermanentError
 from intu_fhir.files.part10 import part10_head
+from intu_fhir.stage.header import read_header
 
 ABORT = -1
 """In place of a status: abort the association instead of answering."""
@@ -33,7 +35,7 @@ _GRACE_SECONDS = 1.0
 _WARNING = 0xB
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeptInstance:
     """An instance that a PACS took."""
 
@@ -42,11 +44,13 @@ class KeptInstance:
     transfer_syntax_uid: str
     path: Path
 
-    @property
+    @functools.cached_property
     def study_instance_uid(self) -> str:
-        """Study Instance UID (0020,000D), read from the file."""
-        header = pydicom.dcmread(self.path, specific_tags=["StudyInstanceUID"])
-        return str(header.get("StudyInstanceUID", ""))
+        """Study Instance UID (0020,000D), read from the file; empty where it cannot be read."""
+        try:
+            return read_header(self.data_set(), self.transfer_syntax_uid).study_instance_uid
+        except PermanentError:
+            return ""
 
     def data_set(self) -> bytes:
         """Return the bytes of the data set, as they came."""

@@ -64,7 +64,7 @@ class Sending:
     def __init__(self, port: int, *, seconds: float = 5.0, **settings: Any) -> None:
         values: dict[str, Any] = {"type": "dicom", "host": "127.0.0.1", "port": port}
         values |= {"called_ae_title": "PACS", "timeout_seconds": seconds}
-        self.scu = StorageScu(DicomDestination(**values, **settings))
+        self.scu = StorageScu(DicomDestination(**{**values, **settings}))
         self.answers: list[InstanceOutcome] = []
 
     def send(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from intu_fhir.deliver.dicom import NO_ANSWER, NO_CONTEXT, NO_FILE
+from intu_fhir.deliver.dicom import NO_CONTEXT, NO_FILE
+from intu_fhir.deliver.tally import NO_ANSWER
 from intu_fhir.demo.pacs import ABORT, StandInPacs
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.outcome import Dead, Delivered, Retry
@@ -36,6 +37,19 @@ def test_data_sets_arrive_as_they_are_stored(tmp_path: Path) -> None:
         assert arrived.transfer_syntax_uid == one.transfer_syntax_uid
         assert arrived.sop_class_uid == one.sop_class_uid
     assert [answer.status for answer in sending.answers] == ["0000"] * len(objects)
+
+
+def test_deflated_stream_of_odd_length_is_padded(tmp_path: Path) -> None:
+    """A deflated data set is made even, as PS3.5 A.5 asks; others go as they are."""
+    deflated = "1.2.840.10008.1.2.1.99"
+    objects = [
+        outgoing(tmp_path / "out", "1.2.1", b"abc", transfer_syntax_uid=deflated),
+        outgoing(tmp_path / "out", "1.2.2", b"abcd", transfer_syntax_uid=deflated),
+        outgoing(tmp_path / "out", "1.2.3", b"abc"),
+    ]
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        Sending(pacs.port).send(objects)
+        assert [one.data_set() for one in pacs.instances] == [b"abc\0", b"abcd", b"abc"]
 
 
 def test_echo(tmp_path: Path) -> None:

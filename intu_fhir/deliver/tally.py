@@ -1,0 +1,72 @@
+"""The answers of a PACS, counted and judged as a whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from intu_fhir.deliver.outcomes import Rule, Verdict, sentence
+from intu_fhir.model.outcome import Dead, Delivered, InstanceOutcome, Retry
+
+NO_ANSWER = "no answer"
+_GIVE_UP_AFTER = 3
+"""A PACS that is out of resources so many times running is left in peace for now."""
+
+
+@dataclass
+class Tally:
+    """Counts the answers of one call, and judges what came of it as a whole."""
+
+    tell: Callable[[InstanceOutcome], None]
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    first: dict[Verdict, InstanceOutcome] = field(default_factory=dict)
+    in_hand: str = ""
+    refusals: int = 0
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the PACS has no resources and is better left alone now."""
+        return self.refusals >= _GIVE_UP_AFTER
+
+    def add(self, uid: str, status: str, rule: Rule, said: str = "") -> None:
+        """Take the outcome of one instance."""
+        delivered = rule.verdict in {Verdict.DELIVERED, Verdict.WARNING}
+        warning = rule.verdict is Verdict.WARNING
+        plain = rule.verdict is Verdict.DELIVERED
+        detail = "" if plain else sentence(rule.meaning, said, rule.remedy)
+        outcome = InstanceOutcome(uid, status, delivered, warning, detail)
+        self.verdicts[rule.verdict] += 1
+        self.first.setdefault(rule.verdict, outcome)
+        self.refusals = self.refusals + 1 if rule.verdict is Verdict.RETRY else 0
+        self.in_hand = ""
+        self.tell(outcome)
+
+    def interrupted(self, reason: str) -> Retry:
+        """Return the outcome of a call whose association ended early."""
+        if self.in_hand:
+            uid = self.in_hand
+            self.add(uid, NO_ANSWER, Rule(Verdict.RETRY, reason))
+            return Retry(
+                NO_ANSWER, f"{reason}, with instance {uid} in hand; the rest is sent again later"
+            )
+        return Retry(NO_ANSWER, f"{reason}; the rest is sent later")
+
+    def outcome(self, wanted: int) -> Delivered | Retry | Dead:
+        """Return the outcome of a call that went through."""
+        taken = self.verdicts[Verdict.DELIVERED] + self.verdicts[Verdict.WARNING]
+        if taken == wanted:
+            warned = self.first.get(Verdict.WARNING)
+            count = self.verdicts[Verdict.WARNING]
+            warning = f"{count} instances: {warned.status} {warned.detail}" if warned else ""
+            status = warned.status if warned else "0000"
+            return Delivered(status, f"{taken} instances", warning)
+        # As long as something may still go through, the study is not a dead letter.
+        verdict = Verdict.RETRY if taken + self.verdicts[Verdict.DEAD] < wanted else Verdict.DEAD
+        verdict = Verdict.RETRY if self.verdicts[Verdict.RETRY] else verdict
+        worst = self.first[verdict]
+        detail = (
+            f"{wanted - taken} of {wanted} instances not taken; the first is "
+            f"{worst.sop_instance_uid}: {worst.status} {worst.detail}"
+        )
+        return (Retry if verdict is Verdict.RETRY else Dead)(worst.status, detail)
