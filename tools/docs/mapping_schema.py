@@ -39,9 +39,7 @@ def _schema() -> dict[str, Any]:
             "attributes": {
                 "type": "object",
                 "additionalProperties": False,
-                "properties": dict.fromkeys(
-                    ("patient", "study", "series", "instance"), _ATTRIBUTES
-                ),
+                "properties": dict.fromkeys(LEVELS, _ATTRIBUTES),
                 "description": "attributes to stage beside the shipped ones",
             },
             "tables": {
