@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from intu_fhir.build.examples import run_examples
 from intu_fhir.build.transform import load_transformer
 from intu_fhir.db import migrate
 from intu_fhir.deliver.dicom import StorageScu
@@ -146,7 +147,7 @@ def _channel(channel: Channel) -> CheckRow:
     if not channel.enabled:
         return row(True, "disabled")
     try:
-        load_mapping(channel.mapping)
+        run_examples(load_mapping(channel.mapping))
         if channel.transformer is not None:
             load_transformer(channel.transformer)
         if channel.source.tls is not None:

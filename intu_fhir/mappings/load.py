@@ -19,7 +19,7 @@ from intu_fhir.mappings.attributes import (
     check_attribute,
     shipped_attributes,
 )
-from intu_fhir.mappings.elements import ELEMENTS, Element, Release
+from intu_fhir.mappings.elements import ELEMENTS, RELEASES, Element, Release
 from intu_fhir.mappings.reading import SHIPPED, Reading, check_complete, read_rules
 from intu_fhir.mappings.rules import Rule
 from intu_fhir.mappings.tables import ACQUISITION, COLUMNS, Code, Tables, load_tables
@@ -33,6 +33,24 @@ Rules: TypeAlias = abc.Mapping[str, tuple[Rule, ...]]
 """Rules by element."""
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A header and the elements that it must become.
+
+    Args:
+        header: values by DICOM keyword.
+        expect: values by path of the element, such as ``series[0].bodySite.code``; None = absent.
+        at: its place in the list of the file.
+    """
+
+    name: str
+    releases: tuple[Release, ...]
+    header: abc.Mapping[str, Any]
+    expect: abc.Mapping[str, Any]
+    at: int
+    line: int
+
+
 @dataclass(frozen=True, eq=False)
 class Mapping:
     """A mapping as loaded; one object per file, so that what is made of it can be kept.
@@ -41,7 +59,7 @@ class Mapping:
         version: name and hash of everything it consists of.
         rules: rules by level and element.
         codes: tables of the converter ``table`` by their path in the file.
-        tests: examples: a header and the elements it must become.
+        tests: examples that the mapping must fulfil.
     """
 
     version: str
@@ -49,7 +67,7 @@ class Mapping:
     tables: Tables
     codes: abc.Mapping[str, abc.Mapping[str, Code]]
     attributes: Attributes
-    tests: tuple[abc.Mapping[str, Any], ...] = ()
+    tests: tuple[Example, ...] = ()
     file: Path | None = None
 
 
@@ -83,7 +101,7 @@ def _load(path: Path) -> Mapping:
     read_rules(reading)
     own = _own_tables(reading)
     check_complete(reading)
-    tests = _tests(reading)
+    tests = _examples(reading)
     code_files = [document.file.parent / name for name in sorted(reading.codes)]
     raise_mistakes(reading.mistakes)
     return Mapping(
@@ -143,19 +161,31 @@ def _own_tables(reading: Reading) -> dict[str, Path]:
     return {k: folder / v for k, v in section.items() if k in COLUMNS and isinstance(v, str)}
 
 
-def _tests(reading: Reading) -> tuple[abc.Mapping[str, Any], ...]:
+def _examples(reading: Reading) -> tuple[Example, ...]:
     tests = reading.document.value.get("tests") or []
     if not isinstance(tests, list) or not all(isinstance(test, dict) for test in tests):
         reading.wrong("must be a list of examples", "tests")
         return ()
-    for at, test in enumerate(tests):
-        for key in test:
-            if key not in _TEST_KEYS:
-                reading.wrong(unknown_key(key, _TEST_KEYS), "tests", at, key)
-        for key in ("header", "expect"):
-            if not isinstance(test.get(key), dict):
-                reading.wrong(f"needs `{key}:` with attributes or elements", "tests", at)
-    return tuple(MappingProxyType(test) for test in tests)
+    return tuple(
+        example for at, test in enumerate(tests) if (example := _example(reading, at, test))
+    )
+
+
+def _example(reading: Reading, at: int, test: dict[str, Any]) -> Example | None:
+    before = len(reading.mistakes)
+    for key in test:
+        if key not in _TEST_KEYS:
+            reading.wrong(unknown_key(key, _TEST_KEYS), "tests", at, key)
+    for key in ("header", "expect"):
+        if not isinstance(test.get(key), dict):
+            reading.wrong(f"needs `{key}:` with attributes or elements", "tests", at)
+    if test.get("release") not in {None, *RELEASES}:
+        reading.wrong(f"must be one of {', '.join(RELEASES)}", "tests", at, "release")
+    if len(reading.mistakes) > before:
+        return None
+    releases: tuple[Release, ...] = (test["release"],) if "release" in test else RELEASES
+    line = reading.document.line(("tests", at))
+    return Example(str(test.get("name", "")), releases, test["header"], test["expect"], at, line)
 
 
 _TEST_KEYS = ("name", "release", "header", "expect")
