@@ -24,7 +24,7 @@ class Call:
     """A call as a page shows it.
 
     Args:
-        spoken: it stands in a sentence, where a command's name alone only names it.
+        spoken: it stands in a sentence, where arguments may be left out.
     """
 
     arguments: tuple[str, ...]
@@ -49,7 +49,10 @@ def _spoken(text: str) -> Iterator[Call]:
 
 
 def _arguments(text: str) -> tuple[str, ...]:
-    """Split as a shell would, up to the end of the command; redirections are left out."""
+    """Split as a shell would, up to the end of the command.
+
+    Redirections are left out, and so is what a synopsis has in brackets.
+    """
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     arguments: list[str] = []
@@ -58,9 +61,12 @@ def _arguments(text: str) -> tuple[str, ...]:
         if _CONTROL.fullmatch(word):
             break
         if _REDIRECTION.fullmatch(word):
+            if arguments and arguments[-1] in {"1", "2"}:
+                arguments.pop()  # a file descriptor
             next(words, None)
             continue
-        arguments.append(word)
+        if not word.startswith("["):
+            arguments.append(word)
     return tuple(arguments)
 
 
@@ -80,8 +86,8 @@ def complaint(root: click.Command, call: Call) -> str:
 def _judge(
     command: click.Command, arguments: list[str], parent: click.Context | None, *, spoken: bool
 ) -> None:
-    if not arguments and (spoken or isinstance(command, click.Group)):
-        return  # only a name; a group shows its help
+    if not arguments and isinstance(command, click.Group):
+        return  # the help is shown
     ctx = click.Context(command, info_name=command.name, parent=parent)
     group = isinstance(command, click.Group)
     ctx.allow_interspersed_args = not group
@@ -89,7 +95,7 @@ def _judge(
     if {"help", "version"} & {name for name, value in values.items() if value is True}:
         return
     for param in command.params:
-        _judge_value(param, values.get(param.name or ""), ctx)
+        _judge_value(param, values.get(param.name or ""), ctx, spoken=spoken)
     if group:
         if rest:
             _judge_subcommand(command, rest, ctx, spoken=spoken)
@@ -102,16 +108,18 @@ def _judge_subcommand(
     command: click.Command, rest: list[str], ctx: click.Context, *, spoken: bool
 ) -> None:
     assert isinstance(command, click.Group)
+    if rest == ["COMMAND"]:
+        return
     found = command.get_command(ctx, rest[0])
     if found is None:
         raise click.UsageError(f"no such command: {ctx.command_path} {rest[0]}")
     _judge(found, rest[1:], ctx, spoken=spoken)
 
 
-def _judge_value(param: click.Parameter, value: Any, ctx: click.Context) -> None:
+def _judge_value(param: click.Parameter, value: Any, ctx: click.Context, *, spoken: bool) -> None:
     empty = value is None or value == () or type(value).__name__ == "Sentinel"
     if empty:
-        if param.required:
+        if param.required and not spoken:
             raise click.UsageError(f"{param.get_error_hint(ctx)} is missing")
         return
     if isinstance(param.type, click.Path | click.File) or callable(param.callback):
