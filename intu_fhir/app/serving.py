@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import structlog
 
-from intu_fhir.app.wiring import DESCRIBE, App
-from intu_fhir.db.associations import end_association, look_at_studies_now
+from intu_fhir.app.wiring import COMMIT, DESCRIBE, App
 from intu_fhir.engines.local import LocalEngine
-from intu_fhir.errors import TransientError
-from intu_fhir.model.instance import Accepted, Disposition, Origin, ReceivedObject
+from intu_fhir.model.commitment import CommitmentRequest
+from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
 from intu_fhir.model.work import AGGREGATE
 from intu_fhir.receive.listener import Listener
 from intu_fhir.receive.ports import StopReport
 from intu_fhir.receive.slots import Slots
+from intu_fhir.stage.ends import Ends
 from intu_fhir.stage.recover import recover
 
 log = structlog.get_logger("intu_fhir.serve")
@@ -37,6 +37,8 @@ class Site:
     roles: Collection[str] = ALL_ROLES
     listeners: list[Listener] = field(default_factory=list)
     _engine: LocalEngine | None = None
+    _beside: LocalEngine | None = None
+    _ends: Ends | None = None
 
     def start(self) -> None:
         """Start everything; on return every port listens.
@@ -58,17 +60,31 @@ class Site:
             self._listen()
 
     def _listen(self) -> None:
-        limits = self.app.configuration.site.receiver
+        app, limits = self.app, self.app.configuration.site.receiver
+        self._ends = Ends(
+            app.database,
+            app.clock,
+            app.receiver,
+            settles=self._settles_on_release,
+            noted=lambda: self.wake(AGGREGATE),
+        )
+        self._ends.start()
+        commitment = limits.storage_commitment.enabled
+        if commitment:
+            self._beside = self.app.receiving_engine()
+            self._beside.start()
         slots = Slots(limits.max_associations, limits.max_associations_per_address)
         for channel in self.app.configuration.enabled_channels():
             listener = Listener(
                 channel,
                 limits,
                 accept=self.accept,
-                association_ended=self.association_ended,
+                association_ended=self._ends,
                 files=self.app.files,
                 slots=slots,
                 clock=self.app.clock,
+                commit=self.commit if commitment else None,
+                requesters=self.app.requesters,
             )
             listener.start()
             self.listeners.append(listener)
@@ -87,29 +103,10 @@ class Site:
             self.wake(DESCRIBE)
         return accepted
 
-    def association_ended(
-        self, origin: Origin, reason: str, counts: Mapping[Disposition, int]
-    ) -> None:
-        """Note the end of an association, which may settle its studies."""
-        now = self.app.clock.now()
-        try:
-            with self.app.database.write() as connection:
-                end_association(
-                    connection,
-                    origin,
-                    reason=reason,
-                    counts=counts,
-                    now=now,
-                    receiver=self.app.receiver,
-                )
-                if self._settles_on_release(origin.channel):
-                    look_at_studies_now(connection, origin.association_id, now)
-        except TransientError as error:
-            # The studies still settle by quiet time; only the end's own row is missing.
-            log.warning(
-                "association_end_not_noted", association=origin.association_id, reason=str(error)
-            )
-        self.wake(AGGREGATE)
+    def commit(self, request: CommitmentRequest) -> None:
+        """Store a request for storage commitment and let it be worked on next."""
+        self.app.commitments.take(request)
+        self.wake(COMMIT)
 
     def _settles_on_release(self, channel_id: str) -> bool:
         channel = self.app.configuration.channel(channel_id)
@@ -126,8 +123,10 @@ class Site:
         reports = self._stop_listeners(grace)
         if RECEIVE in self.roles:
             self.app.rows.stop()
-        if self._engine is not None:
-            for worker in self._engine.stop(grace):
+        if self._ends is not None:
+            self._ends.stop()
+        for engine in filter(None, (self._beside, self._engine)):
+            for worker in engine.stop(grace):
                 log.warning("worker_left", worker=worker, reason="its lease runs out by itself")
         for report in reports:
             log.info(

@@ -12,6 +12,7 @@ from typing import Any
 
 from intu_fhir.aggregate.merge import merge_headers
 from intu_fhir.aggregate.step import AggregateStep
+from intu_fhir.app.committing import CommitmentResults
 from intu_fhir.build.imaging_study import BuildContext
 from intu_fhir.build.step import BuildStep, ChannelPlan
 from intu_fhir.build.transform import load_transformer
@@ -19,6 +20,7 @@ from intu_fhir.db import migrate
 from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import load_headers
+from intu_fhir.deliver.commitment import CommitmentReporter
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.deliver.step import DicomDelivery, FhirDelivery
@@ -30,6 +32,8 @@ from intu_fhir.model.work import AGGREGATE, BUILD, DELIVER
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Lane, Runner, StepFunction
+from intu_fhir.receive.reporting import OpenRequesters
+from intu_fhir.receive.sop_classes import STORAGE_CLASSES
 from intu_fhir.settings.schema import (
     AnyDestination,
     Channel,
@@ -38,10 +42,11 @@ from intu_fhir.settings.schema import (
 )
 from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.commit import GroupCommit
+from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.describer import Describer
 from intu_fhir.stage.encodings import Limits
 
-DESCRIBE = "describe"
+DESCRIBE, COMMIT, TELL, TELL_HERE = "describe", "commit", "tell", "tell-here"
 _MOST_CONNECTIONS = 40
 
 
@@ -164,7 +169,21 @@ class App:
             functions[DELIVER, name] = self.delivery(destination)
             limit = destination.concurrency
             lanes.append((Lane(DELIVER, name, limit), limit))
-        runner = Runner(
+        chores = [Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)]
+        if site.receiver.storage_commitment.enabled:
+            chores.append(Chore(COMMIT, self.commitments.check_some, then=TELL))
+            chores.append(Chore(TELL, self.commitment_results.tell_far, then=TELL))
+        return LocalEngine(self.runner(functions), lanes, chores)
+
+    def receiving_engine(self) -> LocalEngine:
+        """Return what works beside the listeners of a process, not started."""
+        told = self.commitment_results.tell_here
+        return LocalEngine(self.runner({}), [], [Chore(TELL_HERE, told, then=TELL_HERE)])
+
+    def runner(self, functions: dict[tuple[str, str], StepFunction]) -> Runner:
+        """Return what runs the work of the queue."""
+        site = self.configuration.site
+        return Runner(
             database=self.database,
             clock=self.clock,
             functions=functions,
@@ -173,8 +192,39 @@ class App:
             holder=self.holder,
             lease_seconds=site.lease_seconds,
         )
-        describing = Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)
-        return LocalEngine(runner, lanes, [describing])
+
+    @cached_property
+    def requesters(self) -> OpenRequesters:
+        """Associations of this process on which results of storage commitment can be told."""
+        return OpenRequesters()
+
+    @cached_property
+    def commitments(self) -> Commitments:
+        """What takes and checks requests for storage commitment."""
+        return Commitments(
+            database=self.database,
+            files=self.files,
+            clock=self.clock,
+            receiver=self.receiver,
+            limits=self.configuration.site.receiver.storage_commitment,
+            supported=STORAGE_CLASSES,
+        )
+
+    @cached_property
+    def commitment_results(self) -> CommitmentResults:
+        """What tells results of storage commitment."""
+        settings = self.configuration.site.receiver.storage_commitment
+        return CommitmentResults(
+            database=self.database,
+            clock=self.clock,
+            settings=settings,
+            retry=self.configuration.site.retry,
+            reporters={
+                title: CommitmentReporter(requester, settings.timeout_seconds)
+                for title, requester in settings.requesters.items()
+            },
+            requesters=self.requesters,
+        )
 
     def delivery(self, destination: AnyDestination) -> StepFunction:
         """Return what delivers to a destination."""

@@ -12,6 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Index, Table, UniqueConstraint, text
 
+from intu_fhir.db.commitment_tables import storage_commitment_items as storage_commitment_items
+from intu_fhir.db.commitment_tables import storage_commitments as storage_commitments
 from intu_fhir.db.kinds import (
     Json,
     Key,
@@ -26,17 +28,8 @@ from intu_fhir.db.kinds import (
     refers,
     words,
 )
-
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
+from intu_fhir.db.metadata import due_index
+from intu_fhir.db.metadata import metadata as metadata
 
 associations = Table(
     "associations",
@@ -264,12 +257,6 @@ def _claim_columns() -> list[Column[Any]]:
     ]
 
 
-def _due_index(name: str, *columns: str) -> Index:
-    """Index only what is due, so that finished work costs a claim nothing."""
-    due = text("due_at IS NOT NULL")
-    return Index(name, *columns, sqlite_where=due, postgresql_where=due)
-
-
 work = Table(
     "work",
     metadata,
@@ -278,7 +265,7 @@ work = Table(
     given("step", sa.String(16), "aggregate or build"),
     *_claim_columns(),
     UniqueConstraint("study_key", "step"),
-    _due_index("ix_work_due", "step", "due_at"),
+    due_index("ix_work_due", "step", "due_at"),
     comment="One row per study and step before delivery; deliveries has the like.",
 )
 
@@ -298,7 +285,7 @@ deliveries = Table(
     words("last_status", "the destination's last answer, such as HTTP 201 or 0000", length=64),
     words("warning", "what the destination remarked on a success"),
     UniqueConstraint("study_key", "destination"),
-    _due_index("ix_deliveries_due", "destination", "due_at"),
+    due_index("ix_deliveries_due", "destination", "due_at"),
     Index("ix_deliveries_state", "state", "destination"),
     comment="One row per study and destination: what should be there and what is.",
 )

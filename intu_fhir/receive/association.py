@@ -14,18 +14,25 @@ from typing import TypeAlias
 from intu_fhir.model.uid import is_uid
 from intu_fhir.receive import statuses
 from intu_fhir.receive.dimse import (
+    ActionRequest,
     Answer,
     CancelRequest,
     EchoRequest,
+    EventAnswer,
     OtherRequest,
     Request,
     StoreRequest,
+    encode_event_report,
     encode_response,
     parse_command,
 )
 from intu_fhir.receive.negotiation import Agreement, Context
-from intu_fhir.receive.upper_layer import Fragment, encode_command
+from intu_fhir.receive.sop_classes import STORAGE_COMMITMENT_INSTANCE
+from intu_fhir.receive.upper_layer import Fragment, encode_command, encode_data_set
 from intu_fhir.receive.violation import AbortReason, ProtocolViolation
+
+REQUEST_STORAGE_COMMITMENT = 1
+"""Action Type ID (PS3.4 table J.3-1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class Message:
     refusal: Answer | None
 
 
-Step: TypeAlias = Message | Fragment | None
+Step: TypeAlias = Message | Fragment | EventAnswer | None
 
 
 class Association:
@@ -54,6 +61,14 @@ class Association:
         self._command = bytearray()
         self._command_context: Context | None = None
         self._data_context_id: int | None = None
+        self._dropping: int | None = None
+        self._reports: set[int] = set()
+        self._message_id = 0
+
+    @property
+    def commitment_context(self) -> Context | None:
+        """The context that storage commitment was agreed on, if one was."""
+        return next((one for one in self._contexts.values() if one.is_commitment), None)
 
     @property
     def inside_message(self) -> bool:
@@ -65,7 +80,8 @@ class Association:
 
         Returns:
             the message whose command is now complete, or the fragment itself if it is part of
-            that message's data set, or None while a command is incomplete.
+            that message's data set, or the answer to a report of ours, or None while there is
+            nothing to do.
 
         Raises:
             ProtocolViolation: the fragment may not come here.
@@ -81,16 +97,41 @@ class Association:
         command = encode_response(message.request, answer)
         return encode_command(message.context.context_id, command, self._peer_max_pdu_bytes)
 
-    def _take_data(self, fragment: Fragment) -> Fragment:
+    def event_report(
+        self, context: Context, event_type_id: int, data_set: bytes
+    ) -> tuple[int, bytes]:
+        """Return message id and PDUs of an N-EVENT-REPORT-RQ (PS3.4 J.3.3)."""
+        self._message_id = self._message_id % 65_535 + 1
+        self._reports.add(self._message_id)
+        command = encode_event_report(
+            self._message_id, context.sop_class_uid, STORAGE_COMMITMENT_INSTANCE, event_type_id
+        )
+        context_id, longest = context.context_id, self._peer_max_pdu_bytes
+        pdus = encode_command(context_id, command, longest)
+        return self._message_id, pdus + encode_data_set(context_id, data_set, longest)
+
+    def _take_data(self, fragment: Fragment) -> Fragment | None:
         if fragment.is_command:
             raise _unexpected("a command before the data set of the last one ended")
         if fragment.context_id != self._data_context_id:
             raise _unexpected("a data set on another presentation context than its command")
         if fragment.is_last:
             self._data_context_id = None
-        return fragment
+        if self._dropping is None:
+            return fragment
+        self._drop(fragment)
+        return None
 
-    def _take_command(self, fragment: Fragment) -> Message | None:
+    def _drop(self, fragment: Fragment) -> None:
+        """Pass over the data set of an answer, which none of ours has (PS3.4 J.3.3)."""
+        assert self._dropping is not None
+        self._dropping += len(fragment.data)
+        if self._dropping > self._max_command_bytes:
+            raise ProtocolViolation("an answer with a data set that does not end")
+        if fragment.is_last:
+            self._dropping = None
+
+    def _take_command(self, fragment: Fragment) -> Message | EventAnswer | None:
         context = self._contexts.get(fragment.context_id)
         if context is None:
             raise _unexpected("a command on a presentation context that was not accepted")
@@ -113,7 +154,16 @@ class Association:
             return None
         if parsed.has_data_set:
             self._data_context_id = context.context_id
+        if isinstance(parsed, EventAnswer):
+            return self._answered(parsed)
         return Message(parsed, context, _refusal(parsed, context))
+
+    def _answered(self, answer: EventAnswer) -> EventAnswer:
+        if answer.message_id not in self._reports:
+            raise ProtocolViolation("an answer to nothing that was asked")
+        self._reports.remove(answer.message_id)
+        self._dropping = 0 if answer.has_data_set else None
+        return answer
 
 
 def _unexpected(what: str) -> ProtocolViolation:
@@ -126,6 +176,8 @@ def _refusal(request: Request, context: Context) -> Answer | None:
         return statuses.UNRECOGNIZED_OPERATION
     if isinstance(request, EchoRequest):
         return _echo_refusal(request, context)
+    if isinstance(request, ActionRequest):
+        return _action_refusal(request, context)
     return _store_refusal(request, context)
 
 
@@ -135,8 +187,21 @@ def _echo_refusal(request: EchoRequest, context: Context) -> Answer | None:
     return statuses.MISTYPED_ARGUMENT if request.has_data_set else None
 
 
+def _action_refusal(request: ActionRequest, context: Context) -> Answer | None:
+    """Judge a request for storage commitment by its command (PS3.4 J.3.2, PS3.7 10.1.4.1.10)."""
+    if not context.is_commitment:
+        return statuses.UNRECOGNIZED_OPERATION
+    if request.sop_class_uid != context.sop_class_uid:
+        return statuses.NO_SUCH_CLASS
+    if request.sop_instance_uid != STORAGE_COMMITMENT_INSTANCE:
+        return statuses.NO_SUCH_INSTANCE
+    if request.action_type_id != REQUEST_STORAGE_COMMITMENT:
+        return statuses.NO_SUCH_ACTION
+    return None if request.has_data_set else statuses.INVALID_ARGUMENT
+
+
 def _store_refusal(request: StoreRequest, context: Context) -> Answer | None:
-    if context.is_verification:
+    if context.is_verification or context.is_commitment:
         return statuses.SOP_CLASS_NOT_SUPPORTED
     if request.sop_class_uid != context.sop_class_uid:
         return statuses.CONTEXT_MISMATCH

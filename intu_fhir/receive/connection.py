@@ -21,6 +21,7 @@ from intu_fhir.observe.clock import Clock
 from intu_fhir.receive.associate import AssociateRequest
 from intu_fhir.receive.association import Association, Message
 from intu_fhir.receive.deadlines import LIMIT_OF, Deadlines
+from intu_fhir.receive.dimse import EventAnswer
 from intu_fhir.receive.ending import Ended, printable, report_association, report_connection
 from intu_fhir.receive.intake import Intake, Store
 from intu_fhir.receive.negotiation import (
@@ -31,6 +32,7 @@ from intu_fhir.receive.negotiation import (
     negotiate,
 )
 from intu_fhir.receive.ports import AssociationEnded, EndReason
+from intu_fhir.receive.reporting import Mailbox, OpenRequesters
 from intu_fhir.receive.slots import Slots
 from intu_fhir.receive.transport import Transport
 from intu_fhir.receive.upper_layer import (
@@ -65,6 +67,7 @@ class Service:
     association_ended: AssociationEnded
     slots: Slots
     clock: Clock
+    requesters: OpenRequesters
     tls: ssl.SSLContext | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     cutting: threading.Event = field(default_factory=threading.Event)
@@ -83,6 +86,7 @@ class Connection:
         self._association: Association | None = None
         self._intake: Intake | None = None
         self._message: Message | None = None
+        self._mailbox: Mailbox | None = None
         self.origin: Origin | None = None
         self.ended: Ended | None = None
 
@@ -157,6 +161,20 @@ class Connection:
             raise Ended(EndReason.TIMED_OUT, overdue, encode_abort(), limit=LIMIT_OF[overdue])
         if self._service.stopping.is_set():
             self._stop()
+        if self._mailbox is not None and not self._more_has_to_come():
+            self._tell(self._mailbox)
+
+    def _tell(self, mailbox: Mailbox) -> None:
+        """Send what waits for this association: results of storage commitment."""
+        assert self._association is not None
+        context = self._association.commitment_context
+        while context is not None and (report := mailbox.next()) is not None:
+            data_set = report.encode(context.transfer_syntax_uid)
+            message_id, pdus = self._association.event_report(
+                context, report.event_type_id, data_set
+            )
+            mailbox.sent(message_id, report)
+            self._send(pdus)
 
     def _stop(self) -> None:
         if self._association is None or not self._more_has_to_come():
@@ -196,6 +214,10 @@ class Connection:
         self._reader.established()
         self._deadlines.associated(service.clock.monotonic())
         metrics.RECEIVE_ASSOCIATIONS_OPEN.labels(service.channel).inc()
+        if self._association.commitment_context is not None:
+            self._mailbox = service.requesters.enter(
+                self.origin.calling_ae_title, self.origin.association_id
+            )
         self._send(decision.reply)
 
     def _on_fragment(self, fragment: Fragment) -> None:
@@ -209,6 +231,10 @@ class Connection:
             self._intake.begin(step)
             if step.request.has_data_set:
                 return
+        elif isinstance(step, EventAnswer):
+            if self._mailbox is not None:
+                self._mailbox.answered(step.message_id, step.status)
+            return
         else:
             self._intake.write(step.data)
             if not step.is_last:
@@ -236,6 +262,8 @@ class Connection:
 
     def _end(self, ended: Ended) -> None:
         """Tell the peer first: it waits for neither the application nor the log."""
+        if self._mailbox is not None and self.origin is not None:
+            self._service.requesters.leave(self.origin.calling_ae_title, self._mailbox)
         unfinished = self._intake is not None and self._intake.discard()
         if ended.last_pdu:
             self._transport.farewell(ended.last_pdu)

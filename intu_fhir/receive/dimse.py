@@ -16,7 +16,7 @@ from intu_fhir.model.uid import is_uid
 from intu_fhir.receive.violation import ProtocolViolation
 
 _ELEMENT = struct.Struct("<HHI")
-_NO_DATA_SET = 0x0101
+_DATA_SET, _NO_DATA_SET = 0x0001, 0x0101
 _RESPONSE = 0x8000
 _COMMENT_LENGTH = 64
 
@@ -35,6 +35,9 @@ class Element(IntEnum):
     OFFENDING_ELEMENT = 0x0901
     ERROR_COMMENT = 0x0902
     AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REQUESTED_SOP_INSTANCE_UID = 0x1001
+    EVENT_TYPE_ID = 0x1002
+    ACTION_TYPE_ID = 0x1008
 
 
 class Command(IntEnum):
@@ -42,7 +45,10 @@ class Command(IntEnum):
 
     C_STORE_RQ = 0x0001
     C_ECHO_RQ = 0x0030
+    N_EVENT_REPORT_RQ = 0x0100
+    N_ACTION_RQ = 0x0130
     C_CANCEL_RQ = 0x0FFF
+    N_EVENT_REPORT_RSP = 0x8100
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,26 @@ class EchoRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionRequest:
+    """An N-ACTION-RQ (PS3.7 10.1.4.1); ``action_type_id`` is 0 where it is missing."""
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    action_type_id: int
+    has_data_set: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventAnswer:
+    """An N-EVENT-REPORT-RSP (PS3.7 10.1.1.1)."""
+
+    message_id: int
+    status: int
+    has_data_set: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OtherRequest:
     """A request that a storage SCP does not serve."""
 
@@ -97,8 +123,8 @@ class CancelRequest:
     """A C-CANCEL-RQ: it has no answer, and here nothing that it could cancel."""
 
 
-Request: TypeAlias = StoreRequest | EchoRequest | OtherRequest
-Parsed: TypeAlias = Request | CancelRequest
+Request: TypeAlias = StoreRequest | EchoRequest | ActionRequest | OtherRequest
+Parsed: TypeAlias = Request | CancelRequest | EventAnswer
 
 
 def parse_command(data: bytes | bytearray | memoryview) -> Parsed:
@@ -114,6 +140,9 @@ def parse_command(data: bytes | bytearray | memoryview) -> Parsed:
         if has_data_set:
             raise ProtocolViolation("a C-CANCEL-RQ announces a data set")
         return CancelRequest()
+    if command_field == Command.N_EVENT_REPORT_RSP:
+        answers = _number(elements, Element.MESSAGE_ID_BEING_RESPONDED_TO)
+        return EventAnswer(answers, _number(elements, Element.STATUS), has_data_set)
     if command_field & _RESPONSE:
         raise ProtocolViolation(f"response {command_field:#06x} to nothing that was asked")
     message_id = _number(elements, Element.MESSAGE_ID)
@@ -125,6 +154,10 @@ def parse_command(data: bytes | bytearray | memoryview) -> Parsed:
         return EchoRequest(message_id, sop_class_uid, has_data_set)
     # N-services name the class of what they act on in another element.
     sop_class_uid = sop_class_uid or _uid(elements, Element.REQUESTED_SOP_CLASS_UID)
+    if command_field == Command.N_ACTION_RQ:
+        sop_instance_uid = _uid(elements, Element.REQUESTED_SOP_INSTANCE_UID)
+        kind = int.from_bytes(elements.get(Element.ACTION_TYPE_ID, b"")[:2], "little")
+        return ActionRequest(message_id, sop_class_uid, sop_instance_uid, kind, has_data_set)
     return OtherRequest(message_id, command_field, sop_class_uid, has_data_set)
 
 
@@ -180,11 +213,32 @@ def _response_field(request: Request) -> int:
         return Command.C_STORE_RQ | _RESPONSE
     if isinstance(request, EchoRequest):
         return Command.C_ECHO_RQ | _RESPONSE
+    if isinstance(request, ActionRequest):
+        return Command.N_ACTION_RQ | _RESPONSE
     return request.command_field | _RESPONSE
 
 
 def _instance_uid(request: Request) -> str:
-    return request.sop_instance_uid if isinstance(request, StoreRequest) else ""
+    if isinstance(request, (StoreRequest, ActionRequest)):
+        return request.sop_instance_uid
+    return ""
+
+
+def encode_event_report(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type_id: int
+) -> bytes:
+    """Return the command set of an N-EVENT-REPORT-RQ with a data set (PS3.7 10.3.1.1)."""
+    body = b"".join(
+        [
+            *_uid_element(Element.AFFECTED_SOP_CLASS_UID, sop_class_uid),
+            _us(Element.COMMAND_FIELD, Command.N_EVENT_REPORT_RQ),
+            _us(Element.MESSAGE_ID, message_id),
+            _us(Element.COMMAND_DATA_SET_TYPE, _DATA_SET),
+            *_uid_element(Element.AFFECTED_SOP_INSTANCE_UID, sop_instance_uid),
+            _us(Element.EVENT_TYPE_ID, event_type_id),
+        ]
+    )
+    return _element(Element.GROUP_LENGTH, struct.pack("<I", len(body))) + body
 
 
 def _element(element: int, value: bytes) -> bytes:

@@ -11,19 +11,22 @@ import structlog
 from intu_fhir.errors import IntuError, LimitPassed, StoreUnavailable
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.files.store import FileStore, Spool
+from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Disposition, Origin, ReceivedObject
 from intu_fhir.model.uid import is_uid
 from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
 from intu_fhir.receive import statuses
 from intu_fhir.receive.association import Message
-from intu_fhir.receive.dimse import SUCCESS, Answer, EchoRequest, StoreRequest
-from intu_fhir.receive.ports import Accept
+from intu_fhir.receive.dimse import SUCCESS, ActionRequest, Answer, EchoRequest, StoreRequest
+from intu_fhir.receive.ports import Accept, Commit
 from intu_fhir.receive.violation import AbortReason, ProtocolViolation
 
 _log = structlog.get_logger("intu_fhir.receive")
 _CHECK_BYTES = 16 << 20
 _SPACE_SECONDS = 1.0
+MAX_INFORMATION_BYTES = 8 << 20
+"""Longest Action Information of a request for storage commitment that is read."""
 
 
 class FreeSpace:
@@ -56,6 +59,7 @@ class Store:
     accept: Accept
     free_space: FreeSpace
     max_object_bytes: int
+    commit: Commit | None = None
 
 
 class Intake:
@@ -69,6 +73,7 @@ class Intake:
         self._store = store
         self._origin = origin
         self._spool: Spool | None = None
+        self._information: bytearray | None = None
         self._message: Message | None = None
         self._refusal: Answer | None = None
         self._cause = ""
@@ -82,6 +87,8 @@ class Intake:
         self._size, self._checkpoint = 0, min(_CHECK_BYTES, self._store.max_object_bytes)
         if message.refusal is None and isinstance(message.request, StoreRequest):
             self._open(message, message.request)
+        elif message.refusal is None and isinstance(message.request, ActionRequest):
+            self._information = bytearray()
 
     def write(self, data: memoryview) -> None:
         """Take a piece of the data set: into the spool, or nowhere if it is refused.
@@ -97,6 +104,8 @@ class Intake:
                 self._spool.write(data)
             except StoreUnavailable as error:
                 self._refuse(statuses.answer_to_error(error), str(error))
+        elif self._information is not None:
+            self._gather(self._information, data)
 
     def end(self) -> Answer:
         """Return the answer to the message, which is now complete."""
@@ -105,6 +114,8 @@ class Intake:
             return self._refusal or SUCCESS
         if isinstance(message.request, StoreRequest):
             answer = self._finish(message, message.request)
+        elif isinstance(message.request, ActionRequest):
+            answer = self._commit(message)
         else:
             answer = self._refusal or statuses.PROCESSING_FAILURE
         if answer is not SUCCESS:
@@ -116,6 +127,30 @@ class Intake:
         unfinished, self._message = self._message is not None, None
         self._drop_spool()
         return unfinished
+
+    def _gather(self, information: bytearray, data: memoryview) -> None:
+        """Keep a piece of an Action Information, which is small beside any image."""
+        if len(information) + len(data) > MAX_INFORMATION_BYTES:
+            cause = f"an Action Information above {MAX_INFORMATION_BYTES} bytes"
+            self._refuse(statuses.RESOURCE_LIMITATION, cause)
+        else:
+            information += data
+
+    def _commit(self, message: Message) -> Answer:
+        """Hand a request for storage commitment over; success means that it is durable."""
+        information, self._information = self._information, None
+        commit = self._store.commit
+        if self._refusal is not None or information is None or commit is None:
+            return self._refusal or statuses.PROCESSING_FAILURE
+        syntax = message.context.transfer_syntax_uid
+        try:
+            commit(CommitmentRequest(self._origin, syntax, bytes(information)))
+        except Exception as error:  # noqa: BLE001  (the requester gets an answer in any case)
+            self._cause = str(error) if isinstance(error, IntuError) else type(error).__name__
+            if isinstance(error, LimitPassed):
+                self._count_limit(error.limit)
+            return statuses.answer_to_commitment_error(error)
+        return SUCCESS
 
     def _open(self, message: Message, request: StoreRequest) -> None:
         if self._store.free_space.is_low():
@@ -200,6 +235,7 @@ class Intake:
         metrics.RECEIVE_LIMITS.labels(self._origin.channel, limit).inc()
 
     def _drop_spool(self) -> None:
+        self._information = None
         spool, self._spool = self._spool, None
         if spool is not None:
             spool.discard()

@@ -19,7 +19,8 @@ from intu_fhir.receive.connection import Connection, Service
 from intu_fhir.receive.door import Door
 from intu_fhir.receive.intake import FreeSpace, Store
 from intu_fhir.receive.negotiation import Policy
-from intu_fhir.receive.ports import Accept, AssociationEnded, EndReason, StopReport
+from intu_fhir.receive.ports import Accept, AssociationEnded, Commit, EndReason, StopReport
+from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.slots import Slots
 from intu_fhir.receive.tls import server_context
 from intu_fhir.settings.schema import Channel, Receiver, User
@@ -43,6 +44,8 @@ class Listener:
         files: where objects are spooled.
         slots: counts associations over all listeners.
         clock: deadlines run on its monotonic time.
+        commit: takes requests for storage commitment; absent = the service is not offered.
+        requesters: associations that results of it can be told on, over all listeners.
     """
 
     def __init__(
@@ -55,22 +58,26 @@ class Listener:
         files: FileStore,
         slots: Slots,
         clock: Clock,
+        commit: Commit | None = None,
+        requesters: OpenRequesters | None = None,
     ) -> None:
         self._channel = channel
         source = channel.source
         self._service = Service(
             channel=channel.id,
             limits=limits,
-            policy=_policy(channel, limits),
+            policy=_policy(channel, limits, storage_commitment=commit is not None),
             store=Store(
                 files,
                 accept,
                 FreeSpace(files, limits.min_free_bytes, clock),
                 limits.max_object_bytes,
+                commit,
             ),
             association_ended=association_ended,
             slots=slots,
             clock=clock,
+            requesters=requesters or OpenRequesters(),
             tls=server_context(source.tls) if source.tls else None,
         )
         self._door = Door(source.allowed_addresses) if source.allowed_addresses else None
@@ -214,7 +221,7 @@ class Listener:
                 self._ended.append(connection)
 
 
-def _policy(channel: Channel, limits: Receiver) -> Policy:
+def _policy(channel: Channel, limits: Receiver, *, storage_commitment: bool) -> Policy:
     source = channel.source
     callers = source.calling_ae_titles
     return Policy(
@@ -224,6 +231,7 @@ def _policy(channel: Channel, limits: Receiver) -> Policy:
         max_pdu_bytes=limits.max_pdu_bytes,
         max_contexts=limits.max_contexts,
         users=None if source.users is None else _users(source.users),
+        storage_commitment=storage_commitment,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Accepted, Disposition, Origin, ReceivedObject
 
 
@@ -21,6 +22,20 @@ class Accept(Protocol):
             InvalidDataSet: it is not a readable data set.
             IdentityMismatch: it is not what its command announced.
             InvalidUid: a UID is missing or invalid.
+        """
+        ...
+
+
+class Commit(Protocol):
+    """Takes requests for storage commitment; called by several associations at once."""
+
+    def __call__(self, request: CommitmentRequest) -> None:
+        """Return when the request is durable.
+
+        Raises:
+            InvalidDataSet: it cannot be read.
+            LimitPassed: it asks for too much.
+            StoreUnavailable: it cannot be taken now.
         """
         ...
 

@@ -11,6 +11,7 @@ from intu_fhir.errors import (
     IdentityMismatch,
     InvalidDataSet,
     InvalidUid,
+    LimitPassed,
     StoreUnavailable,
     TransientError,
 )
@@ -28,13 +29,18 @@ INVALID_INSTANCE = Answer(
 SOP_CLASS_NOT_SUPPORTED = Answer(
     0x0122, "This context does not serve that command", (_COMMAND_SOP_CLASS,)
 )
-UNRECOGNIZED_OPERATION = Answer(0x0211, "Only C-STORE and C-ECHO are served", (_COMMAND_FIELD,))
+UNRECOGNIZED_OPERATION = Answer(0x0211, "This command is not served here", (_COMMAND_FIELD,))
 MISTYPED_ARGUMENT = Answer(0x0212, "This command has no data set", (_DATA_SET_TYPE,))
 LOW_ON_SPACE = Answer(0xA700, "Low on disk space; send again later")
 OBJECT_TOO_LARGE = Answer(0xA700, "Object is larger than this receiver takes")
 CONTEXT_MISMATCH = Answer(
     0xA900, "SOP Class is not that of the presentation context", (_COMMAND_SOP_CLASS,)
 )
+NO_SUCH_INSTANCE = Answer(0x0112, "Storage commitment has another SOP Instance UID")
+NO_SUCH_CLASS = Answer(0x0118, "SOP Class is not that of the presentation context")
+NO_SUCH_ACTION = Answer(0x0123, "Storage commitment has action type 1 only")
+INVALID_ARGUMENT = Answer(0x0115, "Action Information is missing or cannot be read")
+RESOURCE_LIMITATION = Answer(0x0213, "Not possible now or too much; ask again, for less")
 WITHOUT_DATA_SET = Answer(0xC000, "C-STORE without a data set", (_DATA_SET_TYPE,))
 
 
@@ -58,6 +64,24 @@ ERRORS = (
     Row(Exception, PROCESSING_FAILURE),
 )
 
+COMMITMENT_ERRORS = (
+    Row(TransientError, RESOURCE_LIMITATION),
+    Row(LimitPassed, RESOURCE_LIMITATION),
+    Row(InvalidDataSet, INVALID_ARGUMENT),
+    Row(Exception, PROCESSING_FAILURE),
+)
+"""What an N-ACTION is answered with (PS3.7 10.1.4.1.10)."""
+
+COMMITMENT_ANSWERS = (
+    SUCCESS,
+    PROCESSING_FAILURE,
+    NO_SUCH_INSTANCE,
+    INVALID_ARGUMENT,
+    NO_SUCH_CLASS,
+    NO_SUCH_ACTION,
+    RESOURCE_LIMITATION,
+)
+
 DISPOSITIONS = {
     Disposition.STORED: SUCCESS,
     Disposition.ALREADY_STORED: SUCCESS,
@@ -71,6 +95,11 @@ DISPOSITIONS = {
 def answer_to_error(error: Exception) -> Answer:
     """Return the answer for an object that could not be accepted because of ``error``."""
     return next(row.answer for row in ERRORS if isinstance(error, row.error))
+
+
+def answer_to_commitment_error(error: Exception) -> Answer:
+    """Return the answer for a request for storage commitment that could not be taken."""
+    return next(row.answer for row in COMMITMENT_ERRORS if isinstance(error, row.error))
 
 
 def answer_to_accepted(accepted: Accepted) -> Answer:

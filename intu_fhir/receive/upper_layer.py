@@ -23,6 +23,7 @@ _HEADER = struct.Struct(">BxI")
 _PDV = struct.Struct(">IBB")
 _SHORT = struct.Struct(">BxI4B")
 _FIRST_BUFFER = 16_384
+_LONGEST_SENT = 65_536
 _COMMAND, _LAST = 1, 2
 
 
@@ -244,11 +245,20 @@ def encode_command(context_id: int, command: bytes, max_pdu_bytes: int) -> bytes
     Args:
         max_pdu_bytes: longest P-DATA-TF the peer takes; 0 means any.
     """
-    room = max_pdu_bytes - _PDV.size if max_pdu_bytes else len(command)
+    return _encode_data(context_id, command, max_pdu_bytes, _COMMAND)
+
+
+def encode_data_set(context_id: int, data_set: bytes, max_pdu_bytes: int) -> bytes:
+    """As ``encode_command``, for a data set."""
+    return _encode_data(context_id, data_set, max_pdu_bytes, 0)
+
+
+def _encode_data(context_id: int, data: bytes, max_pdu_bytes: int, kind: int) -> bytes:
+    room = min(max_pdu_bytes or _LONGEST_SENT, _LONGEST_SENT) - _PDV.size
     pdus = []
-    for begin in range(0, len(command), room):
-        part = command[begin : begin + room]
-        last = _LAST if begin + room >= len(command) else 0
+    for begin in range(0, len(data), room):
+        part = data[begin : begin + room]
+        last = _LAST if begin + room >= len(data) else 0
         pdus.append(_HEADER.pack(PduType.P_DATA_TF, len(part) + _PDV.size))
-        pdus.append(_PDV.pack(len(part) + 2, context_id, _COMMAND | last) + part)
+        pdus.append(_PDV.pack(len(part) + 2, context_id, kind | last) + part)
     return b"".join(pdus)

@@ -2,71 +2,19 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
-
-class Settings(BaseModel):
-    """Base of all sections: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-def _ae_title(value: str) -> str:
-    title = value.strip(" ")
-    if not 1 <= len(title) <= 16 or not all(" " <= c <= "~" and c != "\\" for c in title):
-        raise ValueError("an AE title has 1 to 16 printable ASCII characters without backslash")
-    return title
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("not an IANA time zone; write for example Europe/Berlin") from None
-    return value
-
-
-def _network(value: str) -> str:
-    try:
-        return str(ip_network(value))
-    except ValueError:
-        raise ValueError(
-            "not an IP address or network; write for example 10.1.0.0/16, with no bit set behind "
-            "the prefix"
-        ) from None
-
-
-AeTitle: TypeAlias = Annotated[str, AfterValidator(_ae_title)]
-Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
-TimeZone: TypeAlias = Annotated[str, AfterValidator(_zone)]
-Network: TypeAlias = Annotated[str, AfterValidator(_network)]
-
-
-class ServerTls(Settings):
-    """TLS of a listener; a ``ca_file`` makes client certificates required."""
-
-    cert_file: Path
-    """Our certificate, PEM."""
-    key_file: Path
-    """Its private key, PEM."""
-    ca_file: Path | None = None
-    """Authorities whose certificates senders must show; absent = none is asked for."""
-
-
-class ClientTls(Settings):
-    """TLS towards a destination; without ``ca_file`` the system's authorities count."""
-
-    ca_file: Path | None = None
-    """Authorities to trust, PEM; absent = the system's."""
-    cert_file: Path | None = None
-    """Certificate that we show, PEM."""
-    key_file: Path | None = None
-    """Its private key, PEM."""
+from intu_fhir.settings.base import AeTitle as AeTitle
+from intu_fhir.settings.base import ClientTls as ClientTls
+from intu_fhir.settings.base import Network, Port, TimeZone
+from intu_fhir.settings.base import ServerTls as ServerTls
+from intu_fhir.settings.base import Settings as Settings
+from intu_fhir.settings.receiver import CommitmentRequester as CommitmentRequester
+from intu_fhir.settings.receiver import Receiver as Receiver
+from intu_fhir.settings.receiver import StorageCommitment as StorageCommitment
 
 
 class User(Settings):
@@ -260,73 +208,6 @@ class DicomDestination(Destination):
 AnyDestination: TypeAlias = Annotated[
     FhirDestination | DicomDestination, Field(discriminator="type")
 ]
-
-
-class CommitmentRequester(Settings):
-    """Where a requester of storage commitment takes results (PS3.4 J.3.3)."""
-
-    host: str
-    """Its address."""
-    port: Port
-    """Its port."""
-    tls: ClientTls | None = None
-    """Present = TLS."""
-
-
-class StorageCommitment(Settings):
-    """Storage commitment push model as SCP (PS3.4 annex J)."""
-
-    enabled: bool = True
-    """False = it is not offered."""
-    requesters: dict[AeTitle, CommitmentRequester] = Field(default_factory=dict)
-    """By AE title, where results are sent to on an association of our own. Others are told on
-    an association that they have opened themselves.
-    """
-    max_instances: PositiveInt = 20_000
-    """Most instances of one request."""
-    max_waiting: PositiveInt = 10_000
-    """Most requests whose results are not reported yet."""
-    timeout_seconds: PositiveFloat = 30.0
-    """Limit for telling one result, in seconds."""
-
-
-class Receiver(Settings):
-    """Limits of the receive path; all times on the monotonic clock."""
-
-    max_associations: PositiveInt = 100
-    """Associations open at the same time, all channels together."""
-    max_associations_per_address: PositiveInt = 50
-    """The same for one sender's address."""
-    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1_048_576)] = 131_072
-    """Longest PDU that is taken (PS3.8 9.3)."""
-    max_object_bytes: PositiveInt = 4 * 1024**3
-    """Largest data set that is taken."""
-    max_command_bytes: PositiveInt = 16_384
-    """Largest command set that is taken."""
-    max_inflated_bytes: PositiveInt = 64 * 1024**2
-    """Most that a deflated header may inflate to."""
-    max_nesting: Annotated[int, Field(ge=1, le=256)] = 64
-    """Deepest nesting of sequences that is read."""
-    max_elements: Annotated[int, Field(ge=1_000)] = 5_000_000
-    """Most elements, items and fragments of one data set."""
-    max_contexts: Annotated[int, Field(ge=1, le=128)] = 128
-    """Most presentation contexts that one association may propose."""
-    idle_seconds: PositiveFloat = 300.0
-    """An association without any message ends after this."""
-    pdu_seconds: PositiveFloat = 30.0
-    """A PDU that has begun must be complete within this."""
-    handshake_seconds: PositiveFloat = 10.0
-    """TLS handshake and A-ASSOCIATE-RQ must be complete within this."""
-    association_seconds: PositiveFloat = 86_400.0
-    """Longest life of an association."""
-    shutdown_grace_seconds: PositiveFloat = 20.0
-    """How long objects in hand may take when the program is stopped."""
-    min_free_bytes: Annotated[int, Field(ge=0)] = 1024**3
-    """Below this much free space objects are answered A700."""
-    storage_commitment: StorageCommitment = StorageCommitment()
-    """Promises to keep instances."""
-    processes: Annotated[int, Field(ge=1, le=64)] = 1
-    """Receiving processes on each port; more than one only where cores are free."""
 
 
 class RetrySettings(Settings):

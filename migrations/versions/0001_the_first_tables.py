@@ -832,8 +832,163 @@ def upgrade() -> None:
         "ix_instance_deliveries_instance_key", "instance_deliveries", ["instance_key"], unique=False
     )
 
+    op.create_table(
+        "storage_commitments",
+        sa.Column(
+            "commitment_key",
+            Key,
+            autoincrement=True,
+            nullable=False,
+            comment="made by the database",
+        ),
+        sa.Column(
+            "association_id", sa.String(32), nullable=False, comment="association that asked"
+        ),
+        sa.Column(
+            "calling_ae_title", sa.String(16), nullable=False, comment="AE title of the requester"
+        ),
+        sa.Column(
+            "transaction_uid", sa.String(64), nullable=False, comment="Transaction UID (0008,1195)"
+        ),
+        sa.Column(
+            "is_repeat",
+            sa.Boolean(),
+            server_default=sa.false(),
+            nullable=False,
+            comment="whether the requester had used this Transaction UID before",
+        ),
+        sa.Column(
+            "state",
+            sa.String(16),
+            nullable=False,
+            comment="asked, checked, reported or unreported",
+        ),
+        sa.Column("asked_at", Time, nullable=False, comment="when it was asked for"),
+        sa.Column(
+            "due_at", Time, nullable=True, comment="when to work on it; null = nothing to do"
+        ),
+        sa.Column(
+            "checked_at",
+            Time,
+            nullable=True,
+            comment="when the last of its instances was looked at",
+        ),
+        sa.Column("reported_at", Time, nullable=True, comment="when the requester took the result"),
+        sa.Column(
+            "number_of_instances", sa.Integer(), nullable=False, comment="instances asked for"
+        ),
+        sa.Column(
+            "failed",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="instances that are not committed",
+        ),
+        sa.Column(
+            "attempts",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="tries to report the result that failed",
+        ),
+        sa.Column(
+            "last_error",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="why the last try failed",
+        ),
+        sa.Column(
+            "fence",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="number of the claim; an older one can write nothing",
+        ),
+        sa.ForeignKeyConstraint(
+            ["association_id"],
+            ["associations.association_id"],
+            name=op.f("fk_storage_commitments_association_id_associations"),
+        ),
+        sa.PrimaryKeyConstraint("commitment_key", name=op.f("pk_storage_commitments")),
+        comment="One row per request for storage commitment (PS3.4 annex J).",
+    )
+    op.create_index(
+        "ix_storage_commitments_transaction_uid",
+        "storage_commitments",
+        ["calling_ae_title", "transaction_uid"],
+        unique=True,
+        sqlite_where=sa.text("NOT is_repeat"),
+        postgresql_where=sa.text("NOT is_repeat"),
+    )
+    op.create_index(
+        "ix_storage_commitments_due",
+        "storage_commitments",
+        ["state", "due_at"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_storage_commitments_asked_at", "storage_commitments", ["asked_at"], unique=False
+    )
+    op.create_table(
+        "storage_commitment_items",
+        sa.Column("commitment_key", Key, nullable=False, comment="the request"),
+        sa.Column(
+            "number",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="place in the request, from 1",
+        ),
+        sa.Column(
+            "sop_class_uid",
+            sa.String(64),
+            nullable=False,
+            comment="Referenced SOP Class UID (0008,1150)",
+        ),
+        sa.Column(
+            "sop_instance_uid",
+            sa.String(64),
+            nullable=False,
+            comment="Referenced SOP Instance UID (0008,1155)",
+        ),
+        sa.Column(
+            "result",
+            sa.String(16),
+            server_default="",
+            nullable=False,
+            comment="committed, or a Failure Reason (0008,1197) such as 0112",
+        ),
+        sa.ForeignKeyConstraint(
+            ["commitment_key"],
+            ["storage_commitments.commitment_key"],
+            name=op.f("fk_storage_commitment_items_commitment_key_storage_commitments"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "commitment_key", "number", name=op.f("pk_storage_commitment_items")
+        ),
+        comment="One row per instance of a request for storage commitment.",
+    )
+
 
 def downgrade() -> None:
+    op.drop_table("storage_commitment_items")
+    op.drop_index("ix_storage_commitments_asked_at", table_name="storage_commitments")
+    op.drop_index(
+        "ix_storage_commitments_due",
+        table_name="storage_commitments",
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_storage_commitments_transaction_uid",
+        table_name="storage_commitments",
+        sqlite_where=sa.text("NOT is_repeat"),
+        postgresql_where=sa.text("NOT is_repeat"),
+    )
+    op.drop_table("storage_commitments")
     op.drop_index("ix_instance_deliveries_instance_key", table_name="instance_deliveries")
     op.drop_table("instance_deliveries")
     op.drop_table("headers")

@@ -20,6 +20,7 @@ SHELL = frozenset(
         "build/transform.py",
         "deliver/association.py",
         "deliver/auth.py",
+        "deliver/commitment.py",
         "deliver/dicom.py",
         "deliver/exchange.py",
         "deliver/fhir.py",
@@ -32,11 +33,13 @@ SHELL = frozenset(
         "receive/ending.py",
         "receive/intake.py",
         "receive/listener.py",
+        "receive/reporting.py",
         "receive/slots.py",
         "receive/tls.py",
         "receive/transport.py",
         "stage/accept.py",
         "stage/commit.py",
+        "stage/commitments.py",
         "stage/describer.py",
         "stage/doubts.py",
         "stage/import_files.py",
@@ -71,7 +74,10 @@ def trees() -> Iterator[tuple[str, ast.Module]]:
 
 def test_files_are_short() -> None:
     """No module has 400 lines or more: in a longer one a second noun is hiding."""
-    lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in modules()}
+    lengths = {
+        path.relative_to(PACKAGE).as_posix(): len(path.read_text("utf-8").splitlines())
+        for path in modules()
+    }
     assert {name: length for name, length in lengths.items() if length >= 400} == {}
 
 

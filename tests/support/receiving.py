@@ -13,6 +13,8 @@ from intu_fhir.files.store import FileStore
 from intu_fhir.model.instance import Accepted, Disposition, Origin, ReceivedObject
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.receive.listener import Listener
+from intu_fhir.receive.ports import Commit
+from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.slots import Slots
 from intu_fhir.settings.schema import Channel, DicomSource, Receiver
 
@@ -97,10 +99,12 @@ class Receiving:
         slots: Slots | None = None,
         clock: Clock | None = None,
         channel_id: str = "test",
+        commit: Commit | None = None,
         **source: Any,
     ) -> None:
         self.folder = folder
         self.recorder = recorder or Recorder()
+        self.requesters = OpenRequesters()
         caps = (receiver.max_associations, receiver.max_associations_per_address)
         self.slots = slots or Slots(*caps)
         self.listener = Listener(
@@ -113,6 +117,8 @@ class Receiving:
             files=files or LocalFileStore(folder),
             slots=self.slots,
             clock=clock or SystemClock(),
+            commit=commit,
+            requesters=self.requesters,
         )
         self.listener.start()
         self.port = self.listener.port

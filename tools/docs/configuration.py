@@ -98,11 +98,13 @@ def _choices(model: type[Settings], prefix: str) -> Iterator[tuple[str, type[Set
 
 
 def _parts(annotation: Any) -> tuple[Any, ...]:
-    """Return what a union, a mapping or an annotated type is made of."""
+    """Return what a union, a mapping, a list or an annotated type is made of."""
     while typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) is dict:
         return _parts(typing.get_args(annotation)[1])
+    if typing.get_origin(annotation) is tuple:
+        return _parts(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return tuple(p for p in typing.get_args(annotation) if p is not type(None))
     return (annotation,)

@@ -9,6 +9,7 @@ from pydicom._uid_dict import UID_dictionary
 
 from intu_fhir.deliver import outcomes
 from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from intu_fhir.model.commitment import FailureReason
 from intu_fhir.receive import negotiation, statuses
 from intu_fhir.receive.dimse import SUCCESS, Answer
 from intu_fhir.receive.negotiation import Rejection
@@ -25,7 +26,8 @@ on by C-STORE. It creates, changes and displays no objects."""
 _MODEL = """\
 ```mermaid
 flowchart LR
-    modality[Storage SCU] -- C-STORE, C-ECHO --> scp[Storage SCP AE]
+    modality[Storage SCU] -- C-STORE, C-ECHO, N-ACTION --> scp[Storage SCP AE]
+    scp -- N-EVENT-REPORT --> modality
     scp --> staging[(staging database, file store)]
     staging --> scu[Storage SCU AE]
     scu -- C-STORE, C-ECHO --> pacs[Storage SCP of an archive]
@@ -33,15 +35,16 @@ flowchart LR
 ```
 
 **Storage SCP AE.** One for each configured channel, with its own port and AE title. It answers
-C-ECHO and C-STORE. Success is answered when the file, its directory entry and the database row are
-on disk, never before.
+C-ECHO, C-STORE and requests for storage commitment. Success is answered when the file, its
+directory entry and the database row are on disk, never before.
 
 **Storage SCU AE.** Sends the instances of a study to a configured archive once the study counts as
 complete, and records the archive's answer for each instance."""
 
 _SCP_ASSOCIATIONS = """\
-The AE accepts associations and initiates none. Presentation contexts are accepted with the first
-transfer syntax of the requestor's order that is supported. The number of instances of an
+The AE accepts associations, and initiates them only to tell results of storage commitment to
+requesters that have an address in the configuration. Presentation contexts are accepted with the
+first transfer syntax of the requestor's order that is supported. The number of instances of an
 association is not limited; its asynchronous operations window is (1, 1)."""
 
 _SCP_STORE = """\
@@ -49,6 +52,26 @@ The data set is stored bit-preserving (level 2, full; digital signature level 3;
 the transfer syntax it came in. An object that is stored already, byte for byte, is answered with
 success and changes nothing. One with the same SOP Instance UID and other bytes is kept in
 quarantine and answered with A900: the first one stays as it is."""
+
+_SCP_COMMITMENT = """\
+Storage Commitment Push Model SOP Class (1.2.840.10008.1.20.1), in the uncompressed transfer
+syntaxes. A request (N-ACTION, action type 1) is answered with success when it is in the database.
+Then the stored file of each instance is read again and compared with the digest of the data set as
+it was received. The result (N-EVENT-REPORT) goes to the requester's address in
+`receiver.storage_commitment.requesters` on a new association, for which the AE proposes the SCP
+role; without an address it goes on an association that the requester has open, the asking one
+first. What is not taken is told again, as `retry` says, also after a restart. Requests and results
+stay in the tables `storage_commitments` and `storage_commitment_items`. Storage media are not
+referenced."""
+
+_REASONS = {
+    FailureReason.PROCESSING_FAILURE: "the stored file is gone or is not what was received",
+    FailureReason.NO_SUCH_OBJECT_INSTANCE: "the instance was not received, or is in quarantine",
+    FailureReason.CLASS_INSTANCE_CONFLICT: "it was received with another SOP class",
+    FailureReason.REFERENCED_SOP_CLASS_NOT_SUPPORTED: "its SOP class is not stored here",
+    FailureReason.DUPLICATE_TRANSACTION_UID: "the requester has used the Transaction UID before",
+    FailureReason.RESOURCE_LIMITATION: "the file could not be opened for lack of resources",
+}
 
 _SCU_ASSOCIATIONS = """\
 The AE initiates associations and accepts none. It proposes, for each SOP class and transfer syntax
@@ -69,9 +92,11 @@ With `tls` a channel accepts TLS 1.2 and 1.3 only, with the cipher suites of the
 (PS3.15 B.12): forward secrecy and authenticated encryption. With a `ca_file` senders have to show a
 certificate that it has signed. A channel with TLS takes no connection without it.
 
-User identity negotiation (PS3.7 D.3.3.7): user names and passcodes are accepted without being
-judged; Kerberos, SAML and JWT are not answered, by which a requestor knows that nobody looked at
-them."""
+A channel with `allowed_addresses` closes connections from other addresses before a byte is read.
+
+User identity negotiation (PS3.7 D.3.3.7): with `users` a channel rejects who is not named there or
+has another passcode. Without it user names and passcodes are accepted without being judged;
+Kerberos, SAML and JWT are not answered, by which a requestor knows that nobody looked at them."""
 
 _EXTENSIONS = """\
 None. Private SOP classes are accepted where `private_sop_classes` names them; private attributes
@@ -118,6 +143,7 @@ def _services() -> str:
     rows = [
         ("Verification", "yes", "yes"),
         (f"Storage, {len(STORAGE_CLASSES)} SOP classes (section 2.2)", "yes, as received", "yes"),
+        ("Storage commitment push model", "no", "yes"),
     ]
     return table(("Network service", "As user (SCU)", "As provider (SCP)"), rows)
 
@@ -146,7 +172,18 @@ def _scp() -> Iterator[str]:
     )
     yield "#### Storage"
     yield _SCP_STORE
-    yield table(("Status", "Error Comment"), ((f"{a.status:04X}", a.comment) for a in _answers()))
+    yield _statuses(_answers())
+    yield "#### Storage commitment"
+    yield _SCP_COMMITMENT
+    yield _statuses(statuses.COMMITMENT_ANSWERS)
+    yield "An instance that is not committed has one of these Failure Reasons (0008,1197):"
+    reasons = ((f"{reason:04X}", _REASONS[reason]) for reason in FailureReason)
+    yield table(("Failure Reason", "Cause"), reasons)
+
+
+def _statuses(answers: Iterable[Answer]) -> str:
+    rows = ((f"{answer.status:04X}", answer.comment) for answer in answers)
+    return table(("Status", "Error Comment"), rows)
 
 
 _LIMITS = {
@@ -157,6 +194,7 @@ _LIMITS = {
     "pdu_seconds": "Seconds for a PDU that has begun",
     "idle_seconds": "Seconds without any message",
     "association_seconds": "Seconds of an association in all",
+    "max_contexts": "Presentation contexts of an association",
     "max_object_bytes": "Bytes of a data set",
 }
 
@@ -171,8 +209,9 @@ def _rejections() -> Iterable[Rejection]:
 
 
 def _answers() -> Iterable[Answer]:
-    """Every answer that the status tables hold."""
+    """Every answer that the status tables hold, those to N-ACTION alone left out."""
     named = {value for value in vars(statuses).values() if isinstance(value, Answer)}
+    named -= set(statuses.COMMITMENT_ANSWERS) - {statuses.PROCESSING_FAILURE}
     tables = {row.answer for row in statuses.ERRORS} | set(statuses.DISPOSITIONS.values())
     return sorted(named | tables | {SUCCESS}, key=lambda answer: (answer.status, answer.comment))
 

@@ -8,6 +8,7 @@ import pytest
 from pydicom.filereader import read_dataset
 
 from intu_fhir.receive.dimse import (
+    ActionRequest,
     Answer,
     CancelRequest,
     EchoRequest,
@@ -33,8 +34,19 @@ def test_requests_are_read() -> None:
         us(0x0100, 0x0130),
         us(0x0110, 2),
         us(0x0800, 1),
+        element(0x1001, b"1.2.840.10008.1.20.1.1"),
+        us(0x1008, 1),
     )
-    assert parse_command(action) == OtherRequest(2, 0x0130, "1.2.840.10008.1.20.1", True)
+    assert parse_command(action) == ActionRequest(
+        2, "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", 1, has_data_set=True
+    )
+    get = command(
+        element(0x0003, b"1.2.840.10008.5.1.1.16"),
+        us(0x0100, 0x0110),
+        us(0x0110, 3),
+        us(0x0800, 0x0101),
+    )
+    assert parse_command(get) == OtherRequest(3, 0x0110, "1.2.840.10008.5.1.1.16", False)
 
 
 def test_missing_uids_leave_a_request_that_can_be_answered() -> None:

@@ -1,0 +1,69 @@
+"""What all sections of the configuration are made of."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, TypeAlias
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Base of all sections: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _ae_title(value: str) -> str:
+    title = value.strip(" ")
+    if not 1 <= len(title) <= 16 or not all(" " <= c <= "~" and c != "\\" for c in title):
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters without backslash")
+    return title
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("not an IANA time zone; write for example Europe/Berlin") from None
+    return value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError(
+            "not an IP address or network; write for example 10.1.0.0/16, with no bit set behind "
+            "the prefix"
+        ) from None
+
+
+AeTitle: TypeAlias = Annotated[str, AfterValidator(_ae_title)]
+Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+TimeZone: TypeAlias = Annotated[str, AfterValidator(_zone)]
+Network: TypeAlias = Annotated[str, AfterValidator(_network)]
+
+
+class ServerTls(Settings):
+    """TLS of a listener; a ``ca_file`` makes client certificates required."""
+
+    cert_file: Path
+    """Our certificate, PEM."""
+    key_file: Path
+    """Its private key, PEM."""
+    ca_file: Path | None = None
+    """Authorities whose certificates senders must show; absent = none is asked for."""
+
+
+class ClientTls(Settings):
+    """TLS towards a destination; without ``ca_file`` the system's authorities count."""
+
+    ca_file: Path | None = None
+    """Authorities to trust, PEM; absent = the system's."""
+    cert_file: Path | None = None
+    """Certificate that we show, PEM."""
+    key_file: Path | None = None
+    """Its private key, PEM."""

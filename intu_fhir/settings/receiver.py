@@ -1,0 +1,76 @@
+"""The section ``receiver``: what bounds the receive path, and what it offers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from intu_fhir.settings.base import AeTitle, ClientTls, Port, Settings
+
+
+class CommitmentRequester(Settings):
+    """Where a requester of storage commitment takes results (PS3.4 J.3.3)."""
+
+    host: str
+    """Its address."""
+    port: Port
+    """Its port."""
+    tls: ClientTls | None = None
+    """Present = TLS."""
+
+
+class StorageCommitment(Settings):
+    """Storage commitment push model as SCP (PS3.4 annex J)."""
+
+    enabled: bool = True
+    """False = it is not offered."""
+    requesters: dict[AeTitle, CommitmentRequester] = Field(default_factory=dict)
+    """By AE title, where results are sent to on an association of our own. Others are told on
+    an association that they have opened themselves.
+    """
+    max_instances: PositiveInt = 20_000
+    """Most instances of one request."""
+    max_waiting: PositiveInt = 10_000
+    """Most requests whose results are not reported yet."""
+    timeout_seconds: PositiveFloat = 30.0
+    """Limit for telling one result, in seconds."""
+
+
+class Receiver(Settings):
+    """Limits of the receive path; all times on the monotonic clock."""
+
+    max_associations: PositiveInt = 100
+    """Associations open at the same time, all channels together."""
+    max_associations_per_address: PositiveInt = 50
+    """The same for one sender's address."""
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1_048_576)] = 131_072
+    """Longest PDU that is taken (PS3.8 9.3)."""
+    max_object_bytes: PositiveInt = 4 * 1024**3
+    """Largest data set that is taken."""
+    max_command_bytes: PositiveInt = 16_384
+    """Largest command set that is taken."""
+    max_inflated_bytes: PositiveInt = 64 * 1024**2
+    """Most that a deflated header may inflate to."""
+    max_nesting: Annotated[int, Field(ge=1, le=256)] = 64
+    """Deepest nesting of sequences that is read."""
+    max_elements: Annotated[int, Field(ge=1_000)] = 5_000_000
+    """Most elements, items and fragments of one data set."""
+    max_contexts: Annotated[int, Field(ge=1, le=128)] = 128
+    """Most presentation contexts that one association may propose."""
+    idle_seconds: PositiveFloat = 300.0
+    """An association without any message ends after this."""
+    pdu_seconds: PositiveFloat = 30.0
+    """A PDU that has begun must be complete within this."""
+    handshake_seconds: PositiveFloat = 10.0
+    """TLS handshake and A-ASSOCIATE-RQ must be complete within this."""
+    association_seconds: PositiveFloat = 86_400.0
+    """Longest life of an association."""
+    shutdown_grace_seconds: PositiveFloat = 20.0
+    """How long objects in hand may take when the program is stopped."""
+    min_free_bytes: Annotated[int, Field(ge=0)] = 1024**3
+    """Below this much free space objects are answered A700."""
+    storage_commitment: StorageCommitment = StorageCommitment()
+    """Promises to keep instances."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Receiving processes on each port; more than one only where cores are free."""
