@@ -141,12 +141,14 @@ class _Level:
         return sorted(there - set(self._attributes.levels))
 
     def _choose_together(self, keywords: tuple[str, ...], merged: Values) -> None:
-        """Choose the first of ``keywords``, then the others among the headers that have it."""
+        """Choose the first of ``keywords``, then the others among the headers that agree on it."""
         lead, *rest = keywords
         chosen = self._choose((lead,), self.groups, merged)
-        if chosen is None or not rest:
-            return
-        same = [group for group in self.groups if _normal([group.values.get(lead, "")]) == chosen]
+        same = [
+            group
+            for group in self.groups
+            if chosen is None or _normal([group.values.get(lead, "")]) == chosen
+        ]
         self._choose(tuple(rest), tuple(same), merged, lead=lead)
 
     def _choose(

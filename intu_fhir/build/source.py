@@ -158,8 +158,7 @@ class Source:
 
 
 def _all_groups(study: Study) -> tuple[HeaderGroup, ...]:
-    groups = (group for series in study.series for group in series.groups)
-    return tuple(sorted(groups, key=lambda group: group.first))
+    return tuple(group for series in study.series for group in series.groups)
 
 
 def _ends(values: Values, path: str) -> Iterator[tuple[Values, str]]:

@@ -85,6 +85,12 @@ def test_series_choose_their_own_zone() -> None:
     assert [one.values["TimezoneOffsetFromUTC"] for one in study.series] == ["+0100", "+0200"]
 
 
+def test_zone_without_a_date_of_its_own() -> None:
+    """A zone is kept where there is no date beside it: times of images need it."""
+    values = merged(header(StudyDate=None, TimezoneOffsetFromUTC="+0100")).series[0].values
+    assert values["TimezoneOffsetFromUTC"] == "+0100"
+
+
 def test_issuer_belongs_to_its_id() -> None:
     """The issuer is one that stands beside the chosen Patient ID."""
     headers = [

@@ -185,6 +185,13 @@ def test_schema_mistakes_name_no_values() -> None:
     assert "Meier" not in finding.message
 
 
+def test_schema_sees_every_instance() -> None:
+    """A mistake in the last instance of a usual study is found by the schema."""
+    made = _valid()
+    made["series"][0]["instance"][-1]["unheardOf"] = 1
+    assert "schema" in _found(made)
+
+
 def test_unknown_contained_type_is_found() -> None:
     """A contained resource of an unknown type is a finding, no crash."""
     made = _valid() | {"contained": [{"resourceType": "Banana", "id": "b"}]}

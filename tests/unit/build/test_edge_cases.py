@@ -13,9 +13,9 @@ import pytest
 from intu_fhir.aggregate.conflicts import PATIENT_CONFLICT, find_conflicts
 from intu_fhir.build.imaging_study import BuildContext
 from intu_fhir.build.names import name_groups
-from intu_fhir.build.rejection import REJECTIONS
 from intu_fhir.mappings import Release, load_mapping
 from intu_fhir.model.settling import StudyHeaders
+from intu_fhir.settings.schema import Identifiers
 from tests.support.building import (
     CT,
     KO,
@@ -354,7 +354,10 @@ def test_e26_some_instances_rejected() -> None:
     assert [one["uid"] for one in made["series"][0]["instance"]] == [f"{STUDY_UID}.1.2"]
 
 
-@pytest.mark.parametrize(("code", "status"), REJECTIONS.items())
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("113001", "cancelled"), ("113037", "entered-in-error"), ("113038", "entered-in-error")],
+)
 def test_e26_everything_rejected(code: str, status: str) -> None:
     """The reason of the rejection makes the status."""
     made = resource(header(1), _note(code, [f"{STUDY_UID}.1.1"]))
@@ -487,6 +490,42 @@ def test_anatomic_region_before_body_part() -> None:
     assert made["bodySite"]["code"].isdigit()
 
 
+def test_old_code_without_translation() -> None:
+    """An old SNOMED code that has no translation is sent in words, never as it is."""
+    items = [code_item("X-00000", "SRT", "Odd region")]
+    built = build(header(AnatomicRegionSequence=items))
+    assert built.resource["series"][0]["bodySite"] == {"display": "Odd region"}
+    assert "untranslated_code" in codes(built)
+
+
+def test_equivalent_codes_stand_together() -> None:
+    """A code and its equivalents are one concept; an unknown scheme leaves the meaning."""
+    item = code_item("24627-2", "LN", "Chest CT")
+    item["EquivalentCodeSequence"] = [code_item("RPID1", "RADLEX"), code_item("1", "99X", "y")]
+    made = resource(header(ProcedureCodeSequence=[item, code_item("7", "99X", "Local")]))
+    assert [len(one.get("coding", [])) for one in made["procedureCode"]] == [2, 0]
+    assert made["procedureCode"][1] == {"text": "Local"}
+
+
+@pytest.mark.parametrize(
+    ("issuer", "kind"), [(None, "MR"), ("urn:oid:1.2.3", "MR"), ("urn:oid:1.9", "PI")]
+)
+def test_ids_of_other_issuers(issuer: str | None, kind: str) -> None:
+    """A Patient ID of the site is MR, one of another issuer PI."""
+    site = Identifiers.model_validate({"patient": {"default": "urn:oid:1.2.3"}})
+    one = header(IssuerOfPatientID=issuer)
+    made = resource(one, context=BuildContext(identifiers=site))["subject"]["identifier"]
+    assert made["type"]["coding"][0]["code"] == kind
+
+
+def test_identification_that_fits_nobody() -> None:
+    """One identification for two persons identifies neither."""
+    item = {"PersonIdentificationCodeSequence": [code_item("77", "SCT")]}
+    names = {"OperatorsName": "A^B\\C^D", "OperatorIdentificationSequence": [item]}
+    for one in resource(header(**names))["series"][0]["performer"]:
+        assert "identifier" not in one["actor"]
+
+
 def test_performers_are_named_once_with_their_identifier() -> None:
     """Each distinct person is one performer; a known scheme identifies him."""
     item = {"PersonIdentificationCodeSequence": [code_item("77", "99HOSP")]}
@@ -533,6 +572,9 @@ def test_started_from_series_or_images() -> None:
     )
     assert built.resource["started"] == "2024-03-02T09:00:00+01:00"
     assert "started_derived" in codes(built)
+    zoned = header(StudyDate=None, ContentDate="20240303", ContentTime="0800")
+    zoned["TimezoneOffsetFromUTC"] = "-0500"
+    assert build(zoned).resource["started"] == "2024-03-03T08:00:00-05:00"
     built = build(header(StudyDate=None, AcquisitionDateTime="20240303080000.5+0900"))
     assert built.resource["started"] == "2024-03-03T08:00:00.5+09:00"
 

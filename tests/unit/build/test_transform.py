@@ -8,6 +8,7 @@ import pytest
 
 from intu_fhir.build.transform import Message, load_transformer
 from intu_fhir.errors import ConfigurationError, PermanentError
+from intu_fhir.model.canonical import canonical_json
 from tests.support.building import build, header, merged
 
 
@@ -58,10 +59,11 @@ def test_hook_gets_a_copy() -> None:
     """Nothing a hook changes reaches what was staged or built."""
     one = header(1)
     built, study = build(one).resource, merged(one)
+    before = canonical_json(built)
     message = Message.of(built, study)
     message.payload["series"][0]["instance"][0]["sopClass"]["code"] = "x"
     message.study["series"][0]["Modality"] = "x"
-    assert build(one).resource == built
+    assert canonical_json(built) == canonical_json(build(one).resource) == before
     assert study.series[0].values["Modality"] == "CT"
 
 
