@@ -23,11 +23,14 @@ class CountedFile:
 
     Args:
         body_sha256: hash of the bytes behind the meta information.
+        padded_sha256: the same of an even number of bytes, as a deflated data set is sent
+            (PS3.5 A.5).
         identity: (study, series, instance, SOP class) UIDs; None where one is missing or wrong.
     """
 
     path: Path
     body_sha256: str
+    padded_sha256: str
     identity: tuple[str, str, str, str] | None
 
 
@@ -79,7 +82,7 @@ def _count(census: Census, path: Path) -> None:
         if len(dataset) == 0:
             census.not_dicom.append(path)
             return
-        census.objects.append(CountedFile(path, _body_sha256(path), _identity(dataset)))
+        census.objects.append(CountedFile(path, *_sha256(_body(path)), _identity(dataset)))
 
 
 def _identity(dataset: pydicom.Dataset) -> tuple[str, str, str, str] | None:
@@ -91,8 +94,13 @@ def _identity(dataset: pydicom.Dataset) -> tuple[str, str, str, str] | None:
     return (study, series, instance, sop_class) if all(map(is_uid, uids)) else None
 
 
-def _body_sha256(path: Path) -> str:
-    """Hash what stands behind preamble and group 2 (PS3.10 7.1)."""
+def _sha256(body: bytes) -> tuple[str, str]:
+    padded = body + b"\0" * (len(body) % 2)
+    return hashlib.sha256(body).hexdigest(), hashlib.sha256(padded).hexdigest()
+
+
+def _body(path: Path) -> bytes:
+    """Return what stands behind preamble and group 2 (PS3.10 7.1)."""
     with path.open("rb") as file:
         if not read_preamble(file, force=True):
             file.seek(0)
@@ -102,4 +110,4 @@ def _body_sha256(path: Path) -> str:
             file.seek(start + 12 + int.from_bytes(group_length[8:12], "little"))
         else:
             file.seek(start)
-        return hashlib.sha256(file.read()).hexdigest()
+        return file.read()
