@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from intu_fhir.build.imaging_study import BuildContext, build_imaging_study
@@ -86,7 +86,8 @@ class BuildStep:
 
     def build_release(self, study: Study, plan: ChannelPlan, release: Release) -> BuiltResource:
         """Build, transform and validate the resource of one release."""
-        built = build_imaging_study(study, plan.mapping, release, self.context)
+        context = replace(self.context, today=self.clock.now().date())
+        built = build_imaging_study(study, plan.mapping, release, context)
         resource: dict[str, Any] | None = built.resource
         if plan.transformer is not None:
             resource = plan.transformer(Message.of(built.resource, study))

@@ -6,6 +6,7 @@ E36 to E38 (delivery).
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -189,6 +190,15 @@ def test_e12_times(raw: str, expected: str) -> None:
 def test_e13_dates(raw: str, expected: str | None) -> None:
     """A day that does not exist is left out; one that is unlikely is kept."""
     assert _started(raw, "1000") == expected
+
+
+@pytest.mark.parametrize(("day", "odd"), [("20240303", False), ("20240304", True)])
+def test_e13_dates_of_the_future(day: str, odd: bool) -> None:
+    """A date later than the day after tomorrow is kept and noted."""
+    context = BuildContext(today=date(2024, 3, 1))
+    built = build(header(StudyDate=day), context=context)
+    assert built.resource["started"].replace("-", "") == day
+    assert ("implausible_date" in codes(built)) is odd
 
 
 @pytest.mark.parametrize(
