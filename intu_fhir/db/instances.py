@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.columns import INSTANCE_COLUMNS
+from intu_fhir.db.kept import KeptConnection
 from intu_fhir.db.parents import (
     Known,
     pair_with_study,
@@ -73,7 +74,7 @@ class InstanceWriter:
     """
 
     def __init__(self, database: Database, receiver: str) -> None:
-        self._database = database
+        self._connection = KeptConnection(database)
         self._receiver = receiver
         self._known = Known()
         self._turn = threading.Lock()
@@ -93,7 +94,7 @@ class InstanceWriter:
 
     def _store(self, new: Sequence[NewInstance]) -> list[StagedAs]:
         try:
-            with self._database.write() as connection:
+            with self._connection.write() as connection:
                 return store_instances(connection, new, receiver=self._receiver, known=self._known)
         except BaseException:
             # Rows that it made are not there, and their keys will be given to others.

@@ -39,6 +39,8 @@ class Prepared:
 
     def __call__(self, connection: Connection, *rows: Values) -> list[Row]:
         """Run it once for each of ``rows``; return all that they return, in order."""
+        if not rows:
+            return []
         name = connection.dialect.name
         compiled = self._by_dialect.get(name)
         if compiled is None:

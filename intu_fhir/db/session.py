@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Database:
         self.engine = make_engine(url, pool_size=pool_size)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
+        self._closing: list[Callable[[], None]] = []
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -73,20 +74,21 @@ class Database:
                 written.
             OutcomeUnknown: the commit itself failed; it may have been written all the same.
         """
-        with self._turn(), database_errors(), self.engine.connect() as connection:
-            if self.is_sqlite:
-                # A deferred transaction that reads first fails "locked" at once.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
-                raise
-            _commit(connection)
+        with (
+            self.turn(),
+            database_errors(),
+            self.engine.connect() as connection,
+            transaction(connection),
+        ):
+            yield connection
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Wait for this process's turn to write; SQLite has one writer and polls for its lock."""
+    def turn(self) -> Iterator[None]:
+        """Wait for this process's turn to write; SQLite has one writer and polls for its lock.
+
+        Raises:
+            StoreUnavailable: the turn did not come in time.
+        """
         if not self.is_sqlite:
             yield
             return
@@ -97,9 +99,29 @@ class Database:
         finally:
             self._writer.release()
 
+    def at_close(self, do: Callable[[], None]) -> None:
+        """Have something done before the connections are closed."""
+        self._closing.append(do)
+
     def close(self) -> None:
         """Close every pooled connection."""
+        for do in self._closing:
+            do()
         self.engine.dispose()
+
+
+@contextlib.contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Begin a write transaction; commit it at the end, or roll it back."""
+    if connection.dialect.name == "sqlite":
+        # A deferred transaction that reads first fails "locked" at once.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    _commit(connection)
 
 
 def _commit(connection: Connection) -> None:

@@ -101,3 +101,35 @@ def test_a_database_that_takes_nothing_is_unavailable(database: Database, clock:
         connection.exec_driver_sql("PRAGMA query_only = ON")
     with pytest.raises(StoreUnavailable):
         writer([new_instance(clock.now(), header())])
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_a_server_that_hung_up_meanwhile_costs_no_batch(
+    database: Database, clock: FakeClock
+) -> None:
+    """After the server has ended its connection, the writer takes another one unasked."""
+    writer = InstanceWriter(database, "here")
+    writer([new_instance(clock.now(), header())])
+    with database.read() as connection:
+        ended = connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+        assert ended.scalars().all() == [True]
+    assert writer([new_instance(clock.now(), header())])[0].new
+
+
+def test_a_writer_keeps_no_connection_of_a_closed_database(
+    database: Database, clock: FakeClock
+) -> None:
+    """Closing the database takes its connection back, and the next batch opens another one."""
+    writer = InstanceWriter(database, "here")
+    writer([new_instance(clock.now(), header())])
+    pool = database.engine.pool
+    assert isinstance(pool, sa.QueuePool)
+    assert pool.checkedout() == 1
+    database.close()
+    assert pool.checkedout() == 0
+    assert writer([new_instance(clock.now(), header())])[0].new
