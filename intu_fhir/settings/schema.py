@@ -181,9 +181,9 @@ class FhirDestination(Destination):
     tls: ClientTls | None = None
     """Authorities and client certificate."""
     max_body_bytes: PositiveInt = 1_000_000
-    """A larger resource is not sent."""
+    """Above this size instances are counted but not listed; what is larger even so is not sent."""
     max_instances: PositiveInt = 5_000
-    """A study with more instances is not sent."""
+    """Above this many, instances are counted but not listed."""
 
 
 class DicomDestination(Destination):
