@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ from intu_fhir.demo.fhir_store import FhirStore, Resource
 __all__ = ["Fault", "Features", "Received", "StandInEhr"]
 
 _MAX_BODY_BYTES = 64 * 1024**2
-_WRITES = ("PUT ImagingStudy", "POST ImagingStudy", "POST ")
+_WRITES = ("PUT ImagingStudy*", "POST ImagingStudy", "POST ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Fault:
         body: of that answer; an OperationOutcome where it is left out.
         delay: seconds until anything happens.
         drop: close the connection ``before`` or ``after`` doing what was asked, unanswered.
-        on: beginnings of "METHOD path" that it waits for; any write of a study by default.
+        on: which "METHOD path" it waits for, ``*`` standing for anything; any write of a study
+            by default.
     """
 
     status: int = 0
@@ -49,9 +51,8 @@ class Fault:
     on: tuple[str, ...] = _WRITES
 
     def is_for(self, method: str, path: str) -> bool:
-        """Say whether it befalls this request; "POST " alone means a transaction."""
-        asked = f"{method} {path}"
-        return any(asked == o if o.endswith(" ") else asked.startswith(o) for o in self.on)
+        """Say whether it befalls this request; "POST " is a transaction."""
+        return any(fnmatchcase(f"{method} {path}", pattern) for pattern in self.on)
 
 
 @dataclass(frozen=True, slots=True)

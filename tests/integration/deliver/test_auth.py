@@ -197,14 +197,21 @@ def test_token_that_ends_early_is_renewed_once(
 def test_no_storm_when_a_token_ends(
     ehr: StandInEhr, connect: ConnectFhir, tokens: TokenServer
 ) -> None:
-    """Sixteen threads that are refused at once fetch one token together."""
+    """Eight threads that are refused at the same moment fetch one token together."""
     client = connect(ehr.base_url, auth=_oauth2(tokens))
     client.metadata()
     tokens.good.clear()
-    tokens.pause = 0.1
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda _: client.read("ImagingStudy", "1").status, range(16)))
-    assert answers == [404] * 16
+    together = threading.Barrier(8, timeout=10)
+
+    def judge(header: str) -> bool:
+        if header == "Bearer token-1":
+            together.wait()
+        return tokens.judge(header)
+
+    ehr.authorize = judge
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.read("ImagingStudy", "1").status, range(8)))
+    assert answers == [404] * 8
     assert len(tokens.requests) == 2
 
 

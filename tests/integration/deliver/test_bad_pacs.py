@@ -304,6 +304,15 @@ def test_each_context_result(tmp_path: Path, result: int) -> None:
     assert isinstance(outcome, Dead)
 
 
+def test_context_in_another_transfer_syntax(tmp_path: Path) -> None:
+    """A PACS that grants a syntax which was not asked for gets nothing in it."""
+    one = outgoing(tmp_path, UID, b"x", transfer_syntax_uid="1.2.840.10008.1.2.4.70")
+    with RawServer(_first(accept())) as server:
+        outcome = Sending(server.port, seconds=DEADLINE).send([one])
+    assert isinstance(outcome, Dead)
+    assert "another syntax granted" in outcome.detail
+
+
 def test_context_that_is_not_mentioned(tmp_path: Path) -> None:
     """A context that the accept leaves out is not granted."""
     with RawServer(_first(accept(contexts=0))) as server:
