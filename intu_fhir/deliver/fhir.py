@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from intu_fhir.deliver.publish import Publication, Publisher
+from intu_fhir.deliver.publication import Publication
+from intu_fhir.deliver.publish import Publisher
 from intu_fhir.deliver.server import FhirServer
 from intu_fhir.model.outcome import DeliveryOutcome
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import orjson
 
@@ -19,12 +18,10 @@ from intu_fhir.deliver.answers import (
     Place,
     bears_identifier,
     etag,
-    objects,
     outcome_words,
     place_in_headers,
     place_of,
     study_identifier,
-    words,
 )
 from intu_fhir.deliver.auth import TokenRefused, TokenUnavailable
 from intu_fhir.deliver.capability import Capability
@@ -36,6 +33,12 @@ from intu_fhir.deliver.content import (
 )
 from intu_fhir.deliver.exchange import NoAnswer
 from intu_fhir.deliver.outcomes import Verdict, http_rule, sentence
+from intu_fhir.deliver.publication import (
+    Publication,
+    entry_answer,
+    is_conditional,
+    private_values,
+)
 from intu_fhir.deliver.server import FhirServer, bearing, token
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
 
@@ -44,25 +47,6 @@ _CONFLICTS = 3
 _UNREADABLE = frozenset({403, 405, 501})
 _UNRESOLVED = frozenset({404, 412})
 _NAMESPACE = uuid.UUID("0b3b6f4e-5d6c-5c0e-9a51-6c1f1a1f4f57")
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """What a server should have of a study, and what is known of it there.
-
-    Args:
-        content_hash: of ``resource``.
-        server_id: id of the resource at the server, where it is known.
-        version: version at the server that we wrote last.
-        last_hash: hash of what we wrote last.
-    """
-
-    study_uid: str
-    resource: Json
-    content_hash: str
-    server_id: str = ""
-    version: str = ""
-    last_hash: str = ""
 
 
 class Publisher:
@@ -104,7 +88,7 @@ class Publisher:
                 "server that does, or have it enabled, then replay"
             )
         self._fit()
-        if _is_conditional(self._resource):
+        if is_conditional(self._resource):
             return self._transaction()
         if self._wanted.server_id:
             return self._update(Place(self._wanted.server_id, self._wanted.version), capability)
@@ -202,7 +186,7 @@ class Publisher:
             )
         if not answer.ok:
             return self._failed(answer)
-        return self._confirmed(_entry_answer(answer))
+        return self._confirmed(entry_answer(answer))
 
     # ---- looking
 
@@ -322,37 +306,3 @@ class Publisher:
             content_hash=self._wanted.content_hash,
             unchanged=unchanged,
         )
-
-
-def private_values(resource: Json) -> tuple[str, ...]:
-    """Return what names the patient in a resource: a server's words may repeat it."""
-    subject = resource.get("subject")
-    if not isinstance(subject, dict):
-        return ()
-    identifier = subject.get("identifier")
-    values = [words(subject.get("display"))]
-    if isinstance(identifier, dict):
-        values.append(words(identifier.get("value")))
-    parts = [part for value in values for part in value.replace(",", " ").split()]
-    return tuple(filter(None, (*values, *parts)))
-
-
-def _is_conditional(resource: Json) -> bool:
-    subject = resource.get("subject")
-    return isinstance(subject, dict) and words(subject.get("reference")).startswith("Patient?")
-
-
-def _entry_answer(answer: Answer) -> Answer:
-    """Return the one entry of a transaction's answer as if it were an answer of its own."""
-    bundle = answer.resource("Bundle") or {}
-    entries = objects(bundle.get("entry"))
-    response = entries[0].get("response") if len(entries) == 1 else None
-    if not isinstance(response, dict):
-        return Answer(answer.status, {}, answer.body or b"{}")
-    status = words(response.get("status"))[:3]
-    shown = entries[0].get("resource") or response.get("outcome")
-    return Answer(
-        int(status) if status.isascii() and status.isdigit() else 0,
-        {name: words(response.get(name)) for name in ("location", "etag")},
-        orjson.dumps(shown) if isinstance(shown, dict) else b"",
-    )

@@ -10,7 +10,7 @@ from intu_fhir.deliver.auth import TokenRefused, TokenUnavailable
 from intu_fhir.deliver.demographics import SEXES, birth_date, mismatches, name_groups
 from intu_fhir.deliver.exchange import NoAnswer
 from intu_fhir.deliver.outcomes import Verdict, http_rule
-from intu_fhir.deliver.publish import private_values
+from intu_fhir.deliver.publication import private_values
 from intu_fhir.deliver.server import FhirServer, bearing, token
 from intu_fhir.model.outcome import Dead, Hold, Retry
 from intu_fhir.model.values import Values, text

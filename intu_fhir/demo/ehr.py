@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -74,6 +75,7 @@ class StandInEhr:
         port: 0 takes any free one; read ``port`` then.
         authorize: judges the Authorization header; 401 where it says no.
         ready_made: resources that are there from the start, ids included.
+        tls: settings of a TLS server.
     """
 
     def __init__(
@@ -86,10 +88,12 @@ class StandInEhr:
         features: Features | None = None,
         authorize: Callable[[str], bool] | None = None,
         ready_made: tuple[Resource, ...] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.release, self.host, self.port = release, host, port
         self.received: list[Received] = []
         self.authorize = authorize
+        self._tls = tls
         folder.mkdir(parents=True, exist_ok=True)
         self.store = FhirStore(folder)
         for resource in ready_made:
@@ -105,7 +109,8 @@ class StandInEhr:
     @property
     def url(self) -> str:
         """Where a browser finds the start page."""
-        return f"http://{self.host}:{self.port}/"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{self.host}:{self.port}/"
 
     @property
     def base_url(self) -> str:
@@ -130,6 +135,10 @@ class StandInEhr:
         self._server = _Server((self.host, self.port), _Handler)
         self._server.ehr = self
         self.port = self._server.server_address[1]
+        if self._tls:
+            self._server.socket = self._tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._service = FhirService(self.store, self.release, self.base_url, self._features)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="stand-in-ehr", daemon=True

@@ -6,9 +6,11 @@ import gzip
 import itertools
 import json
 import resource
+import ssl
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +18,9 @@ from intu_fhir.deliver.exchange import Exchange, NoAnswer
 from intu_fhir.demo.ehr import Fault, StandInEhr
 from intu_fhir.model.outcome import Dead, Retry
 from tests.integration.deliver.conftest import ConnectFhir
+from tests.support.certificates import Authority
 from tests.support.far_sides import Behaviour, Peer, RawServer
-from tests.support.publications import imaging_study, publication
+from tests.support.publications import delivered, imaging_study, publication
 
 DEADLINE = 0.6
 MARGIN = 0.6
@@ -184,6 +187,45 @@ def test_environment_does_not_choose_a_proxy(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     assert not isinstance(connect(ehr.base_url).metadata(), (Retry, Dead))
+
+
+# ---- TLS
+
+
+def _https(folder: Path, authority: Authority, *, clients: bool = False) -> StandInEhr:
+    certificate = authority.issue("ehr")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert_file, certificate.key_file)
+    if clients:
+        context.load_verify_locations(authority.ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return StandInEhr(folder / "ehr", tls=context)
+
+
+def test_private_authority_and_client_certificate(tmp_path: Path, connect: ConnectFhir) -> None:
+    """Over mutual TLS with a private authority a study is published; without a certificate not."""
+    authority = Authority(tmp_path / "ca")
+    ours = authority.issue("intu")
+    with _https(tmp_path, authority, clients=True) as ehr:
+        bare = {"ca_file": authority.ca_file}
+        tls = {**bare, "cert_file": ours.cert_file, "key_file": ours.key_file}
+        delivered(connect(ehr.base_url, tls=tls).publish(publication(imaging_study())))
+        outcome = connect(ehr.base_url, tls=bare).publish(publication(imaging_study("1.2.4")))
+        assert isinstance(outcome, Retry)
+        assert len(ehr.resources()) == 1
+
+
+def test_server_of_another_authority_gets_nothing(tmp_path: Path, connect: ConnectFhir) -> None:
+    """A certificate that is not trusted ends the connection before a token is sent."""
+    auth = {"type": "bearer", "token": "canary"}
+    with _https(tmp_path, Authority(tmp_path / "a", "Strangers")) as ehr:
+        for tls in (None, {"ca_file": Authority(tmp_path / "b").ca_file}):
+            outcome = connect(ehr.base_url, tls=tls, auth=auth).publish(
+                publication(imaging_study())
+            )
+            assert isinstance(outcome, Retry)
+            assert "not trusted" in outcome.detail
+        assert ehr.received == []
 
 
 # ---- answers that look like success

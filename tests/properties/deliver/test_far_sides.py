@@ -21,7 +21,7 @@ from intu_fhir.deliver.answers import (
 from intu_fhir.deliver.capability import read_capability
 from intu_fhir.deliver.content import rebase, same_content, without_instances
 from intu_fhir.deliver.demographics import mismatches
-from intu_fhir.deliver.publish import private_values
+from intu_fhir.deliver.publication import private_values
 from intu_fhir.deliver.scrub import MAX_LENGTH, scrub
 
 NAMES = st.sampled_from(

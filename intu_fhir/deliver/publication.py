@@ -1,0 +1,63 @@
+"""What is to be published of a study, and how a transaction's answer is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from intu_fhir.deliver.answers import Answer, Json, objects, words
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a server should have of a study, and what is known of it there.
+
+    Args:
+        content_hash: of ``resource``.
+        server_id: id of the resource at the server, where it is known.
+        version: version at the server that we wrote last.
+        last_hash: hash of what we wrote last.
+    """
+
+    study_uid: str
+    resource: Json
+    content_hash: str
+    server_id: str = ""
+    version: str = ""
+    last_hash: str = ""
+
+
+def private_values(resource: Json) -> tuple[str, ...]:
+    """Return what names the patient in a resource: a server's words may repeat it."""
+    subject = resource.get("subject")
+    if not isinstance(subject, dict):
+        return ()
+    identifier = subject.get("identifier")
+    values = [words(subject.get("display"))]
+    if isinstance(identifier, dict):
+        values.append(words(identifier.get("value")))
+    parts = [part for value in values for part in value.replace(",", " ").split()]
+    return tuple(filter(None, (*values, *parts)))
+
+
+def is_conditional(resource: Json) -> bool:
+    """Say whether the server is to resolve the patient, which only a transaction lets it do."""
+    subject = resource.get("subject")
+    return isinstance(subject, dict) and words(subject.get("reference")).startswith("Patient?")
+
+
+def entry_answer(answer: Answer) -> Answer:
+    """Return the one entry of a transaction's answer as if it were an answer of its own."""
+    bundle = answer.resource("Bundle") or {}
+    entries = objects(bundle.get("entry"))
+    response = entries[0].get("response") if len(entries) == 1 else None
+    if not isinstance(response, dict):
+        return Answer(answer.status, {}, answer.body or b"{}")
+    status = words(response.get("status"))[:3]
+    shown = entries[0].get("resource") or response.get("outcome")
+    return Answer(
+        int(status) if status.isascii() and status.isdigit() else 0,
+        {name: words(response.get(name)) for name in ("location", "etag")},
+        orjson.dumps(shown) if isinstance(shown, dict) else b"",
+    )
