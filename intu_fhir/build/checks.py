@@ -41,6 +41,7 @@ def _s01_study_uid(view: View) -> Iterator[Problem]:
 
 
 def _s01_leading_zero(view: View) -> Iterator[Problem]:
+    """No component of the study UID begins with 0."""
     for one in dicts(view.resource.get("identifier")):
         value = str(one.get("value"))
         loose = one.get("system") == DICOM_UID and _URN_OID.fullmatch(value)
