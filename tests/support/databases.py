@@ -97,9 +97,25 @@ class PostgresCluster(PostgresServer):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         durable = f"fsync={'on' if fsync else 'off'}"
         server = (postgres, "-D", data, "-k", str(self.folder), "-h", "", "-c", durable)
-        with (self.folder / "log").open("wb") as log:
-            self._process = subprocess.Popen([*_as_postgres(), *server], stdout=log, stderr=log)
+        self._command = [*_as_postgres(), *server]
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, also after a crash."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         self.wait()
+
+    def processes(self) -> tuple[int, ...]:
+        """Return the process ids of the server and its children."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return self._process.pid, *map(int, children.read_text().split())
+
+    def crash(self) -> None:
+        """Kill every process of the server at once, as the end of its machine would."""
+        for process in self.processes():
+            os.kill(process, signal.SIGKILL)
+        self._process.wait()
 
     def stop(self) -> None:
         """End the server and remove its folder."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from intu_fhir.errors import PermanentError, StoreUnavailable
+from intu_fhir.errors import OutcomeUnknown, PermanentError, StoreUnavailable
 from intu_fhir.stage.commit import GroupCommit
 
 
@@ -69,3 +69,31 @@ def test_nobody_waits_for_ever() -> None:
         commit.submit(1)
     go_on.set()
     commit.stop()
+
+
+def test_what_was_given_up_in_time_is_not_stored() -> None:
+    """An item whose submitter was told "not stored" is left out of the next transaction."""
+    stored: list[int] = []
+    running, go_on = threading.Event(), threading.Event()
+
+    def store(items: Sequence[int]) -> list[int]:
+        running.set()
+        assert go_on.wait(10)
+        stored.extend(items)
+        return list(items)
+
+    commit = GroupCommit(store, wait_seconds=0.05)
+    commit.start()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(commit.submit, 1)
+        assert running.wait(10)
+        with pytest.raises(StoreUnavailable) as given_up:
+            commit.submit(2)
+        assert not isinstance(given_up.value, OutcomeUnknown)
+        with pytest.raises(OutcomeUnknown):
+            first.result(10)
+    assert commit.undecided() == 1
+    go_on.set()
+    commit.stop()
+    assert stored == [1]
+    assert commit.undecided() == 0

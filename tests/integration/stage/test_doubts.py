@@ -1,0 +1,137 @@
+"""Commits that end without an answer: the file stays or goes with the row, soon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from intu_fhir.db.instances import NewInstance, StagedAs, store_instances
+from intu_fhir.db.session import Database
+from intu_fhir.errors import OutcomeUnknown, PermanentError, StoreUnavailable
+from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.part10 import part10_head
+from intu_fhir.model.instance import Disposition, ReceivedObject
+from intu_fhir.stage.accept import Accept
+from intu_fhir.stage.commit import GroupCommit
+from tests.support.clock import FakeClock
+from tests.support.promises import examine
+from tests.support.staging import CT_STORAGE, EXPLICIT_LITTLE, origin
+from tests.support.studies import data_set_bytes, make_instance
+
+
+@dataclass
+class Shaky:
+    """Stores rows, or fails before or after it has stored them."""
+
+    database: Database
+    before: Exception | None = None
+    after: Exception | None = None
+
+    def __call__(self, items: Sequence[NewInstance]) -> list[StagedAs]:
+        """Store a batch."""
+        if self.before:
+            raise self.before
+        with self.database.write() as connection:
+            answers = store_instances(connection, items, receiver="here")
+        if self.after:
+            raise self.after
+        return answers
+
+
+@dataclass
+class Staging:
+    """A staging area on a shaky database."""
+
+    accept: Accept
+    files: LocalFileStore
+    rows: Shaky
+
+    def receive(self, number: int) -> Disposition:
+        """Stage one object as the network does."""
+        dataset = make_instance(number=number)
+        uid = str(dataset.SOPInstanceUID)
+        spool = self.files.open_spool(part10_head(CT_STORAGE, uid, EXPLICIT_LITTLE))
+        spool.write(data_set_bytes(dataset))
+        done = spool.finish()
+        received = ReceivedObject(
+            path=done.path,
+            data_set_offset=done.data_set_offset,
+            size=done.size,
+            sha256=done.sha256,
+            sop_class_uid=CT_STORAGE,
+            sop_instance_uid=uid,
+            transfer_syntax_uid=EXPLICIT_LITTLE,
+            origin=origin(),
+        )
+        try:
+            return self.accept(received).disposition
+        finally:
+            spool.discard()
+
+    def files_there(self) -> int:
+        """Return how many files are kept."""
+        return sum(path.is_file() for path in (self.files.root / "instances").rglob("*"))
+
+    def is_whole(self) -> bool:
+        """Say whether files and rows agree."""
+        return not examine(self.accept.database, self.files.root, {})[0]
+
+
+@pytest.fixture
+def staging(database: Database, clock: FakeClock, tmp_path: Path) -> Iterator[Staging]:
+    """An empty staging area."""
+    shaky = Shaky(database)
+    rows = GroupCommit(shaky)
+    rows.start()
+    files = LocalFileStore(tmp_path / "files")
+    yield Staging(Accept(files, database, rows, clock, "here", {}), files, shaky)
+    rows.stop()
+    files.close()
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("full"), PermanentError("refused")])
+def test_a_row_that_was_surely_not_stored_takes_its_file_along(
+    staging: Staging, error: Exception
+) -> None:
+    """After a failure that left no row, no file is left, without any restart."""
+    staging.rows.before = error
+    with pytest.raises(type(error)):
+        staging.receive(1)
+    assert staging.files_there() == 0
+    assert staging.files.without_row() == 0
+
+
+def test_a_row_that_came_through_unheard_keeps_its_file(staging: Staging) -> None:
+    """Where the commit went well but its answer was lost, the object is there next time."""
+    staging.rows.after = OutcomeUnknown("connection lost")
+    with pytest.raises(OutcomeUnknown):
+        staging.receive(1)
+    staging.rows.after = None
+    assert staging.receive(1) is Disposition.ALREADY_STORED
+    assert staging.files_there() == 1
+    assert staging.files.without_row() == 0
+    assert staging.is_whole()
+
+
+def test_a_row_that_never_came_loses_its_file_with_the_next_object(staging: Staging) -> None:
+    """Where the commit failed unheard, its file goes as soon as the database can be asked."""
+    staging.rows.before = OutcomeUnknown("connection lost")
+    with pytest.raises(OutcomeUnknown):
+        staging.receive(1)
+    assert staging.files_there() == 1
+    staging.rows.before = None
+    assert staging.receive(2) is Disposition.STORED
+    assert staging.files_there() == 1
+    assert staging.is_whole()
+
+
+def test_doubts_do_not_pile_up(staging: Staging) -> None:
+    """While commits fail unheard, each next object first settles the doubt about the last."""
+    staging.rows.before = OutcomeUnknown("connection lost")
+    for number in range(1, 6):
+        with pytest.raises(OutcomeUnknown):
+            staging.receive(number)
+        assert staging.files_there() == staging.files.without_row() == 1

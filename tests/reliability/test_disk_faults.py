@@ -1,0 +1,35 @@
+"""K-05 in small: some of the faults of ``python -m tests.reliability.disk_faults``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.crash_points import ASSOCIATION, make_areas
+from tests.reliability.disk_faults import Fault, faults, provoke
+from tests.support.mutants import NO_FILE_SYNC
+from tests.support.programs import require
+from tests.support.receivers import Receivers
+
+
+@pytest.mark.slow
+def test_a_failing_disk_means_a700_and_an_end_of_it_means_success(
+    receivers: Receivers, tmp_path: Path
+) -> None:
+    """Syncs, writes, renames and opens that fail never lead to Success; later all goes on."""
+    require("strace")
+    areas = make_areas(receivers, tmp_path)
+    found = provoke(areas, faults(areas)[::17])
+    assert not found.is_bad(), found
+    assert found.statuses["A700"] > found.faults / 2
+
+
+def test_a_receiver_that_hides_a_failed_folder_sync_is_caught(
+    receivers: Receivers, tmp_path: Path
+) -> None:
+    """Success after a sync that failed or never was is seen as what it is."""
+    require("strace")
+    areas = make_areas(receivers, tmp_path, NO_FILE_SYNC)
+    found = provoke(areas, [Fault(ASSOCIATION, "fsync", "EIO", 1, lasting=False)])
+    assert found.false_success

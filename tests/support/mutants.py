@@ -1,0 +1,111 @@
+"""Receivers that break the promise on purpose: a proof that cannot fail proves nothing.
+
+Each takes one step out of the order "file, directory entry, row, answer", or moves it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from intu_fhir.db.session import Database
+from intu_fhir.errors import IntuError
+from intu_fhir.files.local import LocalFileStore
+from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
+
+ACK_FIRST, ROW_FIRST, NO_RENAME = "ack-first", "row-first", "no-rename"
+NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT = "no-file-sync", "no-folder-sync", "weak-commit"
+CRASH_MUTANTS = (ACK_FIRST, ROW_FIRST, NO_RENAME)
+SYNC_MUTANTS = (ACK_FIRST, NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT)
+
+
+class RowFirst(LocalFileStore):
+    """Puts the file in place only when its row is there."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._later: dict[str, tuple[Path, datetime]] = {}
+
+    def keep(self, spooled: Path, received_at: datetime) -> str:
+        """Promise a name."""
+        name = f"instances/{received_at:%Y/%m/%d/%H%M}/{self._new_name()}.dcm"
+        self._later[name] = (spooled, received_at)
+        return name
+
+    def confirm(self, name: str) -> None:
+        """Keep the promise."""
+        spooled, received_at = self._later.pop(name)
+        kept = super().keep(spooled, received_at)
+        self.path(kept).rename(self.path(name))
+
+    def remove(self, name: str) -> None:
+        """Remove what may be in the spool alone."""
+        self._later.pop(name, None)
+        super().remove(name)
+
+
+class NoRename(LocalFileStore):
+    """Leaves the file where recovery throws everything away."""
+
+    def keep(self, spooled: Path, received_at: datetime) -> str:
+        """Name the spool file."""
+        return str(spooled.relative_to(self.root))
+
+
+class NoFolderSync(LocalFileStore):
+    """Believes that a rename is on disk."""
+
+    def _sync_folder(self, folder: Path) -> None:
+        """Do nothing."""
+
+
+def file_store(mutant: str) -> Callable[[Path], LocalFileStore]:
+    """Return the file store of a mutant, or the product's own."""
+    stores: dict[str, Callable[[Path], LocalFileStore]] = {
+        ROW_FIRST: RowFirst,
+        NO_RENAME: NoRename,
+        NO_FOLDER_SYNC: NoFolderSync,
+    }
+    return stores.get(mutant, LocalFileStore)
+
+
+def spoil_file_sync() -> None:
+    """Take the sync of file content out of this process's file stores."""
+    import intu_fhir.files.local as local
+
+    local.__dict__["sync"] = lambda path: None
+
+
+def weaken_commits(database: Database) -> None:
+    """Let commits of this database return before they are on disk."""
+    weak = "PRAGMA synchronous=NORMAL" if database.is_sqlite else "SET synchronous_commit = off"
+
+    @sa.event.listens_for(database.engine, "connect")
+    def _weaken(connection: Any, _record: Any) -> None:
+        connection.execute(weak).close()
+        if not database.is_sqlite:
+            connection.commit()
+
+
+@dataclass
+class AckFirst:
+    """Answers at once and does the work later."""
+
+    accept: Callable[[ReceivedObject], Accepted]
+
+    def __call__(self, received: ReceivedObject) -> Accepted:
+        """Lie."""
+        threading.Thread(target=self._work, args=(received,), daemon=True).start()
+        return Accepted(Disposition.STORED, received.sop_instance_uid)
+
+    def _work(self, received: ReceivedObject) -> None:
+        try:
+            self.accept(received)
+        except IntuError:
+            return

@@ -1,0 +1,153 @@
+"""Receivers in processes of their own, to be killed: ``python -m tests.support.receiver_process``.
+
+The program loads the product once and then forks a receiver for each line of JSON that it reads,
+so that a thousand restarts take minutes. What it prints, one JSON object a line: ``forked`` with
+the process id, then ``port`` once that receiver listens.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
+from intu_fhir.db.session import Database
+from intu_fhir.files.local import LocalFileStore
+from intu_fhir.model.instance import Accepted, ReceivedObject
+from intu_fhir.observe.clock import SystemClock
+from intu_fhir.observe.logging import configure_logging
+from intu_fhir.receive.listener import Listener
+from intu_fhir.receive.slots import Slots
+from intu_fhir.settings.schema import Channel, DicomSource, Receiver
+from intu_fhir.stage.accept import Accept
+from intu_fhir.stage.commit import GroupCommit
+from intu_fhir.stage.ends import Ends
+from intu_fhir.stage.recover import recover
+from tests.support import mutants
+
+CHANNEL = "test"
+RECEIVER = "receiver-under-test"
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a receiver shall be.
+
+    Args:
+        log: where its log goes.
+        mutant: how it breaks its promise, or ``""``.
+        held: wait for a tracer before anything is done.
+        wait_seconds: how long a sender waits for its row.
+    """
+
+    database: str
+    files: str
+    log: str
+    mutant: str = ""
+    held: bool = False
+    wait_seconds: float = 20.0
+
+
+def main() -> None:
+    """Fork a receiver for each order on standard input."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            _die_with_parent()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _run(Order(**json.loads(line)))
+        _say(forked=pid)
+
+
+def _say(**what: Any) -> None:
+    os.write(1, json.dumps(what).encode() + b"\n")
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _run(order: Order) -> None:
+    """Receive until killed; never returns."""
+    try:
+        log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(log, 2)
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
+        configure_logging()
+        if order.held:
+            _wait_for_tracer()
+        begun = time.monotonic()
+        listener, removed = _start(order)
+        _say(port=listener.port, removed=removed, seconds=time.monotonic() - begun)
+        while True:
+            signal.pause()
+    except BaseException as error:  # noqa: BLE001  (a forked child never goes back into main)
+        _say(failed=f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(1)
+
+
+def _wait_for_tracer() -> None:
+    deadline = time.monotonic() + 20
+    while "TracerPid:\t0\n" in Path("/proc/self/status").read_text():
+        if time.monotonic() > deadline:
+            raise TimeoutError("no tracer came")
+        time.sleep(0.002)
+
+
+def _start(order: Order) -> tuple[Listener, int]:
+    """Put a receiver together as the application does, and start it."""
+    clock = SystemClock()
+    database = Database(order.database)
+    if order.mutant == mutants.NO_FILE_SYNC:
+        mutants.spoil_file_sync()
+    if order.mutant == mutants.WEAK_COMMIT:
+        mutants.weaken_commits(database)
+    files: LocalFileStore = mutants.file_store(order.mutant)(Path(order.files))
+    removed = recover(database, files, RECEIVER, clock.now())
+
+    writer = InstanceWriter(database, RECEIVER)
+    rows: GroupCommit[NewInstance, StagedAs] = GroupCommit(writer, wait_seconds=order.wait_seconds)
+    rows.start()
+    accept: Any = Accept(files, database, rows, clock, RECEIVER, {CHANNEL: 30.0})
+    if order.mutant == mutants.ACK_FIRST:
+        accept = mutants.AckFirst(accept)
+
+    ends = Ends(database, clock, RECEIVER, settles=lambda _: True, noted=lambda: None)
+    ends.start()
+    limits = Receiver(min_free_bytes=0)
+    source = DicomSource(type="dicom", port=1).model_copy(update={"port": 0, "host": "127.0.0.1"})
+    listener = Listener(
+        Channel(id=CHANNEL, source=source).model_copy(update={"source": source}),
+        limits,
+        accept=_Accept(accept),
+        association_ended=ends,
+        files=files,
+        slots=Slots(limits.max_associations, limits.max_associations_per_address),
+        clock=clock,
+    )
+    listener.start()
+    return listener, removed
+
+
+@dataclass(frozen=True)
+class _Accept:
+    accept: Any
+
+    def __call__(self, received: ReceivedObject) -> Accepted:
+        accepted: Accepted = self.accept(received)
+        return accepted
+
+
+if __name__ == "__main__":
+    main()
