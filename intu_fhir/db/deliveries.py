@@ -129,12 +129,15 @@ class PendingInstance:
 
 
 def pending_instances(connection: Connection, held: Claim) -> list[PendingInstance]:
-    """Return the instances of a study that this destination has not taken yet, in order."""
-    answered = sa.select(sa.literal(1)).where(
+    """Return the instances of a study that this destination has not taken yet.
+
+    Those that failed before come last: one that makes a PACS break off keeps no other back.
+    """
+    tried = sa.select(sa.literal(1)).where(
         instance_deliveries.c.delivery_key == held.key,
         instance_deliveries.c.instance_key == instances.c.instance_key,
-        instance_deliveries.c.delivered,
     )
+    taken = tried.where(instance_deliveries.c.delivered)
     rows = connection.execute(
         sa.select(
             instances.c.instance_key,
@@ -144,8 +147,12 @@ def pending_instances(connection: Connection, held: Claim) -> list[PendingInstan
             instances.c.file,
             instances.c.data_set_offset,
         )
-        .where(instances.c.study_key == held.study_key, ~answered.exists())
-        .order_by(instances.c.series_key, instances.c.instance_key)
+        .where(instances.c.study_key == held.study_key, ~taken.exists())
+        .order_by(
+            sa.case((tried.exists(), 1), else_=0),
+            instances.c.series_key,
+            instances.c.instance_key,
+        )
     )
     return [PendingInstance(*row) for row in rows]
 

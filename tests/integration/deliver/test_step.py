@@ -1,0 +1,95 @@
+"""Delivery of staged studies to a PACS, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from intu_fhir.db import work
+from intu_fhir.db.deliveries import want_delivery
+from intu_fhir.db.session import Database
+from intu_fhir.db.tables import instance_deliveries, studies
+from intu_fhir.deliver.dicom import StorageScu
+from intu_fhir.deliver.step import DicomDelivery
+from intu_fhir.demo.pacs import ABORT, StandInPacs
+from intu_fhir.files.local import LocalFileStore
+from intu_fhir.model.outcome import Delivered, Retry
+from intu_fhir.model.work import DELIVER, WAITING, Claim, DeliveryWish
+from intu_fhir.settings.schema import DicomDestination
+from tests.support.clock import FakeClock
+from tests.support.staging import header, new_instance, store
+
+UIDS = [f"1.2.3.1.{number}" for number in range(1, 6)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> LocalFileStore:
+    """An empty file store."""
+    return LocalFileStore(tmp_path / "files")
+
+
+@pytest.fixture
+def claim(database: Database, files: LocalFileStore, clock: FakeClock) -> Claim:
+    """The delivery of a study of five instances, claimed."""
+    staged = [new_instance(clock.now(), header(instance=uid)) for uid in UIDS]
+    for one in staged:
+        path = files.path(one.file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(one.data_set_offset) + one.header.sop_instance_uid.encode())
+    store(database, *staged)
+    with database.write() as connection:
+        key = connection.execute(sa.select(studies.c.study_key)).scalar_one()
+        wish = DeliveryWish(WAITING)
+        want_delivery(connection, key, "pacs", 1, wish=wish, now=clock.now())
+        claimed = work.claim(
+            connection, DELIVER, "pacs", holder="w", now=clock.now(), lease_seconds=60, limit=None
+        )
+    assert claimed is not None
+    return claimed
+
+
+def _delivery(
+    database: Database, clock: FakeClock, files: LocalFileStore, pacs: StandInPacs
+) -> DicomDelivery:
+    destination = DicomDestination(
+        type="dicom", host="127.0.0.1", port=pacs.port, called_ae_title="PACS", timeout_seconds=5
+    )
+    return DicomDelivery(database, clock, files, StorageScu(destination), 60)
+
+
+def test_only_what_was_not_confirmed_is_sent_again(
+    database: Database, clock: FakeClock, files: LocalFileStore, claim: Claim, tmp_path: Path
+) -> None:
+    """After an abort the answers are in SQL, and the next try sends the rest alone."""
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        deliver = _delivery(database, clock, files, pacs)
+        pacs.abort_after(2)
+        assert isinstance(deliver(claim), Retry)
+        with database.read() as connection:
+            rows = connection.execute(
+                sa.select(instance_deliveries).order_by(instance_deliveries.c.instance_key)
+            ).all()
+        assert [row.status for row in rows] == ["0000", "0000", "no answer"]
+        assert isinstance(deliver(claim), Delivered)
+        assert sorted(pacs.received) == UIDS
+        assert deliver(claim) == Delivered("0000", "every instance was confirmed", unchanged=True)
+        assert len(pacs.received) == 5
+
+
+def test_poison_instance_keeps_no_other_back(
+    database: Database, clock: FakeClock, files: LocalFileStore, claim: Claim, tmp_path: Path
+) -> None:
+    """An instance that makes the PACS abort every time is tried last, after all the others."""
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        deliver = _delivery(database, clock, files, pacs)
+        pacs.answer_for(UIDS[0], ABORT)
+        assert isinstance(deliver(claim), Retry)
+        assert pacs.received == []
+        assert isinstance(deliver(claim), Retry)
+        assert pacs.received == UIDS[1:]
+        assert isinstance(deliver(claim), Retry)
+        assert pacs.received == UIDS[1:]
+        pacs.answer_for(UIDS[0], 0)
+        assert isinstance(deliver(claim), Delivered)
