@@ -78,6 +78,6 @@ def configure_logging(*, level: str = "INFO", stream: TextIO | None = None) -> N
             logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
         ),
         # Standard error is looked up line by line: who has set it anew has closed the old one.
-        logger_factory=lambda *_: structlog.PrintLogger(stream or sys.stderr),
+        logger_factory=lambda *_: _Lines(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
