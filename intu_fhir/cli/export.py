@@ -94,7 +94,7 @@ def to_parquet(columns: Sequence[str], rows: Rows) -> bytes:
         parquet: Any = import_module("pyarrow.parquet")
     except ImportError:
         raise click.ClickException(
-            "Parquet needs one more package; run: pip install 'intu-fhir[parquet]'"
+            "Parquet needs one more package; run: pip install pyarrow"
         ) from None
     arrays = [_array(pa, [row[index] for row in rows]) for index in range(len(columns))]
     sink = io.BytesIO()

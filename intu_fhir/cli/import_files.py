@@ -25,7 +25,9 @@ _WORDS = {
     Result.QUARANTINED: "quarantined",
     Result.REFUSED: "refused",
     Result.NOT_DICOM: "not DICOM",
+    Result.MISSING: "missing on its media",
 }
+_BAD = (Result.REFUSED, Result.QUARANTINED, Result.MISSING)
 
 
 @command(
@@ -53,7 +55,7 @@ def import_command(
     """Stage files, folders, DICOMDIR media and zip archives.
 
     They go the same way as images from the network; a running `serve` or `worker` publishes
-    them. Safe to run twice. Ends with 1 where something was refused or quarantined.
+    them. Safe to run twice. Ends with 1 where something was refused, quarantined or missing.
     """
     configure_logging(level="WARNING")
     app = open_app(program.configuration())
@@ -67,8 +69,7 @@ def import_command(
         print_json(_as_json(report))
     else:
         _show(report)
-    bad = report.counts[Result.REFUSED] + report.counts[Result.QUARANTINED]
-    ctx.exit(1 if bad else 0)
+    ctx.exit(1 if any(report.counts[result] for result in _BAD) else 0)
 
 
 @contextmanager
@@ -105,7 +106,12 @@ def _show(report: ImportReport) -> None:
             say(f"{count:>8}  {_WORDS[result]}")
     say(f"{report.total:>8}  in all")
     for problem in report.problems[:_MOST_PROBLEMS]:
-        reason = ": ".join(part for part in (problem.reason, problem.detail) if part)
-        say(f"{_WORDS[problem.result]}: {clean(problem.name)} ({clean(reason)})", stderr=True)
+        say(f"{_WORDS[problem.result]}: {clean(problem.name)}{_why(problem)}", stderr=True)
     if len(report.problems) > _MOST_PROBLEMS:
         say(f"... and {len(report.problems) - _MOST_PROBLEMS} more; --json names all", stderr=True)
+
+
+def _why(problem: Imported) -> str:
+    reason = "" if problem.reason == problem.result else problem.reason
+    why = ": ".join(part for part in (reason, problem.detail) if part)
+    return f" ({clean(why)})" if why else ""

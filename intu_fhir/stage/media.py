@@ -19,7 +19,7 @@ from intu_fhir.stage.part10 import HEAD_BYTES, DataSetPlace, find_data_set
 
 _REFERENCED_FILE_ID = 0x00041500
 _MAX_DIRECTORY_BYTES = 256 * 1024**2
-_LEADS_ON = "DICOMDIR, which leads to objects and is none"
+_LEADS_ON = "a DICOMDIR: it lists objects and holds none"
 _ZIP_START = b"PK\3\4"
 # What reading media can raise; RuntimeError is how zipfile says encrypted or unsupported.
 _UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)

@@ -18,6 +18,7 @@ from pynetdicom.sop_class import Verification
 
 from intu_fhir.cli.main import run
 from intu_fhir.settings.starter import write_starter
+from tests.support.elements import write_directory
 from tests.support.ports import free_port
 from tests.support.studies import make_instance, uid, write_file, write_study
 
@@ -168,6 +169,23 @@ def test_preview_of_files_and_of_a_staged_study(
     assert '+  "resourceType": "ImagingStudy"' in capsys.readouterr().out
     assert run(["preview", "1.2.3", "--config", str(site)]) == 2
     assert run(["preview", "nowhere/", "--config", str(site)]) == 2
+
+
+def test_import_names_what_its_media_lack(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that a DICOMDIR refers to and that is not there is counted, named, and ends with 1."""
+    write_file(make_instance("one"), tmp_path / "A")
+    directory = write_directory(tmp_path, "A", "LOST")
+    assert run(["import", str(directory), "--config", str(site)]) == 1
+    out, err = capsys.readouterr()
+    assert [line.split() for line in out.splitlines()] == [
+        ["1", "stored"],
+        ["1", "not", "DICOM"],
+        ["1", "missing", "on", "its", "media"],
+        ["3", "in", "all"],
+    ]
+    assert f"missing on its media: {tmp_path / 'LOST'} ({directory} refers to it)" in err
 
 
 def test_import_with_several_channels_asks_which(
