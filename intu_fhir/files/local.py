@@ -16,10 +16,12 @@ from typing import BinaryIO
 
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.store import Spool, SpooledFile
-from intu_fhir.files.sync import make_folders, sync
+from intu_fhir.files.sync import make_folders, sync, write_all
 from intu_fhir.files.writers import Abandoned, Writer, abandoned
 
-_BUFFER = 1 << 20
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_GATHER_BYTES = 1 << 16
+"""What is shorter waits for more before it is written; what is longer is not copied."""
 
 
 @contextlib.contextmanager
@@ -40,12 +42,42 @@ class LocalSpool:
         self._offset = len(head)
         self._size = 0
         self._digest = hashlib.sha256()
-        self._open = True
+        self._waiting = bytearray(head)
         with _disk_errors("Opening a spool file"):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            self._file = os.fdopen(descriptor, "wb", buffering=_BUFFER)
+            self._descriptor = os.open(path, _NEW, 0o600)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append data set bytes."""
+        self._digest.update(data)
+        self._size += len(data)
+        if len(self._waiting) + len(data) <= _GATHER_BYTES:
+            self._waiting += data
+            return
         with self._removing_on_error("Writing a spool file"):
-            self._file.write(head)
+            self._flush()
+            write_all(self._descriptor, data)
+
+    def finish(self) -> SpooledFile:
+        """Close and describe the complete object."""
+        with self._removing_on_error("Closing a spool file"):
+            self._flush()
+            self._close()
+        return SpooledFile(self._path, self._offset, self._size, self._digest.hexdigest())
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        with contextlib.suppress(OSError):
+            self._close()
+        self._path.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        write_all(self._descriptor, self._waiting)
+        self._waiting = bytearray()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def _removing_on_error(self, doing: str) -> Iterator[None]:
@@ -55,28 +87,6 @@ class LocalSpool:
         except StoreUnavailable:
             self.discard()
             raise
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append data set bytes."""
-        self._digest.update(data)
-        self._size += len(data)
-        with self._removing_on_error("Writing a spool file"):
-            self._file.write(data)
-
-    def finish(self) -> SpooledFile:
-        """Close and describe the complete object."""
-        with self._removing_on_error("Closing a spool file"):
-            self._file.close()
-        self._open = False
-        return SpooledFile(self._path, self._offset, self._size, self._digest.hexdigest())
-
-    def discard(self) -> None:
-        """Remove what was written."""
-        if self._open:
-            self._open = False
-            with contextlib.suppress(OSError):
-                self._file.close()
-        self._path.unlink(missing_ok=True)
 
 
 class LocalFileStore:
@@ -91,7 +101,7 @@ class LocalFileStore:
         self._incoming = root / "incoming"
         self._writers = root / "writers"
         self._writer = Writer(self._writers)
-        self._made: set[Path] = set()
+        self._made: dict[str, Path] = {}
         self._spoilt: set[Path] = set()
         self._lock = threading.Lock()
         with _disk_errors(f"Making the file store {root}"):
@@ -158,16 +168,16 @@ class LocalFileStore:
         return f"{self._writer.name}-{uuid.uuid4().hex}"
 
     def _place(self, spooled: Path, part: str, received_at: datetime) -> str:
-        folder = self._folder(part, received_at)
-        target = folder / f"{self._new_name()}.dcm"
-        name = str(target.relative_to(self.root))
+        folder = self._folder(f"{part}/{received_at:%Y/%m/%d/%H%M}")
+        file_name = f"{self._new_name()}.dcm"
+        name = f"{folder}/{file_name}"
         with _disk_errors("Keeping a file"):
             sync(spooled)
-            self._make_folder(folder)
+            place = self._made_folder(folder)
             self._writer.begin(name)
             try:
-                spooled.rename(target)
-                self._sync_folder(folder)
+                spooled.rename(place / file_name)
+                self._sync_folder(place)
             except OSError:
                 self._take_back(name)
                 raise
@@ -178,13 +188,12 @@ class LocalFileStore:
         with contextlib.suppress(StoreUnavailable):
             self.remove(name)
 
-    def _folder(self, part: str, received_at: datetime) -> Path:
+    def _folder(self, wanted: str) -> str:
         """Return the folder of a minute, or its next substitute where that one is spoilt."""
-        first = self.root / f"{part}/{received_at:%Y/%m/%d/%H%M}"
-        folder, number = first, 0
-        while folder in self._spoilt:
+        folder, number = wanted, 0
+        while self._spoilt and self.root / folder in self._spoilt:
             number += 1
-            folder = first.with_name(f"{first.name}-{number}")
+            folder = f"{wanted}-{number}"
         return folder
 
     def _sync_folder(self, folder: Path) -> None:
@@ -204,12 +213,14 @@ class LocalFileStore:
         if folder in self._spoilt:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def _make_folder(self, folder: Path) -> None:
-        """Make a folder whose own directory entries are durable, once."""
-        if folder in self._made:
-            return
-        with self._lock:
-            make_folders(self.root, folder)
-            if len(self._made) > 1_000:
-                self._made.clear()
-            self._made.add(folder)
+    def _made_folder(self, folder: str) -> Path:
+        """Return a folder whose own directory entries are durable; it is made once."""
+        made = self._made.get(folder)
+        if made is None:
+            made = self.root / folder
+            with self._lock:
+                make_folders(self.root, made)
+                if len(self._made) > 1_000:
+                    self._made.clear()
+                self._made[folder] = made
+        return made

@@ -1,4 +1,4 @@
-"""What makes a file, a directory entry or a whole path last through a power cut."""
+"""Writing that is complete, and lasts through a power cut: files, directory entries, paths."""
 
 from __future__ import annotations
 
@@ -26,3 +26,11 @@ def make_folders(root: Path, folder: Path) -> None:
         path = path / part
         path.mkdir(mode=0o700, exist_ok=True)
         sync(path.parent)
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of ``data``; one call may take only a part of it."""
+    with memoryview(data) as rest:
+        written = 0
+        while written < len(rest):
+            written += os.write(descriptor, rest[written:])

@@ -15,9 +15,9 @@ import threading
 import uuid
 import weakref
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from intu_fhir.files.sync import sync
+from intu_fhir.files.sync import sync, write_all
 
 
 class Writer:
@@ -40,7 +40,7 @@ class Writer:
 
     def begin(self, name: str) -> None:
         """Note, durably, that the file ``name`` may soon be there without a row."""
-        folder = str(PurePosixPath(name).parent)
+        folder = name.rpartition("/")[0]
         with self._lock:
             self._open[name] = folder
             if folder not in self._listed:
@@ -73,7 +73,7 @@ class Writer:
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _write_all(descriptor, "".join(f"{one}\n" for one in sorted(folders)).encode())
+                write_all(descriptor, "".join(f"{one}\n" for one in sorted(folders)).encode())
                 os.fsync(descriptor)
                 new.rename(self._folder / self.name)
                 sync(self._folder)
@@ -158,8 +158,3 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from intu_fhir.db.instances import NewInstance, StagedAs
 from intu_fhir.db.quarantine import Quarantined, is_quarantined, store_quarantined
@@ -27,6 +29,7 @@ from intu_fhir.stage.doubts import Doubts
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, Limits
 from intu_fhir.stage.header import read_header
 
+_READ_AT_ONCE_BYTES = 1 << 16
 OTHER_BYTES = "different_bytes"
 OTHER_PARENT = "other_study_or_series"
 
@@ -166,14 +169,27 @@ def _data_set(received: ReceivedObject) -> Iterator[memoryview]:
     if received.size == 0:
         yield memoryview(b"")
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(received.path.open("rb"))
-            mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except OSError as error:
-            raise StoreUnavailable(
-                f"Reading a spooled file failed: {error.strerror}; mend the disk or "
-                "allow more open files"
-            ) from error
-        whole = stack.enter_context(memoryview(mapped))
-        yield stack.enter_context(whole[received.data_set_offset :])
+    try:
+        content = _content(received.path, received.data_set_offset + received.size)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"Reading a spooled file failed: {error.strerror}; mend the disk or "
+            "allow more open files"
+        ) from error
+    try:
+        with memoryview(content) as whole, whole[received.data_set_offset :] as data_set:
+            yield data_set
+    finally:
+        if isinstance(content, mmap.mmap):
+            content.close()
+
+
+def _content(path: Path, size: int) -> bytes | mmap.mmap:
+    """Return a file: read where that is little, else mapped, since only its header is wanted."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if size <= _READ_AT_ONCE_BYTES:
+            return os.read(descriptor, size)
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    finally:
+        os.close(descriptor)
