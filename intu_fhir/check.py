@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,8 @@ from intu_fhir.build.transform import load_transformer
 from intu_fhir.db import migrate
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
-from intu_fhir.errors import ConfigurationError, IntuError
+from intu_fhir.errors import ConfigurationError, IntuError, StoreUnavailable
+from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID
 from intu_fhir.mappings import load_mapping
 from intu_fhir.model.outcome import Dead, Retry
 from intu_fhir.observe.clock import Clock
@@ -26,11 +28,16 @@ from intu_fhir.settings.schema import (
     Channel,
     Configuration,
     DicomDestination,
+    DicomSource,
     FhirDestination,
+    ServerTls,
 )
 
 PATIENCE_SECONDS = 10.0
 """How long a destination may take to answer."""
+
+_AT_HOME_SECONDS = 2.0
+"""How long a program on our own port may take to answer."""
 
 _AT_ONCE = 8
 _SAY_NO = frozenset({401, 403})
@@ -73,7 +80,7 @@ def check(
 
 def _configuration(configuration: Configuration) -> CheckRow:
     channels, destinations = configuration.channels, configuration.site.destinations
-    counted = f"{len(channels)} channels, {len(destinations)} destinations"
+    counted = f"{_number(channels, 'channel')}, {_number(destinations, 'destination')}"
     if configuration.enabled_channels():
         return CheckRow("configuration", str(configuration.folder), True, counted)
     return CheckRow(
@@ -85,6 +92,10 @@ def _configuration(configuration: Configuration) -> CheckRow:
     )
 
 
+def _number(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
 def _database(url: str) -> CheckRow:
     kind = url.partition(":")[0].partition("+")[0]
     row = partial(CheckRow, "database", kind)
@@ -94,6 +105,10 @@ def _database(url: str) -> CheckRow:
             return _new_database(url, row)
         migrate.require_head(url)
     except IntuError as error:
+        if isinstance(error, StoreUnavailable):
+            # A check does not try again, so what to do is another thing here.
+            remedy = "see that it runs; correct user, host and name at `database`"
+            return row(False, str(error).partition("; ")[0], remedy)
         reason = error.reason if isinstance(error, ConfigurationError) else str(error)
         detail, _, remedy = reason.partition("; ")
         return row(False, detail, remedy)
@@ -128,7 +143,8 @@ def _files(configuration: Configuration) -> CheckRow:
         free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        return row(False, f"cannot be written to: {reason}", "give this user the permission")
+        remedy = "give this user the permission, or name another place at `files`"
+        return row(False, f"cannot be written to: {reason}", remedy)
     if free < least:
         return row(
             False,
@@ -168,19 +184,62 @@ def _port(channel: Channel, row: Callable[..., CheckRow]) -> CheckRow:
         try:
             probe.bind((source.host, source.port))
         except OSError as error:
+            if error.errno == errno.EADDRINUSE and _is_ours(source):
+                return row(True, f"{where} is in use by a running intu-fhir")
             return _port_refused(error, where, row)
     return row(True, f"{where} is free")
 
 
 def _port_refused(error: OSError, where: str, row: Callable[..., CheckRow]) -> CheckRow:
     if error.errno == errno.EADDRINUSE:
-        remedy = "fine where `intu-fhir serve` runs; else stop that program or change the port"
-        return row(False, f"{where} is in use", remedy)
+        remedy = "stop the program that listens there (`ss -ltnp`), or change the port"
+        return row(False, f"{where} is in use, and no intu-fhir answers there", remedy)
     if error.errno == errno.EACCES:
         remedy = "use a port above 1023, or give the program CAP_NET_BIND_SERVICE"
         return row(False, f"{where} is not allowed for this user", remedy)
     reason = error.strerror or type(error).__name__
     return row(False, f"{where}: {reason}", "correct source.host")
+
+
+def _is_ours(source: DicomSource) -> bool:
+    """Say whether what listens at a port of this site is an intu_fhir with its configuration.
+
+    With TLS the certificate tells, since only who has its key can show it: a C-ECHO may need a
+    client certificate that we have not got.
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(source.host, source.host)  # noqa: S104
+    if source.tls is not None:
+        return _shows_our_certificate((host, source.port), source.tls)
+    sender = DicomDestination(
+        type="dicom",
+        host=host,
+        port=source.port,
+        ae_title=(source.calling_ae_titles or ("INTU_CHECK",))[0],
+        called_ae_title=source.ae_title,
+        timeout_seconds=_AT_HOME_SECONDS,
+    )
+    return StorageScu(sender).implementation() == IMPLEMENTATION_CLASS_UID
+
+
+def _shows_our_certificate(address: tuple[str, int], tls: ServerTls) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Nothing is sent, and the certificate has to be the very one.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(address, timeout=_AT_HOME_SECONDS) as plain,
+            context.wrap_socket(plain) as secured,
+        ):
+            return secured.getpeercert(binary_form=True) == _certificate(tls.cert_file)
+    except OSError:
+        return False
+
+
+def _certificate(file: Path) -> bytes:
+    """Return the first certificate of a PEM file, which is the server's own."""
+    text, end = file.read_text(encoding="ascii"), "-----END CERTIFICATE-----"
+    begin = text.index("-----BEGIN CERTIFICATE-----")
+    return ssl.PEM_cert_to_DER_cert(text[begin : text.index(end) + len(end)])
 
 
 def _destinations(configuration: Configuration, clock: Clock) -> Iterator[CheckRow]:
@@ -229,6 +288,6 @@ def _dicom(name: str, destination: DicomDestination) -> CheckRow:
     row = partial(CheckRow, "destination", name)
     outcome = StorageScu(destination).echo()
     if isinstance(outcome, (Retry, Dead)):
-        found = outcome.detail.removesuffix("; it is tried again")
-        return row(False, found, "correct host, port or AE titles, or ask its administrator")
+        remedy = "correct host, port or AE titles, or ask its administrator"
+        return row(False, outcome.detail, remedy)
     return row(True, f"{destination.called_ae_title} answers C-ECHO")

@@ -14,7 +14,6 @@ from intu_fhir.deliver.outcomes import (
     Verdict,
     dimse_rule,
     rejected,
-    sentence,
 )
 from intu_fhir.deliver.scrub import scrub
 from intu_fhir.deliver.tally import NO_ANSWER, Tally
@@ -96,24 +95,33 @@ class StorageScu:
 
     def echo(self) -> Delivered | Retry | Dead:
         """Ask the PACS whether it is there (C-ECHO, PS3.4 annex A)."""
+        return self._echo()[0]
+
+    def implementation(self) -> str:
+        """Return the Implementation Class UID of who answers C-ECHO; empty = nobody does."""
+        outcome, implementation = self._echo()
+        return implementation if isinstance(outcome, Delivered) else ""
+
+    def _echo(self) -> tuple[Delivered | Retry | Dead, str]:
         context = Context(1, VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN)
         try:
             association, accepted = self._associate([context])
             try:
                 if accepted.results.get(1) != 0:
-                    return Dead(NO_CONTEXT, "The PACS does not offer Verification (C-ECHO)")
+                    association.abort()
+                    return Dead(NO_CONTEXT, "The PACS does not offer Verification (C-ECHO)"), ""
                 status = association.echo(1)
             except (Broken, BadAnswer):
                 association.abort()
                 raise
             association.release()
         except Rejected as error:
-            return rejected(error.result, error.source, error.reason)
+            return rejected(error.result, error.source, error.reason), ""
         except (NotConnected, Broken, BadAnswer) as error:
-            return Retry(NO_ANSWER, self._where(str(error)))
+            return Retry(NO_ANSWER, self._where(str(error))), ""
         if status == 0:
-            return Delivered("0000")
-        return Retry(f"{status:04X}", f"The PACS answers C-ECHO with {status:04X}")
+            return Delivered("0000"), accepted.implementation_class_uid
+        return Retry(f"{status:04X}", f"The PACS answers C-ECHO with {status:04X}"), ""
 
     def _send_batch(
         self, batch: _Batch, tally: Tally, keep_going: Callable[[], bool]
@@ -158,9 +166,7 @@ class StorageScu:
 
     def _where(self, reason: str) -> str:
         to = self._destination
-        return sentence(
-            f"{to.called_ae_title} at {to.host}:{to.port}: {reason}", "", "it is tried again"
-        )
+        return f"{to.called_ae_title} at {to.host}:{to.port}: {reason}"
 
 
 @dataclass(frozen=True)

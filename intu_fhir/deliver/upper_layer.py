@@ -104,11 +104,13 @@ class Accepted:
         results: by presentation context ID (PS3.8 table 9-18); 0 is acceptance.
         transfer_syntaxes: by ID, of the accepted ones.
         max_pdu_bytes: longest P-DATA-TF that the peer takes; 0 means any.
+        implementation_class_uid: what program the peer is (PS3.7 D.3.3.2); empty = it does not say.
     """
 
     results: dict[int, int]
     transfer_syntaxes: dict[int, str]
     max_pdu_bytes: int
+    implementation_class_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,7 @@ def parse_associate_accept(body: bytes) -> Accepted:
         raise BadAnswer(f"A-ASSOCIATE-AC of {len(body)} bytes")
     results: dict[int, int] = {}
     syntaxes: dict[int, str] = {}
-    max_pdu_bytes = 0
+    user: dict[int, bytes] = {}
     for kind, value in _items(body[_FIXED_BYTES:]):
         if kind == 0x21:
             if len(value) < 4:
@@ -277,11 +279,12 @@ def parse_associate_accept(body: bytes) -> Accepted:
             results[value[0]] = value[2]
             syntaxes.update((value[0], _text(v)) for k, v in _items(value[4:]) if k == 0x40)
         elif kind == 0x50:
-            lengths = [v for k, v in _items(value) if k == 0x51 and len(v) == 4]
-            max_pdu_bytes = struct.unpack(">I", lengths[0])[0] if lengths else 0
+            user = dict(_items(value))
+    length = user.get(0x51, b"")
+    max_pdu_bytes = int.from_bytes(length, "big") if len(length) == 4 else 0
     if 0 < max_pdu_bytes < PDV_HEADER_BYTES + 2:
         raise BadAnswer(f"the peer takes PDUs of {max_pdu_bytes} bytes only")
-    return Accepted(results, syntaxes, max_pdu_bytes)
+    return Accepted(results, syntaxes, max_pdu_bytes, _text(user.get(0x52, b"")))
 
 
 def _items(body: bytes) -> Iterator[tuple[int, bytes]]:

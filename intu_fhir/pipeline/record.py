@@ -28,6 +28,8 @@ from intu_fhir.pipeline.steps import STEPS
 from intu_fhir.settings.schema import RetrySettings
 
 _ERROR_LENGTH = 2_000
+_LATER = "; it is tried again by itself"
+"""What a step says of a failure that may pass, and what does not hold for the last try."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class Recorder:
                 self.retry, claim.attempts + 1, now, jitter, result.retry_after
             )
             state = RETRYING if due_at else DEAD
+            if not due_at:
+                error = f"{error.removesuffix(_LATER)}; given up after {claim.attempts + 1} tries"
         work.fail(connection, claim, state=state, error=error, due_at=due_at, now=now)
         if isinstance(result, Hold):
             hold_delivery(

@@ -15,12 +15,15 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+from intu_fhir.app.serving import Site
+from intu_fhir.app.wiring import open_app
 from intu_fhir.check import CheckRow, check
 from intu_fhir.cli.main import run
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.starter import write_starter
+from tests.support.certificates import Authority, Certificate
 from tests.support.clock import FakeClock
 from tests.support.ports import free_port
 
@@ -111,6 +114,63 @@ def test_a_port_in_use(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["check", "--config", str(site)]) == 1
     assert "1 of 4 wrong" in capsys.readouterr().out
     assert _rows(site)["channel"].ok
+
+
+def test_a_port_in_use_by_another_scp(site: Path) -> None:
+    """An SCP of another make is wrong there, though it answers C-ECHO."""
+    with pacs("INTU_SCP") as port:
+        _use_port(site, port)
+        row = _rows(site)["channel"]
+    assert (row.ok, "no intu-fhir answers" in row.detail) == (False, True)
+
+
+@pytest.mark.parametrize("callers", ["", "  calling_ae_titles: [CT_1]\n"])
+def test_a_port_in_use_by_ourselves(site: Path, callers: str) -> None:
+    """While the site runs, its own listener on the port is as it should be."""
+    channel = site / "channels/radiology-ingest/channel.yaml"
+    text = channel.read_text().replace("  ae_title:", f"{callers}  ae_title:")
+    channel.write_text(text)
+    with running(site):
+        row = _rows(site)["channel"]
+    assert (row.ok, "in use by a running intu-fhir" in row.detail) == (True, True)
+
+
+def test_a_tls_port_in_use(site: Path, tmp_path: Path) -> None:
+    """With TLS it is ours where it shows the certificate of the channel, and no other."""
+    authority = Authority(tmp_path / "certs")
+    ours, other = authority.issue("ours"), authority.issue("other")
+    channel = site / "channels/radiology-ingest/channel.yaml"
+    text = channel.read_text()
+
+    def use(certificate: Certificate) -> None:
+        tls = (
+            f"  tls: {{cert_file: {certificate.cert_file}, key_file: {certificate.key_file}, "
+            f"ca_file: {authority.ca_file}}}\n"
+        )
+        channel.write_text(text.replace("  ae_title:", f"{tls}  ae_title:"))
+
+    use(ours)
+    with running(site):
+        assert _rows(site)["channel"].ok
+        use(other)
+        assert not _rows(site)["channel"].ok
+
+
+def _use_port(site: Path, port: int) -> None:
+    channel = site / "channels/radiology-ingest/channel.yaml"
+    old = load_configuration(site).channels[0].source.port
+    channel.write_text(channel.read_text().replace(f"port: {old}", f"port: {port}"))
+
+
+@contextmanager
+def running(site: Path) -> Iterator[None]:
+    """Run the receiver and the workers of a site."""
+    running_site = Site(open_app(load_configuration(site)))
+    running_site.start()
+    try:
+        yield
+    finally:
+        running_site.stop()
 
 
 def test_little_space(site: Path) -> None:
