@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from intu_fhir.app.processes import Processes, receiver_name
 from intu_fhir.app.wiring import COMMIT, DESCRIBE, App
 from intu_fhir.engines.local import LocalEngine
+from intu_fhir.errors import TransientError
 from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
 from intu_fhir.model.work import AGGREGATE
-from intu_fhir.receive.listener import Listener
+from intu_fhir.receive.ledger import Ledger, make_ledger_file
+from intu_fhir.receive.listener import Listener, require_free_port
 from intu_fhir.receive.ports import StopReport
 from intu_fhir.receive.slots import Slots
 from intu_fhir.stage.ends import Ends
@@ -22,6 +25,8 @@ from intu_fhir.stage.recover import recover
 log = structlog.get_logger("intu_fhir.serve")
 
 RECEIVE, WORK = "receive", "work"
+MOST = 64
+"""Most receiving processes of a site; names of so many are known."""
 ALL_ROLES = frozenset({RECEIVE, WORK})
 
 
@@ -31,14 +36,22 @@ class Site:
 
     Args:
         roles: ``receive``, ``work`` or both.
+        process: number of this receiving process; 1 is the one that starts the others.
+        ledger: the shared count of associations, where there are several processes.
+        log_level: what the other processes log.
     """
 
     app: App
     roles: Collection[str] = ALL_ROLES
+    process: int = 1
+    ledger: Ledger | None = None
+    log_level: str = "INFO"
     listeners: list[Listener] = field(default_factory=list)
+    processes: Processes | None = None
     _engine: LocalEngine | None = None
     _beside: LocalEngine | None = None
     _ends: Ends | None = None
+    _others_reports: list[StopReport] = field(default_factory=list)
 
     def start(self) -> None:
         """Start everything; on return every port listens.
@@ -49,15 +62,54 @@ class Site:
         """
         app = self.app
         if RECEIVE in self.roles:
-            removed = recover(app.database, app.files, app.receiver, app.clock.now())
-            if removed:
-                log.info("recovered", count=removed, reason="files of unfinished objects removed")
+            if self.process == 1:
+                self._recover()
             app.rows.start()
         if WORK in self.roles:
             self._engine = app.engine()
             self._engine.start()
         if RECEIVE in self.roles:
             self._listen()
+
+    def _recover(self) -> None:
+        """Tidy up after the last run, however many processes it had, and start those of this one.
+
+        Where a port is taken, the last run may not have ended: nothing of it is touched. Else
+        nobody receives, so the names of all processes are those of the dead.
+        """
+        limits = self.app.configuration.site.receiver
+        for channel in self.app.configuration.enabled_channels():
+            require_free_port(channel.source.host, channel.source.port)
+        others = [receiver_name(self.app.receiver, number) for number in range(2, MOST + 1)]
+        self._tidy(self.app.receiver, others)
+        if limits.processes == 1:
+            return
+        descriptor = make_ledger_file(limits.max_associations)
+        self.ledger = Ledger(descriptor, self.process)
+        self.processes = Processes(
+            self.app.configuration.folder,
+            limits.processes,
+            descriptor,
+            self._after_death,
+            self.log_level,
+        )
+        self.processes.start()
+
+    def _after_death(self, number: int) -> None:
+        """Give back what a process held that has died, and remove what it did not finish."""
+        assert self.ledger is not None
+        self.ledger.clear(number)
+        try:
+            self._tidy(receiver_name(self.app.receiver, number))
+        except (TransientError, OSError) as error:
+            # Nothing acknowledged depends on it; the next start does it.
+            log.warning("not_recovered", worker=str(number), error=type(error).__name__)
+
+    def _tidy(self, receiver: str, others: Collection[str] = ()) -> None:
+        app = self.app
+        removed = recover(app.database, app.files, receiver, app.clock.now(), others=others)
+        if removed:
+            log.info("recovered", count=removed, reason="files of unfinished objects removed")
 
     def _listen(self) -> None:
         app, limits = self.app, self.app.configuration.site.receiver
@@ -73,7 +125,7 @@ class Site:
         if commitment:
             self._beside = self.app.receiving_engine()
             self._beside.start()
-        slots = Slots(limits.max_associations, limits.max_associations_per_address)
+        slots = Slots(limits.max_associations, limits.max_associations_per_address, self.ledger)
         for channel in self.app.configuration.enabled_channels():
             listener = Listener(
                 channel,
@@ -85,6 +137,7 @@ class Site:
                 clock=self.app.clock,
                 commit=self.commit if commitment else None,
                 requesters=self.app.requesters,
+                shares_port=limits.processes > 1,
             )
             listener.start()
             self.listeners.append(listener)
@@ -120,6 +173,7 @@ class Site:
     def stop(self) -> list[StopReport]:
         """Stop: take nothing new, finish what is in hand, and say what was cut short."""
         grace = self.app.configuration.site.receiver.shutdown_grace_seconds
+        others = self._stopping_others(grace)
         reports = self._stop_listeners(grace)
         if RECEIVE in self.roles:
             self.app.rows.stop()
@@ -128,7 +182,7 @@ class Site:
         for engine in filter(None, (self._beside, self._engine)):
             for worker in engine.stop(grace):
                 log.warning("worker_left", worker=worker, reason="its lease runs out by itself")
-        for report in reports:
+        for report in reports:  # the other processes have said theirs
             log.info(
                 "stopped",
                 channel=report.channel,
@@ -136,8 +190,22 @@ class Site:
                 stopped=report.cut,
                 left=len(report.stuck),
             )
+        if others is not None:
+            others.join()
+            reports += self._others_reports
         self.app.close()
         return reports
+
+    def _stopping_others(self, grace: float) -> threading.Thread | None:
+        """Stop the other processes while this one stops, so that all share one grace."""
+        processes = self.processes
+        if processes is None:
+            return None
+        thread = threading.Thread(
+            target=lambda: self._others_reports.extend(processes.stop(grace)), daemon=True
+        )
+        thread.start()
+        return thread
 
     def _stop_listeners(self, grace: float) -> list[StopReport]:
         """Stop all listeners at once, so that they share one grace."""

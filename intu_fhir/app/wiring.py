@@ -61,7 +61,7 @@ class App:
 
     configuration: Configuration
     clock: Clock = field(default_factory=SystemClock)
-    receiver: str = field(default_factory=lambda: socket.gethostname()[:64])
+    receiver: str = field(default_factory=lambda: socket.gethostname()[:60])
     holder: str = field(
         default_factory=lambda: f"{socket.gethostname()[:32]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     )

@@ -78,7 +78,7 @@ def _run(program: Program, roles: Collection[str], log_level: str) -> int:
     configure_logging(level=log_level.upper())
     stop = threading.Event()
     with _stopping(stop):
-        site = Site(open_app(configuration), roles)
+        site = Site(open_app(configuration), roles, log_level=log_level.upper())
         try:
             site.start()
             log.info("ready")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -53,11 +53,11 @@ def look_at_studies_now(connection: Connection, association_id: str, now: dateti
     )
 
 
-def close_lost(connection: Connection, receiver: str, now: datetime) -> int:
-    """End the associations that this receiver left open when it died; return how many."""
+def close_lost(connection: Connection, receivers: Collection[str], now: datetime) -> int:
+    """End the associations that these receivers left open when they died; return how many."""
     closed = connection.execute(
         sa.update(associations)
-        .where(associations.c.receiver == receiver, associations.c.ended_at.is_(None))
+        .where(associations.c.receiver.in_(receivers), associations.c.ended_at.is_(None))
         .values(ended_at=now, end_reason=LOST)
     )
     return int(closed.rowcount)

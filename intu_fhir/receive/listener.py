@@ -46,6 +46,7 @@ class Listener:
         clock: deadlines run on its monotonic time.
         commit: takes requests for storage commitment; absent = the service is not offered.
         requesters: associations that results of it can be told on, over all listeners.
+        shares_port: other processes listen on the same port; the system deals connections out.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Listener:
         clock: Clock,
         commit: Commit | None = None,
         requesters: OpenRequesters | None = None,
+        shares_port: bool = False,
     ) -> None:
         self._channel = channel
         source = channel.source
@@ -81,7 +83,7 @@ class Listener:
             tls=server_context(source.tls) if source.tls else None,
         )
         self._door = Door(source.allowed_addresses) if source.allowed_addresses else None
-        self._port = source.port
+        self._port, self._shares_port = source.port, shares_port
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -107,13 +109,11 @@ class Listener:
         host, port = self._channel.source.host, self._channel.source.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot listen on {host} port {port}: {error.strerror or error}; "
-                "free the port or choose another",
-                key="source.port",
-            ) from error
+            self._socket = socket.create_server(
+                (host, port), family=family, backlog=_BACKLOG, reuse_port=self._shares_port
+            )
+        except (OSError, ValueError) as error:
+            raise _no_port(host, port, error) from error
         self._port = self._socket.getsockname()[1]
         self._socket.settimeout(_ACCEPT_TICK_SECONDS)
         name = f"listener {self._channel.id}"
@@ -219,6 +219,27 @@ class Listener:
             self._open.pop(connection, None)
             if self._service.stopping.is_set():
                 self._ended.append(connection)
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Make sure that nobody listens there, not even one who would share the port.
+
+    Raises:
+        ConfigurationError: somebody does.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise _no_port(host, port, error) from error
+
+
+def _no_port(host: str, port: int, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}; "
+        "free the port or choose another",
+        key="source.port",
+    )
 
 
 def _policy(channel: Channel, limits: Receiver, *, storage_commitment: bool) -> Policy:

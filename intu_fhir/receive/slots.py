@@ -12,6 +12,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
+from intu_fhir.receive.ledger import Ledger
+
 
 class Slot:
     """The place of one connection; ``close`` is called from another thread to evict it."""
@@ -27,9 +29,13 @@ class Slots:
     Args:
         max_associations: associations in all; as many connections may wait for one.
         max_per_address: associations from one address.
+        ledger: counts those of other processes too, where there are any.
     """
 
-    def __init__(self, max_associations: int, max_per_address: int) -> None:
+    def __init__(
+        self, max_associations: int, max_per_address: int, ledger: Ledger | None = None
+    ) -> None:
+        self._ledger = ledger
         self._max_associations = max_associations
         self._max_per_address = max_per_address
         self._lock = threading.Lock()
@@ -66,6 +72,8 @@ class Slots:
             return "max_associations"
         if self._per_address[slot.address] >= self._max_per_address:
             return "max_associations_per_address"
+        if self._ledger is not None:
+            return self._ledger.take(slot.address, self._max_per_address)
         return ""
 
     def leave(self, slot: Slot) -> None:
@@ -77,6 +85,8 @@ class Slots:
                 self._per_address[slot.address] -= 1
                 if not self._per_address[slot.address]:
                     del self._per_address[slot.address]
+                if self._ledger is not None:
+                    self._ledger.give(slot.address)
 
     @property
     def associations(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from intu_fhir.db.associations import close_lost
@@ -15,16 +15,27 @@ _HEAD_BYTES = 4_096
 _SPARE_ROWS = 1_000
 
 
-def recover(database: Database, files: LocalFileStore, receiver: str, now: datetime) -> int:
+def recover(
+    database: Database,
+    files: LocalFileStore,
+    receiver: str,
+    now: datetime,
+    *,
+    others: Collection[str] = (),
+) -> int:
     """Put staging in order before anything is received; return how many files were removed.
 
     Files that were being written, and files whose row never came, were not acknowledged to
     any sender: removing them loses nothing. Only files of processes that have ended are looked
     at, so others may write meanwhile; and a file goes only when the database was asked for the
     very object in it, whatever clocks say.
+
+    Args:
+        receiver: name of the process that was.
+        others: names of more that have ended.
     """
     with database.write() as connection:
-        close_lost(connection, receiver, now)
+        close_lost(connection, [receiver, *others], now)
     with files.abandoned() as (left, spooled):
         for path in spooled:
             path.unlink(missing_ok=True)
