@@ -27,7 +27,7 @@ from intu_fhir.model.commitment import ASKED, CHECKED, REPORTED, UNREPORTED
 
 @click.group("commitments", epilog=examples("intu-fhir commitments list"))
 def commitments_command() -> None:
-    """List requests for storage commitment and what they were answered."""
+    """List requests for storage commitment."""
 
 
 @commitments_command.add_command

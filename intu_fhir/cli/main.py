@@ -35,7 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "settle": ("settle", "Count a study as complete now."),
     "holds": ("holds", "List and release studies that wait for a person."),
     "quarantine": ("quarantine", "List objects that were kept but are not published."),
-    "commitments": ("commitments", "List requests for storage commitment and what they were answered."),
+    "commitments": ("commitments", "List requests for storage commitment."),
     "preview": ("preview", "Show the ImagingStudy that would be published."),
     "sql": ("sql", "Ask the staging database, read-only."),
     "db": ("database", "Upgrade or downgrade the schema of the staging database."),
