@@ -15,6 +15,8 @@ EXPECTED_COUNT = "expected_count"
 ASSOCIATION_RELEASED = "association_released"
 QUIET = "quiet"
 
+_HEADERS_SECONDS = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -43,6 +45,17 @@ def strictest(policies: Sequence[Settle]) -> Settle:
         on_release=all(policy.on_release for policy in policies),
         on_expected_count=all(policy.on_expected_count for policy in policies),
     )
+
+
+def first_look_seconds(policy: Settle) -> float:
+    """Return how long after its last instance a study is judged for the first time.
+
+    Its quiet time, unless it may settle earlier by what its headers announce: these are staged
+    a moment after the instance.
+    """
+    if policy.on_expected_count:
+        return min(policy.quiet_seconds, _HEADERS_SECONDS)
+    return policy.quiet_seconds
 
 
 def is_settled(study: StudyActivity, policy: Settle, now: datetime) -> Decision:

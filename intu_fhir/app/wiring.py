@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from intu_fhir.aggregate.merge import merge_headers
+from intu_fhir.aggregate.settle import first_look_seconds
 from intu_fhir.aggregate.step import AggregateStep
 from intu_fhir.app.committing import CommitmentResults
 from intu_fhir.build.imaging_study import BuildContext
@@ -26,7 +27,7 @@ from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.deliver.step import DicomDelivery, FhirDelivery
 from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.files.local import LocalFileStore
-from intu_fhir.mappings import acquisition_modalities, load_mapping, staged_attributes
+from intu_fhir.mappings import acquisition_modalities, attributes_of, load_mapping
 from intu_fhir.model.study import Study
 from intu_fhir.model.work import AGGREGATE, BUILD, DELIVER
 from intu_fhir.observe.clock import Clock, SystemClock
@@ -91,8 +92,9 @@ class App:
             rows=self.rows,
             clock=self.clock,
             receiver=self.receiver,
-            quiet_seconds={
-                channel.id: channel.settle.quiet_seconds for channel in self.configuration.channels
+            first_look_seconds={
+                channel.id: first_look_seconds(channel.settle)
+                for channel in self.configuration.channels
             },
             limits=Limits.of(self.configuration.site.receiver),
         )
@@ -101,7 +103,8 @@ class App:
     def describer(self) -> Describer:
         """What stages complete headers."""
         limits = Limits.of(self.configuration.site.receiver)
-        return Describer(self.database, self.files, self.clock, staged_attributes(), limits)
+        levels = attributes_of(plan.mapping for plan in self.build.plans.values()).levels
+        return Describer(self.database, self.files, self.clock, levels, limits)
 
     @cached_property
     def build(self) -> BuildStep:

@@ -36,7 +36,7 @@ class NewInstance:
     """An instance whose file is durable and whose row is to be.
 
     Args:
-        quiet_seconds: how long its study must be quiet before it counts as settled.
+        first_look_seconds: how long after it its study is judged, unless more comes.
     """
 
     header: InstanceHeader
@@ -46,7 +46,7 @@ class NewInstance:
     data_set_bytes: int
     sha256: str
     received_at: datetime
-    quiet_seconds: float
+    first_look_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +291,8 @@ def _growth(key: int, uid: str, items: list[NewInstance]) -> dict[str, Any]:
 
 def _wish(key: int, items: list[NewInstance], revision: int) -> dict[str, Any]:
     last = max(item.received_at for item in items)
-    quiet = max(item.quiet_seconds for item in items)
-    due_at = last + timedelta(seconds=quiet)
+    first_look = max(item.first_look_seconds for item in items)
+    due_at = last + timedelta(seconds=first_look)
     return {"study_key": key, "want": revision, "due_at": due_at, "updated_at": last}
 
 

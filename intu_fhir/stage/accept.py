@@ -39,7 +39,7 @@ class Accept:
     """Stages one received object; called by several threads at once, safe to repeat.
 
     Args:
-        quiet_seconds: by channel, how long a study must be quiet to count as settled.
+        first_look_seconds: by channel, how long after its last instance a study is judged.
         limits: what reading one header may cost.
     """
 
@@ -48,7 +48,7 @@ class Accept:
     rows: GroupCommit[NewInstance, StagedAs]
     clock: Clock
     receiver: str
-    quiet_seconds: dict[str, float]
+    first_look_seconds: dict[str, float]
     limits: Limits = DEFAULT_LIMITS
     doubts: Doubts = field(init=False)
 
@@ -101,7 +101,7 @@ class Accept:
             data_set_bytes=received.size,
             sha256=received.sha256,
             received_at=now,
-            quiet_seconds=self.quiet_seconds.get(received.origin.channel, 0.0),
+            first_look_seconds=self.first_look_seconds.get(received.origin.channel, 0.0),
         )
 
     def _quarantine(

@@ -48,7 +48,7 @@ def new_instance(
         data_set_bytes=1000,
         sha256=sha256 or uuid.uuid4().hex * 2,
         received_at=now,
-        quiet_seconds=quiet_seconds,
+        first_look_seconds=quiet_seconds,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intu_fhir.aggregate.settle import Settled, Wait, is_settled, strictest
+from intu_fhir.aggregate.settle import Settled, Wait, first_look_seconds, is_settled, strictest
 from intu_fhir.model.settling import StudyActivity
 from intu_fhir.settings.schema import Settle
 
@@ -83,3 +83,9 @@ def test_no_study_waits_for_ever(quiet: float, waited: float) -> None:
     decision = is_settled(ACTIVE, policy, NOW + timedelta(seconds=waited))
     if isinstance(decision, Wait):
         assert isinstance(is_settled(ACTIVE, policy, decision.until), Settled)
+
+
+def test_a_study_is_first_looked_at_when_it_can_settle() -> None:
+    """After its quiet time, or as soon as headers are staged where their count is evidence."""
+    assert first_look_seconds(Settle(quiet_seconds=30)) == 30
+    assert first_look_seconds(Settle(quiet_seconds=30, on_expected_count=True)) < 1
