@@ -13,7 +13,6 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from intu_fhir.db.prepared import run_as_it_is
 from intu_fhir.errors import (
     ConfigurationError,
     OutcomeUnknown,
@@ -116,8 +115,7 @@ def transaction(connection: Connection) -> Iterator[None]:
     """Begin a write transaction; commit it at the end, or roll it back."""
     if connection.dialect.name == "sqlite":
         # A deferred transaction that reads first fails "locked" at once.
-        connection.begin()
-        run_as_it_is(connection, "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     try:
         yield
     except BaseException:
