@@ -119,9 +119,21 @@ def _show(rows: list[DeliveryRow], counts: dict[str, dict[str, int]], limit: int
         numbers = ", ".join(f"{number} {state}" for state, number in by_state.items())
         say(f"{clean(destination)}: {numbers}")
     if not rows:
-        say("Nothing waits and nothing failed." if counts else "No deliveries yet.")
+        say(_nothing(counts))
         return
     say()
     show_table(console(), rows, delivery_columns(), below=[_UID, WHY])
+    if any(row.state == DEAD for row in rows):
+        say("Dead ones are not tried again: mend the cause, then `intu-fhir replay`.", stderr=True)
+    if any(row.state == HELD for row in rows):
+        say("Held ones wait for a decision: `intu-fhir holds list`.", stderr=True)
     if len(rows) == limit:
         say(f"The newest {limit}; narrow down or raise --limit to see more.", stderr=True)
+
+
+def _nothing(counts: dict[str, dict[str, int]]) -> str:
+    if not counts:
+        return "No deliveries yet."
+    if any(state in OPEN_STATES for by_state in counts.values() for state in by_state):
+        return "No delivery matches."
+    return "Nothing waits and nothing failed."

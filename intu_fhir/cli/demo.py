@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import clean
 from intu_fhir.demo.run import DemoResult, Progress, StudyResult, run_demo
 from intu_fhir.demo.samples import sample_files
+from intu_fhir.model.work import HELD
 from intu_fhir.observe.logging import configure_logging
+
+_MOST_NAMED = 20
 
 
 @command("demo", "intu-fhir demo", "intu-fhir demo ~/my-dicom-files --release r5")
@@ -59,7 +62,7 @@ def demo_command(
         print_json(result)
     else:
         _show(result)
-    ctx.exit(0 if result.complete else 1)
+    ctx.exit(0 if result.complete and result.studies else 1)
 
 
 @contextmanager
@@ -93,16 +96,28 @@ _BELOW: list[Column[StudyResult]] = [
 
 def _show(result: DemoResult) -> None:
     say()
-    show_table(console(), result.studies, _COLUMNS, below=_BELOW)
-    say()
-    for name, reason in result.sent.skipped:
-        say(f"skipped: {clean(name)} ({clean(reason)})", stderr=True)
-    for uid, status in result.sent.refused:
-        say(f"refused: {uid} ({status})", stderr=True)
+    if result.studies:
+        show_table(console(), result.studies, _COLUMNS, below=_BELOW)
+        say()
+    _name_some("skipped", result.sent.skipped)
+    _name_some("refused", result.sent.refused)
     if result.sent.problem:
         say(clean(result.sent.problem), stderr=True)
     folder = result.folder
+    if not result.studies:
+        say("No study was sent: name DICOM files, folders, archives or media.", stderr=True)
+        return
     say(f"{len(result.studies)} studies in {result.seconds:.1f} s. Look at them:")
     say(f"  intu-fhir studies --config {folder}")
-    say(f"  intu-fhir sql --config {folder} 'SELECT * FROM deliveries'")  # noqa: S608  (shown, not run)
+    query = "SELECT destination, state, count(*) FROM deliveries GROUP BY 1, 2"
+    say(f"  intu-fhir sql --config {folder} '{query}'")
     say(f"  {folder / 'ehr'} holds the resources, {folder / 'pacs'} the images")
+    if any(row.study.state == HELD for row in result.studies):
+        say(f"Held studies wait for a decision: intu-fhir holds list --config {folder}")
+
+
+def _name_some(what: str, named: Sequence[tuple[str, str]]) -> None:
+    for name, reason in named[:_MOST_NAMED]:
+        say(f"{what}: {clean(name)} ({clean(reason)})", stderr=True)
+    if len(named) > _MOST_NAMED:
+        say(f"... and {len(named) - _MOST_NAMED} more {what}; --json names all", stderr=True)

@@ -8,8 +8,11 @@ import click
 
 from intu_fhir.cli.program import Program, command, json_option, print_json, say
 from intu_fhir.cli.text import TIME
+from intu_fhir.db.delivery_report import count_deliveries
 from intu_fhir.db.readonly import RefusedQuery
 from intu_fhir.db.replay import ReplayFilter, replay_columns
+from intu_fhir.db.reports import find_study
+from intu_fhir.db.session import Database
 from intu_fhir.model.work import DEAD, DELIVERED, RETRYING
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.pipeline.replay import Replayed, ReplaySelection, replay
@@ -88,6 +91,7 @@ def replay_command(
     )
     selection = ReplaySelection(wanted, rebuild=rebuild, force=force, dry_run=dry_run)
     with program.database() as database:
+        _refuse_unknown(database, study, destination)
         try:
             done = replay(database, SystemClock(), selection)
         except RefusedQuery as error:
@@ -96,6 +100,20 @@ def replay_command(
         print_json(done)
     else:
         _show(done)
+
+
+def _refuse_unknown(database: Database, study: str | None, destination: str | None) -> None:
+    """Refuse a name that nothing has: a typing mistake must not look like a job done."""
+    with database.read() as connection:
+        if study and find_study(connection, study) is None:
+            raise click.BadParameter(f"{study} was never received", param_hint="--study")
+        known = count_deliveries(connection)
+    if destination and known and destination not in known:
+        names = ", ".join(known)
+        raise click.BadParameter(
+            f"nothing was ever to be delivered to {destination}; there are: {names}",
+            param_hint="--destination",
+        )
 
 
 def _show(done: Replayed) -> None:

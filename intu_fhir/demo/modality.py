@@ -10,7 +10,7 @@ from intu_fhir.deliver.dicom import ObjectToSend, StorageScu
 from intu_fhir.demo.site import CALLED_AE_TITLE, CALLING_AE_TITLE
 from intu_fhir.errors import PermanentError
 from intu_fhir.files.part10 import part10_head
-from intu_fhir.model.outcome import Delivered, InstanceOutcome
+from intu_fhir.model.outcome import InstanceOutcome, Retry
 from intu_fhir.settings.schema import DicomDestination
 from intu_fhir.stage.header import read_header
 from intu_fhir.stage.media import Candidate, find_objects
@@ -22,7 +22,7 @@ class Sent:
 
     Args:
         accepted: answered with Success.
-        refused: SOP Instance UID and status of each object that was not.
+        refused: SOP Instance UID of each object that was not, and what was answered.
         skipped: names of files that hold no DICOM object, with the reason.
     """
 
@@ -62,10 +62,16 @@ def send_files(
     outcome = StorageScu(destination).send(objects, answered, keep_going=lambda: True)
     return Sent(
         accepted=sum(answer.delivered for answer in answers),
-        refused=tuple((a.sop_instance_uid, a.status) for a in answers if not a.delivered),
+        refused=tuple((a.sop_instance_uid, _said(a)) for a in answers if not a.delivered),
         skipped=tuple(skipped),
-        problem="" if isinstance(outcome, Delivered) else outcome.detail,
+        problem=outcome.detail if isinstance(outcome, Retry) else "",
     )
+
+
+def _said(answer: InstanceOutcome) -> str:
+    """Return status and reason, without the advice for a PACS that refuses: here we are it."""
+    reason = answer.detail.rpartition("; the PACS")[0] or answer.detail
+    return ": ".join(part for part in (answer.status, reason) if part)
 
 
 def _objects(

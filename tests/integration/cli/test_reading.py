@@ -109,6 +109,21 @@ def test_deliveries(ask: Ask) -> None:
     assert _json(ask, "deliveries", "--state", "delivered", "--destination", "pacs") != []
 
 
+def test_deliveries_say_what_to_do(ask: Ask) -> None:
+    """Dead letters name the command that puts them back; a filter that hides them says no more."""
+    assert "intu-fhir replay" in ask("deliveries")[2]
+    assert ask("deliveries", "--destination", "pacs")[1].endswith("\nNo delivery matches.\n")
+    assert ask("deliveries", "--state", "delivered")[2] == ""
+
+
+def test_replay_knows_its_names(ask: Ask) -> None:
+    """A destination or a study that nothing has is wrong use, not a job done."""
+    code, _, err = ask("replay", "--destination", "ehrr")
+    assert (code, "ehr, pacs" in err) == (2, True)
+    assert ask("replay", "--study", "1.2.3")[0] == 2
+    assert "1 delivery" in ask("replay", "--destination", "ehr", "--dry-run")[1]
+
+
 def test_replay_says_what_it_does(ask: Ask) -> None:
     """A dry run changes nothing, the real run puts back, a second one has nothing to do."""
     assert "1 delivery would be put back" in ask("replay", "--all", "--dry-run")[1]
