@@ -170,7 +170,7 @@ class App:
         lanes = [(Lane(AGGREGATE), 1), (Lane(BUILD), 1)]
         for name, destination in site.destinations.items():
             functions[DELIVER, name] = self.delivery(destination)
-            limit = destination.concurrency
+            limit = destination.limit
             lanes.append((Lane(DELIVER, name, limit), limit))
         chores = [Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)]
         if site.receiver.storage_commitment.enabled:

@@ -67,8 +67,8 @@ def _search(resource: Json, patient: Values, server: FhirServer) -> Linked:
     if not found:
         return Hold(
             NOT_FOUND,
-            "The server has no patient with this identifier; enter the patient there or correct "
-            "identifiers.patient, then release the study",
+            "The server has no patient with this identifier; enter the patient there and release "
+            "the study, or correct identifiers.patient, restart and replay it with --rebuild",
         )
     return _linked(resource, patient, found)
 

@@ -159,8 +159,6 @@ class Subject(Settings):
 class Destination(Settings):
     """What every destination has."""
 
-    concurrency: PositiveInt = 1
-    """Studies sent at the same time."""
     timeout_seconds: PositiveFloat = 60.0
     """Limit for one exchange, in seconds."""
 
@@ -184,6 +182,13 @@ class FhirDestination(Destination):
     """Above this size instances are counted but not listed; what is larger even so is not sent."""
     max_instances: PositiveInt = 5_000
     """Above this many, instances are counted but not listed."""
+    concurrency: PositiveInt = 1
+    """Studies published at the same time, over all workers."""
+
+    @property
+    def limit(self) -> int:
+        """How many studies may be on their way to it at the same time, over all workers."""
+        return self.concurrency
 
 
 class DicomDestination(Destination):
@@ -202,7 +207,12 @@ class DicomDestination(Destination):
     tls: ClientTls | None = None
     """Present = TLS."""
     max_associations: PositiveInt = 1
-    """Associations open at the same time."""
+    """Associations open at the same time, over all workers, one for each study on its way."""
+
+    @property
+    def limit(self) -> int:
+        """How many studies may be on their way to it at the same time, over all workers."""
+        return self.max_associations
 
 
 AnyDestination: TypeAlias = Annotated[
