@@ -46,34 +46,36 @@ class Recorder:
         started_at: datetime,
         now: datetime,
         jitter: float,
-    ) -> None:
-        """Write the result and ask for the step that follows.
+    ) -> str:
+        """Write the result and ask for the step that follows; return the state of its row.
 
         Raises:
             StaleClaim: another worker has the work now; nothing is written.
         """
+        if claim.step == DELIVER and not isinstance(result, NotYet | Finished):
+            record_attempt(connection, claim, Attempt(started_at, now, result))
+        else:
+            # The receiver, too, takes a study before its work: nobody waits in a circle.
+            lock_study(connection, claim.study_key)
         if isinstance(result, NotYet):
             work.put_off(connection, claim, until=result.until, now=now)
-            return
+            return WAITING
         if isinstance(result, Finished):
             self._finished(connection, claim, result, now)
-            return
-        if claim.step == DELIVER:
-            record_attempt(connection, claim, Attempt(started_at, now, result))
-        if isinstance(result, Delivered):
+        elif isinstance(result, Delivered):
             work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
         else:
-            self._failed(connection, claim, result, now, jitter)
+            return self._failed(connection, claim, result, now, jitter)
+        return STEPS[claim.step].done
 
     def _finished(self, connection: Any, claim: Claim, result: Finished, now: datetime) -> None:
-        # The lease is given back first: where it is lost already, nothing else is written.
+        # The lease is given back before anything is written: where it is lost, nothing is.
         work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
         result.record(connection)
         if STEPS[claim.step].next == BUILD:
             work.want_step(
                 connection, BUILD, claim.study_key, result.generation, due_at=now, now=now
             )
-        lock_study(connection, claim.study_key)
         held = is_held(connection, claim.study_key)
         for destination, wish in result.deliveries.items():
             if held and wish.state == WAITING:
@@ -104,7 +106,7 @@ class Recorder:
         result: Retry | Dead | Hold,
         now: datetime,
         jitter: float,
-    ) -> None:
+    ) -> str:
         error = result.detail[:_ERROR_LENGTH]
         due_at = None
         state = HELD if isinstance(result, Hold) else DEAD
@@ -125,3 +127,4 @@ class Recorder:
                 generation=claim.want,
                 now=now,
             )
+        return state

@@ -14,7 +14,7 @@ from intu_fhir.db import work
 from intu_fhir.db.session import Database
 from intu_fhir.errors import PermanentError, StaleClaim, TransientError
 from intu_fhir.model.outcome import Dead, DeliveryOutcome, Retry
-from intu_fhir.model.work import Claim, Finished, NotYet
+from intu_fhir.model.work import DEAD, HELD, Claim, Finished, NotYet
 from intu_fhir.observe.clock import Clock
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.settings.schema import RetrySettings
@@ -121,7 +121,7 @@ class Runner:
     def _record(self, claim: Claim, result: StepResult, started_at: datetime) -> None:
         try:
             with self.database.write() as connection:
-                self.recorder.record(
+                state = self.recorder.record(
                     connection, claim, result, started_at, self.clock.now(), self.chance()
                 )
         except StaleClaim as error:
@@ -129,7 +129,8 @@ class Runner:
                 "work_lost", step=claim.step, study=claim.study_instance_uid, reason=str(error)
             )
             return
-        _log_result(claim, result)
+        if not isinstance(result, NotYet):
+            _log_result(claim, result, state)
 
 
 def _where(error: BaseException) -> str:
@@ -142,15 +143,17 @@ def _where(error: BaseException) -> str:
     return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
 
 
-def _log_result(claim: Claim, result: StepResult) -> None:
-    if isinstance(result, NotYet):
-        return
-    log.info(
-        "work_done",
-        step=claim.step,
-        study=claim.study_instance_uid,
-        destination=claim.destination,
-        result=type(result).__name__.lower(),
-        generation=result.generation if isinstance(result, Finished) else claim.want,
-        status=getattr(result, "status", ""),
-    )
+def _log_result(claim: Claim, result: StepResult, state: str) -> None:
+    """One line for a step's end; what needs a person now is a warning of its own."""
+    fields = {
+        "step": claim.step,
+        "study": claim.study_instance_uid,
+        "destination": claim.destination,
+        "result": state,
+        "generation": result.generation if isinstance(result, Finished) else claim.want,
+        "status": getattr(result, "status", ""),
+    }
+    if state in {DEAD, HELD}:
+        log.warning("work_needs_person", **fields)
+    else:
+        log.info("work_done", **fields)
