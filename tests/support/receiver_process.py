@@ -7,6 +7,7 @@ the process id, then ``port`` once that receiver listens.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import json
@@ -36,6 +37,7 @@ from tests.support import mutants
 CHANNEL = "test"
 RECEIVER = "receiver-under-test"
 _PR_SET_PDEATHSIG = 1
+_FOR_EVER = contextlib.ExitStack()
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,10 @@ def _start(order: Order) -> tuple[Listener, int]:
         mutants.spoil_file_sync()
     if order.mutant == mutants.WEAK_COMMIT:
         mutants.weaken_commits(database)
+    if order.mutant == mutants.TRUSTING:
+        _FOR_EVER.enter_context(mutants.trust_lengths())
+    if order.mutant == mutants.OPTIMIST:
+        _FOR_EVER.enter_context(mutants.believe_in_completeness())
     files: LocalFileStore = mutants.file_store(order.mutant)(Path(order.files))
     removed = recover(database, files, RECEIVER, clock.now())
 
