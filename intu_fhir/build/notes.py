@@ -66,6 +66,25 @@ REASONS: Mapping[str, tuple[Severity, str]] = {
         _INFORMATION,
         "too many or too large to list; counts are complete, instances are not listed",
     ),
+    "report_too_large": (
+        _WARNING,
+        "deeper or larger than is read; nothing is made of the report",
+    ),
+    "report_of_other": (
+        _WARNING,
+        "speaks of another patient or study; nothing is made of the report",
+    ),
+    "report_superseded": (
+        _INFORMATION,
+        "a later report takes its place; nothing is made of this one",
+    ),
+    "report_without_values": (_INFORMATION, "holds no value that is sent"),
+    "report_not_valid": (
+        _WARNING,
+        "a resource made of the report breaks FHIR and is not sent",
+    ),
+    "invalid_decimal": (_WARNING, "not a decimal number; it is left out"),
+    "repeated_uid": (_WARNING, "the same UID twice; the first one counts"),
     "instances_rejected": (_INFORMATION, "a rejection note takes instances out (IHE IOCM)"),
 }
 """Severity and wording of every code; a message is the attribute and this, never a value."""

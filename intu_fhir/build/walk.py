@@ -134,7 +134,7 @@ def _wrong(value: Any, path: str, key: str) -> Iterator[Problem]:
 
 
 def _wrong_object(value: dict[str, Any], path: str, key: str) -> Iterator[Problem]:
-    if "code" in value and "system" not in value:
+    if isinstance(value.get("code"), str) and "system" not in value:
         yield path, "has a code without its system"
     for name, inner in value.items():
         yield from _wrong(inner, f"{path}.{name}", name)

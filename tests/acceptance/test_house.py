@@ -42,6 +42,7 @@ SHELL = frozenset(
         "stage/commit.py",
         "stage/commitments.py",
         "stage/describer.py",
+        "stage/documents.py",
         "stage/doubts.py",
         "stage/ends.py",
         "stage/import_files.py",

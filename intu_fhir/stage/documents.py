@@ -1,0 +1,51 @@
+"""Reads stored documents, such as structured reports, with every digit and sequence they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from intu_fhir.errors import StoreUnavailable
+from intu_fhir.files.store import FileStore
+from intu_fhir.model.study import Instance
+from intu_fhir.model.values import Values
+from intu_fhir.stage.describe import INSTANCE, describe
+from intu_fhir.stage.encodings import DEFAULT_LIMITS, Limits
+from intu_fhir.stage.part10 import find_data_set
+
+MAX_BYTES = 64 * 1024**2
+"""A larger file is no report; nothing is read of it."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Returns raw values of stored instances by keyword.
+
+    Args:
+        keywords: the attributes to return; with a sequence comes everything inside it.
+    """
+
+    files: FileStore
+    keywords: Sequence[str]
+    limits: Limits = DEFAULT_LIMITS
+
+    def __call__(self, instance: Instance) -> Values:
+        """Read one instance; nothing in its bytes makes this fail.
+
+        Raises:
+            StoreUnavailable: its file cannot be read.
+        """
+        try:
+            with self.files.path(instance.file).open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The stored file of {instance.uid} cannot be read ({type(error).__name__}); "
+                "restore it from a backup, or take dose and measurements out of publish"
+            ) from error
+        place = find_data_set(content)
+        if place is None or len(content) > MAX_BYTES:
+            return {}
+        levels = dict.fromkeys(self.keywords, INSTANCE)
+        syntax = place.transfer_syntax_uid or instance.transfer_syntax_uid
+        return describe(content[place.offset :], syntax, levels, self.limits).instance
