@@ -52,6 +52,12 @@ class Prepared:
             return list(compiled.run(cursor, rows))
 
 
+def run_as_it_is(connection: Connection, text: str) -> None:
+    """Run a statement without values that returns nothing."""
+    with _errors(connection), closing(connection.connection.cursor()) as cursor:
+        cursor.execute(text)
+
+
 @contextmanager
 def _errors(connection: Connection) -> Iterator[None]:
     """Wrap the driver's errors as SQLAlchemy does, without statement and values."""

@@ -13,6 +13,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
+from intu_fhir.db.prepared import run_as_it_is
 from intu_fhir.errors import (
     ConfigurationError,
     OutcomeUnknown,
@@ -115,7 +116,8 @@ def transaction(connection: Connection) -> Iterator[None]:
     """Begin a write transaction; commit it at the end, or roll it back."""
     if connection.dialect.name == "sqlite":
         # A deferred transaction that reads first fails "locked" at once.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.begin()
+        run_as_it_is(connection, "BEGIN IMMEDIATE")
     try:
         yield
     except BaseException:
