@@ -29,6 +29,7 @@ SHELL = frozenset(
         "deliver/step.py",
         "deliver/subject.py",
         "deliver/tls.py",
+        "deliver/transport.py",
         "receive/connection.py",
         "receive/ending.py",
         "receive/intake.py",
