@@ -46,7 +46,7 @@ class Tally:
 
     def line(self) -> str:
         """Return the run in one line."""
-        broken = {name: len(what) for name, what in vars(self.broken).items()}
+        broken = {name: len(set(what)) for name, what in vars(self.broken).items()}
         cuts = statistics.quantiles(self.restarts, n=100)
         return (
             f"{self.kills} kills, {self.acknowledged} acknowledged, broken {broken}; "
