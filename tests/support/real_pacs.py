@@ -47,7 +47,7 @@ class RealPacs:
         """Return what it has stored."""
         if self.name == "storescp":
             return sorted(path.name.partition(".")[2] for path in self.folder.iterdir())
-        found = self._orthanc("/instances?expand")
+        found = self.ask("/instances?expand")
         return sorted(one["MainDicomTags"]["SOPInstanceUID"] for one in found)
 
     def file_of(self, sop_instance_uid: str) -> bytes:
@@ -56,8 +56,7 @@ class RealPacs:
             (path,) = self.folder.glob(f"*.{sop_instance_uid}")
             return path.read_bytes()
         found = {
-            o["MainDicomTags"]["SOPInstanceUID"]: o["ID"]
-            for o in self._orthanc("/instances?expand")
+            o["MainDicomTags"]["SOPInstanceUID"]: o["ID"] for o in self.ask("/instances?expand")
         }
         with urllib.request.urlopen(
             self._url(f"/instances/{found[sop_instance_uid]}/file")
@@ -65,8 +64,9 @@ class RealPacs:
             content: bytes = file.read()
             return content
 
-    def _orthanc(self, path: str) -> Any:
-        with urllib.request.urlopen(self._url(path)) as answer:
+    def ask(self, path: str, body: bytes | None = None) -> Any:
+        """Ask Orthanc's own interface; with a body as POST."""
+        with urllib.request.urlopen(self._url(path), data=body, timeout=60) as answer:
             return json.load(answer)
 
     def _url(self, path: str) -> str:
@@ -75,17 +75,25 @@ class RealPacs:
 
 @contextmanager
 def real_pacs(
-    name: str, folder: Path, authority: Authority | None = None, *, refuse: bool = False
+    name: str,
+    folder: Path,
+    authority: Authority | None = None,
+    *,
+    refuse: bool = False,
+    settings: dict[str, Any] | None = None,
 ) -> Iterator[RealPacs]:
     """Run a PACS; over TLS with client certificates where an authority is given.
 
     Args:
         refuse: it rejects every association (storescp only).
+        settings: more of its configuration (Orthanc only).
     """
     folder.mkdir(parents=True, exist_ok=True)
     pacs = RealPacs(name, free_port(), folder, _client_tls(authority), free_port())
     command = (
-        _storescp(pacs, authority, refuse) if name == "storescp" else _orthanc(pacs, authority)
+        _storescp(pacs, authority, refuse)
+        if name == "storescp"
+        else _orthanc(pacs, authority, settings or {})
     )
     with (folder.parent / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -124,7 +132,7 @@ def _storescp(pacs: RealPacs, authority: Authority | None, refuse: bool) -> list
     return [require("storescp"), *options, str(pacs.port)]
 
 
-def _orthanc(pacs: RealPacs, authority: Authority | None) -> list[str]:
+def _orthanc(pacs: RealPacs, authority: Authority | None, more: dict[str, Any]) -> list[str]:
     settings: dict[str, Any] = {
         "DicomAet": "PACS",
         "DicomPort": pacs.port,
@@ -134,6 +142,7 @@ def _orthanc(pacs: RealPacs, authority: Authority | None) -> list[str]:
         "IndexDirectory": str(pacs.folder),
         "StorageCompression": False,
         "DicomCheckCalledAet": True,
+        **more,
     }
     if authority:
         theirs = authority.issue("orthanc")

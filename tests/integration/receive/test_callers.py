@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ from intu_fhir.receive.listener import ADDRESS_REFUSED
 from intu_fhir.settings.schema import User
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.clock import FakeClock
+from tests.support.programs import require
 from tests.support.raw_peer import ASSOCIATE_RJ, RawPeer, associate_request, item, status_of
 from tests.support.receiving import wait_until
+from tests.support.studies import write_study
 
 SECRET = "correct horse"
 USERS = (User(name="scanner", passcode=SECRET), User(name="viewer"))
@@ -98,3 +102,29 @@ def test_no_user_is_asked_for_by_default(start_receiving: StartReceiving) -> Non
         with RawPeer(receiving.port) as peer:
             peer.associate(user_items=items)
             assert status_of(peer.echo()) == 0x0000
+
+
+@pytest.mark.parametrize(("passcode", "code"), [(SECRET, 0), ("wrong", 1)])
+def test_storescu_says_who_it_is(
+    passcode: str, code: int, start_receiving: StartReceiving, tmp_path: Path
+) -> None:
+    """DCMTK's storescu stores with the right passcode and is told to go with a wrong one."""
+    receiving = start_receiving(users=USERS)
+    (path,) = write_study(tmp_path, series=1, instances=1)
+    identity = ["--user", "scanner", "--password", passcode, "--pos-response"]
+    done = subprocess.run(
+        [
+            require("storescu"),
+            *identity,
+            "-aec",
+            "INTU_SCP",
+            "127.0.0.1",
+            str(receiving.port),
+            path,
+        ],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert bool(done.returncode) is bool(code), done.stderr
+    assert len(receiving.recorder.objects) == 1 - code

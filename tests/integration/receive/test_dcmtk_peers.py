@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.integration.receive.conftest import StartReceiving
+from tests.support.data import INCOMPLETE, pydicom_files
 from tests.support.programs import require
-from tests.support.receiving import Receiving, limits
+from tests.support.receiving import Receiving, limits, wait_until
 from tests.support.studies import write_study
 
 
@@ -38,6 +40,15 @@ STORESCU = {
     "big endian": ("-xb",),
     "deflated": ("-xd",),
     "small PDUs": ("--max-pdu", "4096", "--max-send-pdu", "4096"),
+    "odd PDUs": ("--max-pdu", "5003", "--max-send-pdu", "7001"),
+    "large PDUs": ("--max-pdu", "131072", "--max-send-pdu", "131072"),
+    "one context each": ("--no-halt", "--required"),
+    "contexts of one class combined": ("--combine",),
+    "all uncompressed": ("-x=",),
+    "little endian first": ("-xe",),
+    "another compression beside": ("-xs",),
+    "many more contexts": ("-xv", "--verbose"),
+    "limits on its own waits": ("-to", "20", "-ta", "20", "-td", "20"),
 }
 
 
@@ -57,6 +68,50 @@ def test_dcmsend_reports_success_for_each_instance(receiving: Receiving, study: 
     assert done.returncode == 0, done.stderr
     assert f"with status SUCCESS  : {len(study)}" in done.stdout + done.stderr
     assert receiving.recorder.wait_for_ends() == ["released"]
+
+
+DCMSEND = {
+    "one association": ("-ma",),
+    "several associations": ("+ma",),
+    "small PDUs": ("-pdu", "4096", "--max-send-pdu", "4096"),
+    "large PDUs": ("-pdu", "131072", "--max-send-pdu", "131072"),
+    "nothing decompressed": ("-dn",),
+    "no checks of its own": ("-nuc",),
+}
+
+
+@pytest.mark.parametrize("options", DCMSEND)
+def test_dcmsend_sends_real_files(options: str, receiving: Receiving) -> None:
+    """Every real file that dcmsend sends is taken as it says it has sent it."""
+    files = [path for path in pydicom_files() if path.name.startswith(("SC_rgb", "MR_", "JPEG"))]
+    names = [str(path) for path in files if path.name not in INCOMPLETE]
+    done = run("dcmsend", receiving, "-v", "--no-halt", *DCMSEND[options], *names)
+    said = done.stdout + done.stderr
+    (sent,) = re.findall(r"with status SUCCESS\s*: (\d+)", said)
+    assert int(sent) == len(receiving.recorder.objects) > 10
+    assert re.findall(r"with status (?:FAILURE|WARNING)\s*: ([1-9]\d*)", said) == []
+
+
+def test_storescu_repeats_a_study(receiving: Receiving, study: list[str]) -> None:
+    """A study that is sent five times over is answered each time."""
+    assert run("storescu", receiving, "--repeat", "5", *study).returncode == 0
+    assert len(receiving.recorder.objects) == 5 * len(study)
+
+
+def test_storescu_that_dies_leaves_nothing(receiving: Receiving, tmp_path: Path) -> None:
+    """A sender that is killed inside an object leaves no file, and others are served."""
+    pixels = bytes(64 << 20)
+    paths = write_study(
+        tmp_path / "large", series=1, instances=1, Rows=8_192, Columns=4_096, PixelData=pixels
+    )
+    command = [require("storescu"), "-aec", "INTU_SCP", "127.0.0.1", str(receiving.port)]
+    sender = subprocess.Popen([*command, str(paths[0])])
+    wait_until(lambda: receiving.spooled() != [])
+    sender.kill()
+    sender.wait()
+    assert receiving.recorder.wait_for_ends() in (["connection_lost"], ["released"])
+    wait_until(lambda: receiving.spooled() == [])
+    assert run("echoscu", receiving).returncode == 0
 
 
 def test_storescu_abort_is_told(receiving: Receiving, study: list[str]) -> None:
