@@ -57,7 +57,7 @@ STALLS = {
 
 @pytest.mark.parametrize("where", STALLS)
 def test_stall_inside_a_pdu_is_closed_by_its_deadline(where: str, receiving: Receiving) -> None:
-    """A peer that stops inside a PDU is aborted after ``pdu_seconds``; others are served."""
+    """N-02: a peer that stops inside a PDU is aborted after ``pdu_seconds``; others are served."""
     with RawPeer(receiving.port) as peer:
         peer.associate()
         peer.send(STALLS[where])
@@ -67,7 +67,7 @@ def test_stall_inside_a_pdu_is_closed_by_its_deadline(where: str, receiving: Rec
 
 
 def test_stall_inside_the_association_request_is_closed(receiving: Receiving) -> None:
-    """A peer that sends half an A-ASSOCIATE-RQ is closed after ``handshake_seconds``."""
+    """N-02: a peer that sends half an A-ASSOCIATE-RQ is closed after ``handshake_seconds``."""
     with RawPeer(receiving.port) as peer:
         peer.send(associate_request()[:40])
         assert_serves_in_a_second(receiving)
@@ -75,7 +75,7 @@ def test_stall_inside_the_association_request_is_closed(receiving: Receiving) ->
 
 
 def test_drip_of_single_bytes_is_closed(receiving: Receiving) -> None:
-    """One byte at a time does not put a deadline off."""
+    """N-02: one byte at a time does not put a deadline off."""
     with RawPeer(receiving.port) as peer:
         begun = time.monotonic()
         stop = threading.Event()
@@ -100,7 +100,7 @@ def test_drip_of_single_bytes_is_closed(receiving: Receiving) -> None:
 def test_silent_connections_do_not_keep_an_honest_peer_out(
     start_receiving: StartReceiving,
 ) -> None:
-    """With more idle connections than slots a new peer is served at once."""
+    """N-01: with more idle connections than slots a new peer is served at once."""
     receiver = limits(max_associations=5, max_associations_per_address=5, handshake_seconds=60)
     receiving = start_receiving(receiver=receiver)
     with ExitStack() as stack:
@@ -111,7 +111,7 @@ def test_silent_connections_do_not_keep_an_honest_peer_out(
 
 
 def test_associations_of_one_address_are_limited(start_receiving: StartReceiving) -> None:
-    """Above the limit of its address a peer is rejected for now; another address is served."""
+    """N-01: above its address's limit a peer is rejected for now; another address is served."""
     receiving = start_receiving(
         receiver=limits(max_associations=10, max_associations_per_address=2, idle_seconds=60)
     )
@@ -125,7 +125,7 @@ def test_associations_of_one_address_are_limited(start_receiving: StartReceiving
 
 
 def test_associations_in_all_are_limited_over_channels(start_receiving: StartReceiving) -> None:
-    """Two channels share one limit, and a slot that was given back is free again."""
+    """N-01: two channels share one limit, and a slot that was given back is free again."""
     receiver = limits(max_associations=1, idle_seconds=60)
     first = start_receiving(receiver=receiver)
     second = start_receiving(receiver=receiver, slots=first.slots, channel_id="second")
@@ -142,7 +142,7 @@ def test_associations_in_all_are_limited_over_channels(start_receiving: StartRec
 
 
 def test_idle_association_is_closed(receiving: Receiving) -> None:
-    """An association on which nothing comes is aborted after ``idle_seconds``."""
+    """N-02: an association on which nothing comes is aborted after ``idle_seconds``."""
     with RawPeer(receiving.port) as peer:
         peer.associate()
         assert 1.5 < seconds_until_closed(peer) < 3.0
@@ -152,7 +152,7 @@ def test_idle_association_is_closed(receiving: Receiving) -> None:
 def test_lifetime_runs_on_the_monotonic_clock(
     start_receiving: StartReceiving, clock: FakeClock
 ) -> None:
-    """A step of the wall clock ends nothing; the lifetime on the monotonic clock does."""
+    """N-09: a step of the wall clock ends nothing; the lifetime on the monotonic clock does."""
     receiving = start_receiving(clock=clock, receiver=limits(association_seconds=100.0))
     with RawPeer(receiving.port) as peer:
         peer.associate()
@@ -180,7 +180,7 @@ LIES = {
 
 @pytest.mark.parametrize("length", LIES)
 def test_pdu_of_impossible_length_aborts_at_its_header(length: str, receiving: Receiving) -> None:
-    """A P-DATA-TF that claims too much or too little is refused by its first six bytes."""
+    """N-03: a P-DATA-TF that claims too much or too little is refused by its first six bytes."""
     with RawPeer(receiving.port) as peer:
         peer.associate()
         peer.send(struct.pack(">BxI", P_DATA, LIES[length]))
@@ -191,7 +191,7 @@ def test_pdu_of_impossible_length_aborts_at_its_header(length: str, receiving: R
 
 @pytest.mark.parametrize("length", [2**32 - 1, 2_000_000, 0])
 def test_association_request_of_impossible_length_aborts(length: int, receiving: Receiving) -> None:
-    """An A-ASSOCIATE-RQ above a megabyte is refused before it is read."""
+    """N-03: an A-ASSOCIATE-RQ above a megabyte is refused before it is read."""
     with RawPeer(receiving.port) as peer:
         peer.send(struct.pack(">BxI", 1, length))
         assert peer.read()[0] == ABORT
@@ -199,7 +199,7 @@ def test_association_request_of_impossible_length_aborts(length: int, receiving:
 
 @pytest.mark.parametrize("length", [0, 1, 2**32 - 1, 9])
 def test_pdv_that_lies_about_its_length_aborts(length: int, receiving: Receiving) -> None:
-    """A PDV that ends outside its PDU, or is shorter than its own header, is refused."""
+    """N-03: a PDV that ends outside its PDU, or is shorter than its own header, is refused."""
     with RawPeer(receiving.port) as peer:
         peer.associate()
         peer.send_pdvs(struct.pack(">IBB", length, CT_ID, COMMAND) + b"four")
@@ -207,7 +207,7 @@ def test_pdv_that_lies_about_its_length_aborts(length: int, receiving: Receiving
 
 
 def test_endless_command_set_aborts(receiving: Receiving) -> None:
-    """A command set that does not end is cut at ``max_command_bytes``."""
+    """N-04: a command set that does not end is cut at ``max_command_bytes``."""
     with RawPeer(receiving.port) as peer:
         peer.associate()
         for _ in range(5):
@@ -216,7 +216,7 @@ def test_endless_command_set_aborts(receiving: Receiving) -> None:
 
 
 def test_object_above_the_limit_is_refused_with_a_status(start_receiving: StartReceiving) -> None:
-    """An object larger than ``max_object_bytes`` is answered A700; the next one is stored."""
+    """N-04: an object larger than ``max_object_bytes`` is answered A700; the next one is stored."""
     receiving = start_receiving(receiver=limits(max_object_bytes=len(OBJECT)))
     with RawPeer(receiving.port) as peer:
         peer.associate()
@@ -228,7 +228,7 @@ def test_object_above_the_limit_is_refused_with_a_status(start_receiving: StartR
 
 
 def test_endless_data_set_aborts(start_receiving: StartReceiving) -> None:
-    """A data set that goes on after twice the limit ends the association, nothing is left."""
+    """N-04: a data set that goes on after twice the limit ends the association, nothing is left."""
     receiving = start_receiving(receiver=limits(max_object_bytes=100_000))
     with RawPeer(receiving.port) as peer:
         peer.associate()
@@ -244,7 +244,7 @@ def test_endless_data_set_aborts(start_receiving: StartReceiving) -> None:
 
 
 def test_peer_that_takes_no_answers_is_closed(start_receiving: StartReceiving) -> None:
-    """A peer that sends and never reads is closed when its window has been shut too long."""
+    """N-02: a peer that sends and never reads is closed when its window has been shut too long."""
     receiving = start_receiving()
     with RawPeer(receiving.port) as peer:
         peer.associate()
@@ -260,7 +260,7 @@ def test_peer_that_takes_no_answers_is_closed(start_receiving: StartReceiving) -
 
 
 def test_tls_hello_on_a_plain_port_is_aborted(receiving: Receiving) -> None:
-    """A ClientHello to a port without TLS is answered A-ABORT and closed."""
+    """N-05: a ClientHello to a port without TLS is answered A-ABORT and closed."""
     with RawPeer(receiving.port) as peer:
         peer.send(bytes.fromhex("1603010200010001fc0303"))
         assert peer.read() == (ABORT, bytes((0, 0, 2, 1)))

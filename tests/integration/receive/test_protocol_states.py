@@ -93,7 +93,7 @@ CONTENT = {
 
 @pytest.mark.parametrize("case", CONTENT)
 def test_unreadable_content_is_refused(case: str, peer: RawPeer, strict: Receiving) -> None:
-    """What is no complete data set is answered C000 and dropped; the next object is stored."""
+    """N-08: what is no complete data set is answered C000; the next object is stored."""
     data, status = CONTENT[case]
     assert status_of(peer.store(data, UID)) == status
     assert strict.spooled() == []
@@ -101,13 +101,13 @@ def test_unreadable_content_is_refused(case: str, peer: RawPeer, strict: Receivi
 
 
 def test_empty_data_set_is_refused(peer: RawPeer, strict: Receiving) -> None:
-    """A data set without any element is not an object."""
+    """N-08: a data set without any element is not an object."""
     assert status_of(peer.store(b"", UID)) in {0xC000, 0x0117, 0xA900}
     assert strict.spooled() == []
 
 
 def test_data_set_of_another_instance_is_refused(peer: RawPeer) -> None:
-    """Command and data set that name two instances are answered A900 with Offending Element."""
+    """N-08: command and data set that differ are answered A900 with Offending Element."""
     answer = peer.store(OBJECT, "1.2.3.999")
     assert status_of(answer) == 0xA900
     assert answer[0x0901] == bytes.fromhex("0800160008001800")
@@ -118,7 +118,7 @@ def test_data_set_of_another_instance_is_refused(peer: RawPeer) -> None:
 def test_command_without_a_valid_instance_uid_is_refused(
     bad: str, peer: RawPeer, strict: Receiving
 ) -> None:
-    """A SOP Instance UID that is missing or none is answered 0117 and never sent back."""
+    """N-08: a SOP Instance UID that is missing or none is answered 0117 and never sent back."""
     answer = peer.store(OBJECT, bad)
     assert status_of(answer) == 0x0117
     assert 0x1000 not in answer
@@ -127,7 +127,7 @@ def test_command_without_a_valid_instance_uid_is_refused(
 
 
 def test_sop_class_of_another_context_is_refused(peer: RawPeer, strict: Receiving) -> None:
-    """A C-STORE whose SOP class is not that of its context is answered A900."""
+    """N-08: a C-STORE whose SOP class is not that of its context is answered A900."""
     peer.send_command(store_command(UID, sop_class_uid=MR_IMAGE_STORAGE))
     peer.send_data(OBJECT)
     assert status_of(peer.response()) == 0xA900
@@ -136,7 +136,7 @@ def test_sop_class_of_another_context_is_refused(peer: RawPeer, strict: Receivin
 
 
 def test_store_on_verification_context_is_refused(peer: RawPeer, strict: Receiving) -> None:
-    """A C-STORE on the Verification context is answered 0122."""
+    """N-08: a C-STORE on the Verification context is answered 0122."""
     peer.send_command(store_command(UID, sop_class_uid=VERIFICATION), VERIFICATION_ID)
     peer.send_data(OBJECT, VERIFICATION_ID)
     assert status_of(peer.response()) == 0x0122
@@ -144,34 +144,34 @@ def test_store_on_verification_context_is_refused(peer: RawPeer, strict: Receivi
 
 
 def test_echo_on_storage_context_is_refused(peer: RawPeer) -> None:
-    """A C-ECHO on a storage context is answered 0122."""
+    """N-08: a C-ECHO on a storage context is answered 0122."""
     peer.send_command(echo_command(), CT_ID)
     assert status_of(peer.response()) == 0x0122
     assert_still_serves(peer)
 
 
 def test_data_set_on_another_context_aborts(peer: RawPeer, strict: Receiving) -> None:
-    """A data set on another accepted context than its command ends the association."""
+    """N-08: a data set on another accepted context than its command ends the association."""
     peer.send_command(store_command(UID))
     peer.send_data(OBJECT, MR_ID)
     assert_aborted(peer, strict)
 
 
 def test_data_set_on_unknown_context_aborts(peer: RawPeer, strict: Receiving) -> None:
-    """A data set on a context that was never negotiated ends the association."""
+    """N-08: a data set on a context that was never negotiated ends the association."""
     peer.send_command(store_command(UID))
     peer.send_data(OBJECT, 99)
     assert_aborted(peer, strict)
 
 
 def test_command_on_unknown_context_aborts(peer: RawPeer, strict: Receiving) -> None:
-    """A command on a context that was never negotiated ends the association."""
+    """N-08: a command on a context that was never negotiated ends the association."""
     peer.send_command(store_command(UID), 99)
     assert_aborted(peer, strict)
 
 
 def test_command_on_refused_context_aborts(strict: Receiving) -> None:
-    """A command on a context that was refused in negotiation ends the association."""
+    """N-08: a command on a context that was refused in negotiation ends the association."""
     with RawPeer(strict.port) as peer:
         peer.associate((*CONTEXTS, (7, "1.2.3.4.5", (IMPLICIT,))))
         peer.send_command(store_command(UID, sop_class_uid="1.2.3.4.5"), 7)
@@ -179,7 +179,7 @@ def test_command_on_refused_context_aborts(strict: Receiving) -> None:
 
 
 def test_second_command_before_data_set_ends_aborts(peer: RawPeer, strict: Receiving) -> None:
-    """A command inside a data set ends the association, so no data goes to a wrong command."""
+    """N-08: a command inside a data set ends the association, so no data is misplaced."""
     peer.send_command(store_command(UID))
     peer.send_data(OBJECT[:100], last=False)
     peer.send_command(store_command("1.2.3.4"))
@@ -188,20 +188,20 @@ def test_second_command_before_data_set_ends_aborts(peer: RawPeer, strict: Recei
 
 
 def test_data_set_without_command_aborts(peer: RawPeer, strict: Receiving) -> None:
-    """A data set that follows no command ends the association."""
+    """N-08: a data set that follows no command ends the association."""
     peer.send_data(OBJECT)
     assert_aborted(peer, strict)
 
 
 def test_command_that_changes_context_aborts(peer: RawPeer, strict: Receiving) -> None:
-    """A command set in fragments on two contexts ends the association."""
+    """N-08: a command set in fragments on two contexts ends the association."""
     whole = store_command(UID)
     peer.send_pdvs(pdv(CT_ID, COMMAND, whole[:20]), pdv(MR_ID, COMMAND | LAST, whole[20:]))
     assert_aborted(peer, strict)
 
 
 def test_store_without_data_set_is_refused(peer: RawPeer, strict: Receiving) -> None:
-    """A C-STORE that announces no data set is answered C000 at once."""
+    """N-08: a C-STORE that announces no data set is answered C000 at once."""
     peer.send_command(store_command(UID, data_set_type=0x0101))
     assert status_of(peer.response()) == 0xC000
     assert strict.recorder.objects == []
@@ -209,7 +209,7 @@ def test_store_without_data_set_is_refused(peer: RawPeer, strict: Receiving) -> 
 
 
 def test_unserved_command_is_refused_after_its_data_set(peer: RawPeer) -> None:
-    """A C-FIND is answered 0211 when its identifier has been read, and the rest goes on."""
+    """N-08: a C-FIND is answered 0211 when its identifier has been read, and the rest goes on."""
     peer.send_command(
         command(
             element(0x0002, b"1.2.840.10008.5.1.4.1.2.1.1"),
@@ -246,27 +246,27 @@ NO_ANSWER_POSSIBLE = {
 def test_command_that_cannot_be_answered_aborts(
     case: str, peer: RawPeer, strict: Receiving
 ) -> None:
-    """A command set that lacks what an answer needs ends the association."""
+    """N-08: a command set that lacks what an answer needs ends the association."""
     peer.send_command(NO_ANSWER_POSSIBLE[case])
     assert_aborted(peer, strict)
 
 
 def test_release_inside_a_message_aborts(peer: RawPeer, strict: Receiving) -> None:
-    """A release before the data set ended is a violation, not a release."""
+    """N-08: a release before the data set ended is a violation, not a release."""
     peer.send_command(store_command(UID))
     peer.send(pdu(5, bytes(4)))
     assert_aborted(peer, strict)
 
 
 def test_second_association_request_aborts(peer: RawPeer, strict: Receiving) -> None:
-    """An A-ASSOCIATE-RQ within an association ends it."""
+    """N-08: an A-ASSOCIATE-RQ within an association ends it."""
     peer.send(associate_request())
     assert_aborted(peer, strict)
 
 
 @pytest.mark.parametrize("kind", [2, 3, 4, 5, 6, 8, 0, 255])
 def test_connection_that_does_not_begin_with_a_request_aborts(kind: int, strict: Receiving) -> None:
-    """Any PDU but A-ASSOCIATE-RQ or A-ABORT as the first one is answered A-ABORT."""
+    """N-08: any PDU but A-ASSOCIATE-RQ or A-ABORT as the first one is answered A-ABORT."""
     with RawPeer(strict.port) as peer:
         peer.send(pdu(kind, bytes(4)))
         assert peer.read()[0] == 7
@@ -275,7 +275,7 @@ def test_connection_that_does_not_begin_with_a_request_aborts(kind: int, strict:
 
 
 def test_abort_of_the_peer_drops_the_object_in_hand(peer: RawPeer, strict: Receiving) -> None:
-    """An A-ABORT inside a data set leaves nothing in the spool and counts nothing."""
+    """N-08: an A-ABORT inside a data set leaves nothing in the spool and counts nothing."""
     peer.send_command(store_command(UID))
     peer.send_data(OBJECT[:100], last=False)
     peer.send(pdu(7, bytes(4)))
@@ -285,7 +285,7 @@ def test_abort_of_the_peer_drops_the_object_in_hand(peer: RawPeer, strict: Recei
 
 
 def test_lost_connection_drops_the_object_in_hand(peer: RawPeer, strict: Receiving) -> None:
-    """A connection that closes inside a data set leaves nothing in the spool."""
+    """N-08: a connection that closes inside a data set leaves nothing in the spool."""
     peer.send_command(store_command(UID))
     peer.send_data(OBJECT[:100], last=False)
     peer.socket.close()
@@ -305,7 +305,7 @@ def test_fragments_may_be_cut_and_packed_in_any_way(peer: RawPeer, strict: Recei
 
 
 def test_pipelined_messages_are_answered_in_order(peer: RawPeer, strict: Receiving) -> None:
-    """Messages sent without waiting are taken one after the other, whatever was negotiated."""
+    """N-08: messages sent without waiting are taken one after the other, in order."""
     for message_id in (11, 12, 13):
         peer.send_command(store_command(UID, message_id=message_id))
         peer.send_data(OBJECT)

@@ -39,7 +39,7 @@ class Stopping:
 
 
 def test_idle_association_is_aborted_at_once(receiving: Receiving) -> None:
-    """An association between two messages is ended with an A-ABORT when its listener stops."""
+    """N-10: an association between two messages is aborted when its listener stops."""
     with RawPeer(receiving.port) as peer, RawPeer(receiving.port):
         peer.associate()
         report = Stopping(receiving, grace_seconds=30).report()
@@ -49,7 +49,7 @@ def test_idle_association_is_aborted_at_once(receiving: Receiving) -> None:
 
 
 def test_object_in_hand_is_finished_and_answered(start_receiving: StartReceiving) -> None:
-    """An object that has begun is taken to its end and answered, then the association ends."""
+    """N-10: an object that has begun is taken and answered, then the association ends."""
     receiving = start_receiving(receiver=limits(idle_seconds=60))
     with RawPeer(receiving.port) as peer:
         peer.associate()
@@ -65,7 +65,7 @@ def test_object_in_hand_is_finished_and_answered(start_receiving: StartReceiving
 
 
 def test_object_is_cut_when_the_grace_is_over(start_receiving: StartReceiving) -> None:
-    """A peer that does not go on with its object is cut after the grace; nothing is left."""
+    """N-10: a peer that does not go on with its object is cut after the grace; nothing is left."""
     receiving = start_receiving(receiver=limits(idle_seconds=60))
     with RawPeer(receiving.port) as peer:
         peer.associate()

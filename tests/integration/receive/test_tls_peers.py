@@ -69,7 +69,7 @@ def test_known_client_is_served(
 def test_both_versions_of_tls_are_served(
     version: ssl.TLSVersion, mutual: Receiving, authority: Authority, client: Certificate
 ) -> None:
-    """TLS 1.2 and TLS 1.3 are both taken (PS3.15 B.12)."""
+    """N-05: TLS 1.2 and TLS 1.3 are both taken (PS3.15 B.12)."""
     context = client_context(authority, client)
     context.minimum_version = context.maximum_version = version
     echo(mutual.port, context)
@@ -78,7 +78,7 @@ def test_both_versions_of_tls_are_served(
 def test_clients_without_a_good_certificate_are_refused(
     mutual: Receiving, authority: Authority, tmp_path: Path
 ) -> None:
-    """No certificate, one of another authority and an expired one get no association."""
+    """N-05: no certificate, one of another authority and an expired one get no association."""
     other = Authority(tmp_path / "other", "Other Authority")
     for certificate in (None, other.issue("stranger"), authority.issue("old", expired=True)):
         with pytest.raises(OSError):
@@ -90,7 +90,7 @@ def test_clients_without_a_good_certificate_are_refused(
 def test_suite_without_forward_secrecy_is_refused(
     mutual: Receiving, authority: Authority, client: Certificate
 ) -> None:
-    """A client that offers only key transport or CBC suites is refused (RFC 9325)."""
+    """N-05: a client that offers only key transport or CBC suites is refused (RFC 9325)."""
     context = client_context(authority, client)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE-ECDSA-AES128-SHA256:AES128-GCM-SHA256")
@@ -101,7 +101,7 @@ def test_suite_without_forward_secrecy_is_refused(
 def test_silent_clients_do_not_hold_the_listener(
     mutual: Receiving, authority: Authority, client: Certificate
 ) -> None:
-    """Clients that open a connection and say nothing cost others nothing, and are closed."""
+    """N-05: clients that open a connection and say nothing cost others nothing, and are closed."""
     silent = [socket.create_connection(("127.0.0.1", mutual.port), timeout=5) for _ in range(10)]
     silent[0].sendall(bytes.fromhex("160301020001"))  # part of a ClientHello
     assert echo(mutual.port, client_context(authority, client)) < 1.0
@@ -114,7 +114,7 @@ def test_silent_clients_do_not_hold_the_listener(
 
 
 def test_plaintext_on_a_tls_port_is_refused(mutual: Receiving) -> None:
-    """An A-ASSOCIATE-RQ in clear to a TLS port gets no association."""
+    """N-05: an A-ASSOCIATE-RQ in clear to a TLS port gets no association."""
     with socket.create_connection(("127.0.0.1", mutual.port), timeout=5) as plain:
         plain.sendall(associate_request())
         try:
