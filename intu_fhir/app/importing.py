@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from intu_fhir.app.wiring import App
-from intu_fhir.app.working import Working
 from intu_fhir.db.associations import end_association, look_at_studies_now
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.instance import Disposition, Origin
@@ -65,8 +64,7 @@ def import_paths(
         )
     finally:
         _end(app, origin, counts)
-    describer = Working(app).describer
-    while describer.describe_some():
+    while app.describer.describe_some():
         pass
     return report
 

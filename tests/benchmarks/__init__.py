@@ -1,1 +1,0 @@
-"""Measurements that run as commands; each writes its table below ``results``."""
