@@ -59,13 +59,10 @@ class LocalSpool:
 
     def finish(self) -> SpooledFile:
         """Close and describe the complete object."""
-        short = len(self._waiting) == self._offset + self._size
-        data_set = bytes(self._waiting[self._offset :]) if short else None
         with self._removing_on_error("Closing a spool file"):
             self._flush()
             self._close()
-        sha256 = self._digest.hexdigest()
-        return SpooledFile(self._path, self._offset, self._size, sha256, data_set)
+        return SpooledFile(self._path, self._offset, self._size, self._digest.hexdigest())
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -172,15 +169,14 @@ class LocalFileStore:
 
     def _place(self, spooled: Path, part: str, received_at: datetime) -> str:
         folder = self._folder(f"{part}/{received_at:%Y/%m/%d/%H%M}")
-        file_name = f"{spooled.stem}.dcm"  # which no other file has
+        file_name = f"{self._new_name()}.dcm"
         name = f"{folder}/{file_name}"
         with _disk_errors("Keeping a file"):
+            sync(spooled)
             place = self._made_folder(folder)
             self._writer.begin(name)
             try:
-                # Renamed first, so that one write of the file system's journal serves both syncs.
-                target = spooled.rename(place / file_name)
-                sync(target)
+                spooled.rename(place / file_name)
                 self._sync_folder(place)
             except OSError:
                 self._take_back(name)

@@ -17,14 +17,12 @@ class SpooledFile:
         data_set_offset: bytes before the data set.
         size: bytes of the data set.
         sha256: hex digest of the data set.
-        data_set: the data set itself, where it is short and still at hand.
     """
 
     path: Path
     data_set_offset: int
     size: int
     sha256: str
-    data_set: bytes | None = None
 
 
 class Spool(Protocol):

@@ -29,6 +29,7 @@ from intu_fhir.stage.doubts import Doubts
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, Limits
 from intu_fhir.stage.header import read_header
 
+_READ_AT_ONCE_BYTES = 1 << 16
 OTHER_BYTES = "different_bytes"
 OTHER_PARENT = "other_study_or_series"
 
@@ -165,26 +166,30 @@ class Accept:
 @contextlib.contextmanager
 def _data_set(received: ReceivedObject) -> Iterator[memoryview]:
     """Give the bytes of a data set without reading the whole file into memory."""
-    if received.data_set is not None:
-        yield memoryview(received.data_set)
-        return
     if received.size == 0:
         yield memoryview(b"")
         return
     try:
-        mapped = _mapped(received.path)
+        content = _content(received.path, received.data_set_offset + received.size)
     except OSError as error:
         raise StoreUnavailable(
             f"Reading a spooled file failed: {error.strerror}; mend the disk or "
             "allow more open files"
         ) from error
-    with mapped, memoryview(mapped) as whole, whole[received.data_set_offset :] as data_set:
-        yield data_set
+    try:
+        with memoryview(content) as whole, whole[received.data_set_offset :] as data_set:
+            yield data_set
+    finally:
+        if isinstance(content, mmap.mmap):
+            content.close()
 
 
-def _mapped(path: Path) -> mmap.mmap:
+def _content(path: Path, size: int) -> bytes | mmap.mmap:
+    """Return a file: read where that is little, else mapped, since only its header is wanted."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if size <= _READ_AT_ONCE_BYTES:
+            return os.read(descriptor, size)
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     finally:
         os.close(descriptor)
