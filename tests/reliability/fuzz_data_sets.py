@@ -196,6 +196,8 @@ def read_on_purpose(one: Damaged) -> str:
         return "tags out of order"
     if any(one.length == UNDEFINED and one.vr in {b"OB", b"OW"} for one in elements):
         return "fragments in another element than Pixel Data"
+    if any(element.tag >> 16 == 0 for element in elements):
+        return "an element of group 0000"
     return ""
 
 

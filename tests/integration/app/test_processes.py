@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydicom.uid import CTImageStorage
 
 from intu_fhir.app.serving import Site
 from intu_fhir.app.wiring import open_app
@@ -31,6 +32,7 @@ from tests.support.raw_peer import (
     status_of,
     store_command,
 )
+from tests.support.requester import Requester
 from tests.support.site_folder import write_site
 from tests.support.studies import data_set_bytes, make_instance, uid
 from tests.support.waiting import wait_until
@@ -134,6 +136,20 @@ def test_limits_hold_over_all_processes(start: Start) -> None:
         assert sorted(answers) == [ASSOCIATE_AC] * 4 + [ASSOCIATE_RJ] * 8
     wait_until(lambda: site.ledger is not None and site.ledger.taken() == 0)
     assert store(port, "later", range(1, 2))
+
+
+def test_commitment_is_told_by_whichever_process_was_asked(start: Start) -> None:
+    """A result comes on the association that asked, in whatever process that is."""
+    site = start()
+    requesters = [Requester(site.listeners[0].port) for _ in range(6)]
+    (stored,) = requesters[0].store(1)
+    for number, requester in enumerate(requesters):
+        association = requester.associate()
+        asked = requester.ask(association, f"1.2.3.{number}", (CTImageStorage, stored))
+        assert asked == 0x0000
+        wait_until(lambda one=requester: one.results)  # type: ignore[misc]
+        association.release()
+    assert [[kind for kind, _ in one.results] for one in requesters] == [[1]] * 6
 
 
 def test_process_that_dies_is_started_again(start: Start) -> None:
