@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
 from intu_fhir.db import commitments as table
 from intu_fhir.db.session import Database
-from intu_fhir.deliver.commitment import CommitmentReporter
 from intu_fhir.errors import StaleClaim, TransientError
 from intu_fhir.model.commitment import CHECKED, CommitmentClaim, CommitmentResult
 from intu_fhir.observe.clock import Clock
@@ -21,6 +21,9 @@ from intu_fhir.pipeline.retry import next_attempt_at
 from intu_fhir.receive.reporting import NotReported, OpenRequesters, Report
 from intu_fhir.settings.schema import RetrySettings, StorageCommitment
 from intu_fhir.stage.commitment import encode_event_information
+
+if TYPE_CHECKING:
+    from intu_fhir.deliver.commitment import CommitmentReporter
 
 _log = structlog.get_logger("intu_fhir.commitment")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from intu_fhir.app.wiring import App
+from intu_fhir.app.working import Working
 from intu_fhir.db.associations import end_association, look_at_studies_now
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.instance import Disposition, Origin
@@ -64,7 +65,8 @@ def import_paths(
         )
     finally:
         _end(app, origin, counts)
-    while app.describer.describe_some():
+    describer = Working(app).describer
+    while describer.describe_some():
         pass
     return report
 

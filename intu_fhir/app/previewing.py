@@ -9,11 +9,11 @@ from typing import Any
 
 from intu_fhir.app.reading import read_studies
 from intu_fhir.app.wiring import App
-from intu_fhir.build.step import ChannelPlan
+from intu_fhir.app.working import Working
+from intu_fhir.build.step import BuildStep, ChannelPlan
 from intu_fhir.db.resources import BuiltResource, newest_resource
 from intu_fhir.db.studies import channels_of, study_key_of
 from intu_fhir.mappings import Release, attributes_of, load_mapping
-from intu_fhir.model.study import Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,18 @@ def preview_study(
     Raises:
         ConfigurationError: the mapping file is wrong.
     """
+    working = Working(app)
     with app.database.snapshot() as connection:
         key = study_key_of(connection, uid)
         if key is None:
             return None
-        study, _ = app.load_study(connection, key, 1)
+        study, _ = working.load_study(connection, key, 1)
         channels = channels_of(connection, key)
         published = newest_resource(connection, key, release)
-    plan = _plan(app, channels, mapping)
+    plan = _plan(working.build, channels, mapping)
     return Preview(
         uid,
-        app.build.build_release(study, plan, release),
+        working.build.build_release(study, plan, release),
         published.resource if published else None,
     )
 
@@ -56,16 +57,13 @@ def preview_files(
     app: App, paths: Sequence[Path], *, release: Release, mapping: Path | None = None
 ) -> list[Preview]:
     """Build the studies that files hold, as if they had arrived through the first channel."""
-    plan = _plan(app, [channel.id for channel in app.configuration.channels][:1], mapping)
+    build = Working(app).build
+    plan = _plan(build, [channel.id for channel in app.configuration.channels][:1], mapping)
     studies = read_studies(paths, attributes_of([plan.mapping]).levels)
-    return [_of_files(app, study, plan, release) for study in studies]
+    return [Preview(study.uid, build.build_release(study, plan, release)) for study in studies]
 
 
-def _of_files(app: App, study: Study, plan: ChannelPlan, release: Release) -> Preview:
-    return Preview(study.uid, app.build.build_release(study, plan, release))
-
-
-def _plan(app: App, channels: Sequence[str], mapping: Path | None) -> ChannelPlan:
-    known = [app.build.plans[name] for name in channels if name in app.build.plans]
-    plan = known[0] if known else app.build.fallback
+def _plan(build: BuildStep, channels: Sequence[str], mapping: Path | None) -> ChannelPlan:
+    known = [build.plans[name] for name in channels if name in build.plans]
+    plan = known[0] if known else build.fallback
     return replace(plan, mapping=load_mapping(mapping)) if mapping else plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,6 +22,9 @@ from intu_fhir.receive.ports import StopReport
 from intu_fhir.receive.slots import Slots
 from intu_fhir.stage.ends import Ends
 from intu_fhir.stage.recover import recover
+
+if TYPE_CHECKING:
+    from intu_fhir.app.working import Working
 
 log = structlog.get_logger("intu_fhir.serve")
 
@@ -48,6 +52,7 @@ class Site:
     log_level: str = "INFO"
     listeners: list[Listener] = field(default_factory=list)
     processes: Processes | None = None
+    working: Working | None = None
     _engine: LocalEngine | None = None
     _beside: LocalEngine | None = None
     _ends: Ends | None = None
@@ -66,10 +71,17 @@ class Site:
                 self._recover()
             app.rows.start()
         if WORK in self.roles:
-            self._engine = app.engine()
-            self._engine.start()
+            self._work()
         if RECEIVE in self.roles:
             self._listen()
+
+    def _work(self) -> None:
+        # Imported here, since a process that only receives does without.
+        from intu_fhir.app.working import Working
+
+        self.working = Working(self.app)
+        self._engine = self.working.engine()
+        self._engine.start()
 
     def _recover(self) -> None:
         """Tidy up after the last run, however many processes it had, and start those of this one.
@@ -193,6 +205,8 @@ class Site:
         if others is not None:
             others.join()
             reports += self._others_reports
+        if self.working is not None:
+            self.working.close()
         self.app.close()
         return reports
 

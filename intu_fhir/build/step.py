@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from intu_fhir.build.companions import CompanionBuilder
 from intu_fhir.build.imaging_study import BuildContext, build_imaging_study
 from intu_fhir.build.transform import Message, Transformer
 from intu_fhir.build.validate import validate_resource
@@ -46,6 +47,7 @@ class BuildStep:
 
     Args:
         fallback: the plan of studies whose channels are no longer configured.
+        companions: what builds that which goes beside a study, where a destination asks for it.
     """
 
     database: Database
@@ -54,6 +56,7 @@ class BuildStep:
     plans: Mapping[str, ChannelPlan]
     fallback: ChannelPlan
     context: BuildContext
+    companions: CompanionBuilder | None = None
 
     def __call__(self, claim: Claim) -> Finished:
         """Build the generation that ``claim`` wants.
@@ -70,7 +73,13 @@ class BuildStep:
         plans = [self.plans[name] for name in channels if name in self.plans] or [self.fallback]
         destinations = {name: d for plan in plans for name, d in plan.destinations.items()}
         built = [
-            self.build_release(study, plans[0], release) for release in _releases(destinations)
+            self._with_companions(
+                self.build_release(study, plans[0], release),
+                study,
+                plans[0],
+                _kinds(destinations, release),
+            )
+            for release in _releases(destinations)
         ]
         now = self.clock.now()
 
@@ -97,6 +106,18 @@ class BuildStep:
         state = INVALID if errors(findings) else VALID
         return self._result(plan, release, state, resource, findings)
 
+    def _with_companions(
+        self, built: BuiltResource, study: Study, plan: ChannelPlan, kinds: frozenset[str]
+    ) -> BuiltResource:
+        """Add what goes beside the study; nothing wrong there keeps the study back."""
+        if self.companions is None or not kinds or built.state != VALID or not built.resource:
+            return built
+        context = replace(self.context, today=self.clock.now().date())
+        release: Release = "r5" if built.release == "r5" else "r4"
+        found = self.companions.build(study, built.resource, kinds, plan.mapping, release, context)
+        findings = [*built.findings, *found.findings]
+        return replace(built, companions=found.companions, findings=findings)
+
     @staticmethod
     def _result(
         plan: ChannelPlan,
@@ -120,6 +141,16 @@ def _releases(destinations: Mapping[str, AnyDestination]) -> list[Release]:
     """The releases to build; one is built even where no FHIR server wants it, to be looked at."""
     spoken = {d.release for d in destinations.values() if isinstance(d, FhirDestination)}
     return sorted(spoken) or [DEFAULT_RELEASE]
+
+
+def _kinds(destinations: Mapping[str, AnyDestination], release: Release) -> frozenset[str]:
+    """What any destination of a release asks for beside the study."""
+    asked = (
+        d.publish.kinds
+        for d in destinations.values()
+        if isinstance(d, FhirDestination) and d.release == release
+    )
+    return frozenset().union(*asked)
 
 
 def _wish(destination: AnyDestination, built: Mapping[str, BuiltResource]) -> DeliveryWish:

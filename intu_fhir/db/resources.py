@@ -10,8 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.companions import store_companions
 from intu_fhir.db.tables import resources
 from intu_fhir.db.upsert import insert
+from intu_fhir.model.companion import Companion
 from intu_fhir.model.finding import Finding
 
 VALID, INVALID, FILTERED = "valid", "invalid", "filtered"
@@ -20,7 +22,7 @@ VALID, INVALID, FILTERED = "valid", "invalid", "filtered"
 
 @dataclass(frozen=True, slots=True)
 class BuiltResource:
-    """One ImagingStudy as built, before a destination's own subject."""
+    """One ImagingStudy as built, before a destination's own subject, and what goes beside it."""
 
     release: str
     mapping_version: str
@@ -29,12 +31,13 @@ class BuiltResource:
     content_hash: str
     resource: dict[str, Any] | None
     findings: Sequence[Finding] = ()
+    companions: Sequence[Companion] = ()
 
 
 def store_resource(
     connection: Connection, study_key: int, generation: int, built: BuiltResource, now: datetime
-) -> None:
-    """Keep what was built; building a generation again replaces it."""
+) -> int:
+    """Keep what was built; building a generation again replaces it. Returns its key."""
     content = {
         "channel": built.channel,
         "built_at": now,
@@ -50,11 +53,13 @@ def store_resource(
         mapping_version=built.mapping_version,
         **content,
     )
-    connection.execute(
+    key: int = connection.execute(
         statement.on_conflict_do_update(
             index_elements=["study_key", "generation", "release", "mapping_version"], set_=content
-        )
-    )
+        ).returning(resources.c.resource_key)
+    ).scalar_one()
+    store_companions(connection, key, built.companions)
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class StoredResource:
     state: str
     generation: int
     findings: list[dict[str, str]]
+    resource_key: int = 0
 
 
 def newest_resource(
@@ -79,6 +85,7 @@ def newest_resource(
             resources.c.state,
             resources.c.generation,
             resources.c.findings,
+            resources.c.resource_key,
         )
         .where(resources.c.study_key == study_key, resources.c.release == release)
         .order_by(

@@ -14,6 +14,8 @@ from sqlalchemy import Column, ForeignKey, Index, Table, UniqueConstraint, text
 
 from intu_fhir.db.commitment_tables import storage_commitment_items as storage_commitment_items
 from intu_fhir.db.commitment_tables import storage_commitments as storage_commitments
+from intu_fhir.db.companion_tables import companions as companions
+from intu_fhir.db.companion_tables import delivered_resources as delivered_resources
 from intu_fhir.db.kinds import (
     Json,
     Key,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import orjson
 
@@ -65,6 +65,11 @@ class Place:
 def study_identifier(study_uid: str) -> tuple[str, str]:
     """Return system and value that identify a study (FHIR ImagingStudy, note on identifiers)."""
     return STUDY_SYSTEM, f"urn:oid:{study_uid}"
+
+
+def token(system: str, value: str) -> str:
+    """Return ``system|value`` for a URL; servers refuse a bare ``|`` (FHIR search, token)."""
+    return quote(f"{system}|{value}", safe="")
 
 
 def bears_identifier(resource: Json, system: str, value: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from intu_fhir.deliver.answers import Json, objects, words
 
+STUDY = "ImagingStudy"
 _VERSIONS = {"r4": ("4.0", "4.3"), "r5": ("5.0",)}
 
 
@@ -15,8 +17,10 @@ class Capability:
 
     Args:
         known: it lists resources at all; an empty one tells nothing.
-        interactions: what it offers for ImagingStudy, such as ``update``.
+        resource_type: of which type the rest speaks.
+        interactions: what it offers for that type, such as ``update``.
         transaction: it takes transaction Bundles.
+        others: the same of the other types.
     """
 
     known: bool = False
@@ -28,29 +32,53 @@ class Capability:
     conditional_update: bool = False
     update_create: bool = False
     transaction: bool = False
+    resource_type: str = STUDY
+    others: Mapping[str, Capability] = field(default_factory=dict, compare=False)
+
+    @property
+    def takes(self) -> bool:
+        """Whether resources of the type can be written there, as far as it says."""
+        return not self.known or bool({"create", "update"} & set(self.interactions))
 
     @property
     def takes_imaging_study(self) -> bool:
         """Whether ImagingStudy can be written there, as far as it says."""
-        return not self.known or bool({"create", "update"} & set(self.interactions))
+        return self.of(STUDY).takes
+
+    def of(self, resource_type: str) -> Capability:
+        """Return what it says of another type."""
+        if resource_type == self.resource_type:
+            return self
+        found = self.others.get(resource_type)
+        return found or replace(
+            self,
+            resource_type=resource_type,
+            listed=False,
+            interactions=(),
+            conditional_create=False,
+            conditional_update=False,
+            update_create=False,
+        )
 
     def speaks(self, release: str) -> bool:
         """Say whether its FHIR version is that of ``release``, as far as it says."""
         return not self.fhir_version or self.fhir_version.startswith(_VERSIONS[release])
 
     def quote(self) -> str:
-        """Return what the server offers for ImagingStudy, in its own words."""
+        """Return what the server offers for the type, in its own words."""
         if not self.known:
             return "its CapabilityStatement lists no resources"
         if not self.listed:
-            return "its CapabilityStatement does not list ImagingStudy"
+            return f"its CapabilityStatement does not list {self.resource_type}"
         offers = ", ".join(self.interactions) or "no interaction"
         flags = [
             f"conditionalCreate {str(self.conditional_create).lower()}",
             f"conditionalUpdate {str(self.conditional_update).lower()}",
             f"updateCreate {str(self.update_create).lower()}",
         ]
-        return f"its CapabilityStatement lists ImagingStudy with {offers}; {', '.join(flags)}"
+        return (
+            f"its CapabilityStatement lists {self.resource_type} with {offers}; {', '.join(flags)}"
+        )
 
 
 UNKNOWN = Capability()
@@ -61,19 +89,29 @@ def read_capability(statement: Json) -> Capability:
     """Read a CapabilityStatement leniently; what is not said counts as not offered."""
     rest = [r for r in objects(statement.get("rest")) if r.get("mode", "server") == "server"]
     resources = [resource for r in rest for resource in objects(r.get("resource"))]
-    study = next((r for r in resources if r.get("type") == "ImagingStudy"), None)
     software = statement.get("software")
-    found = study or {}
-    return Capability(
+    said = Capability(
         known=bool(resources),
         software=_software(software) if isinstance(software, dict) else "",
         fhir_version=words(statement.get("fhirVersion")),
-        listed=study is not None,
-        interactions=_codes(found),
-        conditional_create=found.get("conditionalCreate") is True,
-        conditional_update=found.get("conditionalUpdate") is True,
-        update_create=found.get("updateCreate") is True,
         transaction=any("transaction" in _codes(r) for r in rest),
+    )
+    others: dict[str, Capability] = {}
+    for resource in resources:
+        kind = words(resource.get("type"))
+        others.setdefault(kind, _of_type(said, kind, resource))
+    return replace(others.pop(STUDY, said), others=others)
+
+
+def _of_type(said: Capability, kind: str, resource: Json) -> Capability:
+    return replace(
+        said,
+        resource_type=kind,
+        listed=True,
+        interactions=_codes(resource),
+        conditional_create=resource.get("conditionalCreate") is True,
+        conditional_update=resource.get("conditionalUpdate") is True,
+        update_create=resource.get("updateCreate") is True,
     )
 
 

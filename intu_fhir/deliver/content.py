@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from intu_fhir.deliver.answers import Json, objects, words
@@ -12,7 +13,16 @@ _META_OWNED = frozenset({"versionId", "lastUpdated", "source"})
 
 def same_content(ours: Json, theirs: Json) -> bool:
     """Say whether a server's resource is ours, what servers add themselves left aside."""
-    return _content(ours) == _content(theirs)
+    return bool(_as_read(_content(ours)) == _content(theirs))
+
+
+def _as_read(value: Any) -> Any:
+    """Return exact decimals as they look once a server has shown them."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _as_read(inner) for key, inner in value.items()}
+    return [_as_read(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _content(resource: Json) -> Json:

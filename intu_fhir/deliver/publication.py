@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from intu_fhir.deliver.answers import Answer, Json, objects, words
+from intu_fhir.model.companion import Identity, study_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Publication:
         server_id: id of the resource at the server, where it is known.
         version: version at the server that we wrote last.
         last_hash: hash of what we wrote last.
+        identity: of a resource that goes beside the study; None = the study's own.
     """
 
     study_uid: str
@@ -26,6 +28,12 @@ class Publication:
     server_id: str = ""
     version: str = ""
     last_hash: str = ""
+    identity: Identity | None = None
+
+    @property
+    def recognised_by(self) -> Identity:
+        """What the resource is recognised by at the server."""
+        return self.identity or study_identity(self.study_uid)
 
 
 def private_values(resource: Json) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ from intu_fhir.deliver.answers import (
     outcome_words,
     place_in_headers,
     place_of,
-    study_identifier,
 )
 from intu_fhir.deliver.auth import TokenRefused, TokenUnavailable
 from intu_fhir.deliver.capability import Capability
@@ -42,7 +41,6 @@ from intu_fhir.deliver.publication import (
 from intu_fhir.deliver.server import FhirServer, bearing, token
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
 
-STUDY = "ImagingStudy"
 _CONFLICTS = 3
 _UNREADABLE = frozenset({403, 405, 501})
 _UNRESOLVED = frozenset({404, 412})
@@ -55,7 +53,9 @@ class Publisher:
     def __init__(self, server: FhirServer, publication: Publication) -> None:
         self._server = server
         self._wanted = publication
-        self._system, self._value = study_identifier(publication.study_uid)
+        known_by = publication.recognised_by
+        self._type, self._system = known_by.resource_type, known_by.system
+        self._value = known_by.value
         self._token = token(self._system, self._value)
         self._private = private_values(publication.resource)
         self._resource = publication.resource
@@ -82,9 +82,10 @@ class Publisher:
         capability = self._server.metadata()
         if not isinstance(capability, Capability):
             return capability
-        if not capability.takes_imaging_study:
+        capability = capability.of(self._type)
+        if not capability.takes:
             return Dead(
-                detail=f"The server does not take ImagingStudy: {capability.quote()}; publish to a "
+                detail=f"The server does not take {self._type}: {capability.quote()}; publish to a "
                 "server that does, or have it enabled, then replay"
             )
         self._fit()
@@ -119,8 +120,8 @@ class Publisher:
                 return self._create(capability)
             if verdict is not Verdict.REREAD:
                 return self._confirmed(answer, place)
-            current = self._server.read(STUDY, place.id)
-            theirs = current.resource(STUDY)
+            current = self._server.read(self._type, place.id)
+            theirs = current.resource(self._type)
             if theirs is None or not bears_identifier(theirs, self._system, self._value):
                 return self._create(capability) if capability else self._failed(current)
             place = place_of(theirs) or place
@@ -135,12 +136,12 @@ class Publisher:
 
     def _put(self, place: Place, body: Json) -> Answer:
         condition = {"If-Match": f'W/"{place.version}"'} if place.version else {}
-        return self._write("PUT", f"{STUDY}/{place.id}", {**body, "id": place.id}, condition)
+        return self._write("PUT", f"{self._type}/{place.id}", {**body, "id": place.id}, condition)
 
     def _create(self, capability: Capability) -> DeliveryOutcome:
         """Write a resource whose id is not known."""
         if capability.conditional_update or not capability.known:
-            answer = self._write("PUT", f"{STUDY}?identifier={self._token}", self._resource)
+            answer = self._write("PUT", f"{self._type}?identifier={self._token}", self._resource)
             if answer.status == 412:
                 return self._several()
             return self._confirmed(answer)
@@ -152,16 +153,16 @@ class Publisher:
         if capability.update_create and not capability.conditional_create:
             return self._update(Place(str(uuid.uuid5(_NAMESPACE, self._wanted.study_uid))))
         condition = {"If-None-Exist": f"identifier={self._token}"}
-        answer = self._write("POST", STUDY, self._resource, condition)
+        answer = self._write("POST", self._type, self._resource, condition)
         return self._several() if answer.status == 412 else self._confirmed(answer)
 
     def _transaction(self) -> DeliveryOutcome:
         """Write in a transaction, where the server itself resolves ``Patient?identifier=...``."""
         wanted = self._wanted
         url = (
-            f"{STUDY}/{wanted.server_id}"
+            f"{self._type}/{wanted.server_id}"
             if wanted.server_id
-            else f"{STUDY}?identifier={self._token}"
+            else f"{self._type}?identifier={self._token}"
         )
         request = {"method": "PUT", "url": url}
         resource = self._resource
@@ -192,15 +193,15 @@ class Publisher:
 
     def _find(self) -> Place | DeliveryOutcome | None:
         """Search the study; None where the server has none."""
-        answer = self._server.search(STUDY, self._system, self._value)
+        answer = self._server.search(self._type, self._system, self._value)
         if not answer.ok:
             return self._failed(answer)
-        found = bearing(answer, STUDY, self._system, self._value)
+        found = bearing(answer, self._type, self._system, self._value)
         if found is None:
             return Dead(
                 str(answer.status),
-                "The server does not search ImagingStudy by identifier, so a study could be "
-                "doubled; have the search enabled, then replay",
+                f"The server does not search {self._type} by identifier, so it could be doubled; "
+                "have the search enabled, then replay",
             )
         places = [place for resource in found if (place := place_of(resource))]
         if len(places) > 1:
@@ -216,10 +217,10 @@ class Publisher:
             found = self._find()
             if not isinstance(found, Place):
                 return found if isinstance(found, Dead) else later
-            current = self._server.read(STUDY, found.id)
+            current = self._server.read(self._type, found.id)
         except (NoAnswer, TokenUnavailable, TokenRefused):
             return later
-        theirs = current.resource(STUDY)
+        theirs = current.resource(self._type)
         if theirs is not None and same_content(self._resource, theirs):
             return self._delivered(place_of(theirs) or found, str(current.status))
         return later
@@ -251,7 +252,7 @@ class Publisher:
         """Believe a success only where the server shows this study's own resource."""
         if http_rule(answer.status).verdict is not Verdict.DELIVERED:
             return self._failed(answer)
-        shown = answer.resource(STUDY)
+        shown = answer.resource(self._type)
         if shown is None:
             return self._read_back(answer, place)
         found = place_of(shown)
@@ -267,14 +268,14 @@ class Publisher:
         if answer.body and (value is None or value.get("resourceType") != "OperationOutcome"):
             return self._unconfirmed(answer, "something that is not the resource")
         remark = self._server.clean(outcome_words(value or {}, "warning"), self._private)
-        written = place_in_headers(answer, STUDY) or place
+        written = place_in_headers(answer, self._type) or place
         if written is None:
             return self._unconfirmed(answer, "neither the resource nor its Location")
-        current = self._server.read(STUDY, written.id)
+        current = self._server.read(self._type, written.id)
         if current.status in _UNREADABLE:
             remark = remark or f"not read back: HTTP {current.status}"
             return self._delivered(written, str(answer.status), remark)
-        shown = current.resource(STUDY)
+        shown = current.resource(self._type)
         if shown is None or not self._is_ours(shown):
             return self._unconfirmed(answer, "a Location where the resource is not")
         return self._delivered(place_of(shown) or written, str(answer.status), remark)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import orjson
 
 from intu_fhir.deliver.answers import Answer, Json, bears_identifier, matches, said
+from intu_fhir.deliver.answers import token as token
 from intu_fhir.deliver.auth import Authorizer, TokenRefused, TokenUnavailable, authorizer
 from intu_fhir.deliver.capability import UNKNOWN, Capability, read_capability
 from intu_fhir.deliver.exchange import Exchange, NoAnswer
 from intu_fhir.deliver.outcomes import Verdict, failed, http_rule, retry_after_seconds
 from intu_fhir.deliver.scrub import scrub
+from intu_fhir.model.canonical import exact_number
 from intu_fhir.model.outcome import Dead, Retry
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import FhirDestination
@@ -116,7 +118,7 @@ class FhirServer:
             TokenUnavailable: the token endpoint does not work at the moment.
         """
         if resource is not None:
-            body = orjson.dumps(resource)
+            body = orjson.dumps(resource, default=exact_number)
         sent = {"Accept": FHIR_JSON, **(headers or {})}
         if body:
             sent["Content-Type"] = content_type
@@ -155,11 +157,6 @@ class FhirServer:
     def close(self) -> None:
         """Close idle connections."""
         self._exchange.close()
-
-
-def token(system: str, value: str) -> str:
-    """Return ``system|value`` for a URL; servers refuse a bare ``|`` (FHIR search, token)."""
-    return quote(f"{system}|{value}", safe="")
 
 
 def bearing(answer: Answer, resource_type: str, system: str, value: str) -> list[Json] | None:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from intu_fhir.db import work
+from intu_fhir.db.companions import (
+    companions_of,
+    delivered_of,
+    delivered_with,
+    record_delivered,
+    record_study_place,
+)
 from intu_fhir.db.deliveries import (
     PendingInstance,
     known_at,
     pending_instances,
     record_instances,
 )
-from intu_fhir.db.resources import VALID, newest_resource
+from intu_fhir.db.resources import VALID, StoredResource, newest_resource
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import demographics
+from intu_fhir.deliver.answers import Place
+from intu_fhir.deliver.beside import SeveralPublisher
 from intu_fhir.deliver.dicom import ObjectToSend, StorageScu
 from intu_fhir.deliver.fhir import FhirClient, Publication
+from intu_fhir.deliver.ledger import Wanted
 from intu_fhir.deliver.subject import link_subject
 from intu_fhir.errors import StaleClaim
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.canonical import content_hash
+from intu_fhir.model.companion import Companion, Identity
+from intu_fhir.model.delivered import DeliveredResource
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, InstanceOutcome
 from intu_fhir.model.work import Claim
-from intu_fhir.observe.clock import Clock
+from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.settings.schema import FhirDestination
 
 FLUSH_EVERY = 25
@@ -32,11 +47,19 @@ FLUSH_EVERY = 25
 
 @dataclass(frozen=True)
 class FhirDelivery:
-    """Publishes the ImagingStudy of a generation at one FHIR server."""
+    """Publishes the ImagingStudy of a generation at one FHIR server, and what goes beside it.
+
+    Args:
+        clock: for what is sent beside the study.
+        endpoint: the image service as its Endpoint, where the destination asks for it.
+    """
 
     database: Database
     destination: FhirDestination
     client: FhirClient
+    clock: Clock = field(default_factory=SystemClock)
+    endpoint: Companion | None = None
+    guard: AbstractContextManager[object] = field(default_factory=threading.Lock)
 
     def __call__(self, claim: Claim) -> DeliveryOutcome:
         """Publish what ``claim`` wants, unless the server has this very content already."""
@@ -53,16 +76,65 @@ class FhirDelivery:
         linked = link_subject(stored.resource, patient, self.destination, self.client)
         if not isinstance(linked, dict):
             return linked
-        return self.client.publish(
-            Publication(
-                study_uid=claim.study_instance_uid,
-                resource=linked,
-                content_hash=content_hash(linked),
-                server_id=known.server_id,
-                version=known.server_version,
-                last_hash=known.content_hash,
-            )
+        publication = Publication(
+            study_uid=claim.study_instance_uid,
+            resource=linked,
+            content_hash=content_hash(linked),
+            server_id=known.server_id,
+            version=known.server_version,
+            last_hash=known.content_hash,
         )
+        kinds = self.destination.publish.kinds
+        if not kinds:
+            return self.client.publish(publication)
+        wanted = Wanted(publication, claim.study_key, self._companions(stored, kinds), kinds)
+        ledger = ResourceLedger(self, claim)
+        return SeveralPublisher(self.client, wanted, ledger, self.clock.now, self.guard).run()
+
+    def _companions(self, stored: StoredResource, kinds: frozenset[str]) -> list[Companion]:
+        """Return what this destination asks for of all that was built."""
+        with self.database.read() as connection:
+            built = companions_of(connection, stored.resource_key)
+        endpoint = [self.endpoint] if self.endpoint else []
+        return [one for one in (*endpoint, *built) if one.kind in kinds]
+
+
+class ResourceLedger:
+    """Puts on disk what a FHIR server has, while a study and its companions are being sent."""
+
+    def __init__(self, delivery: FhirDelivery, claim: Claim) -> None:
+        self._delivery, self._claim = delivery, claim
+        self._name = claim.destination
+        self._waiting: list[DeliveredResource] = []
+
+    def known(self, identities: Iterable[Identity]) -> Mapping[Identity, DeliveredResource]:
+        """Return what the server has of these, whatever study brought them."""
+        with self._delivery.database.read() as connection:
+            return delivered_with(connection, self._name, identities)
+
+    def of_study(self) -> Sequence[DeliveredResource]:
+        """Return what the server has of this study alone."""
+        self.flush()
+        with self._delivery.database.read() as connection:
+            return delivered_of(connection, self._name, self._claim.study_key)
+
+    def keep(self, delivered: DeliveredResource) -> None:
+        """Note what the server has confirmed."""
+        self._waiting.append(delivered)
+        if len(self._waiting) >= FLUSH_EVERY:
+            self.flush()
+
+    def keep_study(self, place: Place, content_hash: str) -> None:
+        """Note where the study is, before the rest has followed."""
+        with self._delivery.database.write() as connection:
+            record_study_place(connection, self._claim.key, place.id, place.version, content_hash)
+
+    def flush(self) -> None:
+        """Put on disk what was noted: it is the server's own word, whoever holds the lease."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            with self._delivery.database.write() as connection:
+                record_delivered(connection, self._name, waiting, self._delivery.clock.now())
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from urllib.parse import unquote
 import orjson
 
 from intu_fhir.demo.ehr_page import start_page
+from intu_fhir.demo.fhir_http import Asked, Reply
 from intu_fhir.demo.fhir_rules import outcome
-from intu_fhir.demo.fhir_service import Asked, Features, FhirService, Reply
+from intu_fhir.demo.fhir_service import Features, FhirService
 from intu_fhir.demo.fhir_store import FhirStore, Resource
 
 __all__ = ["Fault", "Features", "Received", "StandInEhr"]

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import orjson
 
-from intu_fhir.demo.fhir_rules import FHIR_VERSIONS, objections, outcome, refusal
+from intu_fhir.demo.fhir_http import (
+    Asked,
+    Refused,
+    Reply,
+    body_of,
+    check_version,
+    entry_reply,
+    entry_request,
+    etag_of,
+    references,
+    refused,
+)
+from intu_fhir.demo.fhir_rules import FHIR_VERSIONS, objections, refusal
 from intu_fhir.demo.fhir_store import FhirStore, Resource
 
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}", re.ASCII)
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}", re.ASCII)
-_IF_MATCH = re.compile(r'(?:W/)?"?([^"]*)"?')
 _RESULT_PARAMETERS = frozenset({"_count", "_format", "_summary", "_elements"})
 
 
@@ -28,38 +40,13 @@ class Features:
     update_create: bool = True
     transaction: bool = True
     post_search: bool = True
-    types: tuple[str, ...] = ("ImagingStudy", "Patient", "Endpoint", "ServiceRequest")
+    types: tuple[str, ...] = (
+        "ImagingStudy", "Patient", "Endpoint", "ServiceRequest", "Device", "Observation",
+        "Provenance",
+    )  # fmt: skip
     interactions: tuple[str, ...] = (
         "read", "vread", "update", "delete", "history-instance", "create", "search-type",
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer: a status, a resource where there is one, and headers."""
-
-    status: int
-    resource: Resource | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class Refused(Exception):
-    """Ends an interaction with an error answer."""
-
-    def __init__(self, status: int, resource: Resource) -> None:
-        super().__init__(str(status))
-        self.reply = Reply(status, resource)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request: path segments below the base, and the rest as HTTP has it."""
-
-    method: str
-    path: tuple[str, ...]
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
 
 
 class FhirService:
@@ -83,16 +70,16 @@ class FhirService:
     def _route(self, asked: Asked) -> Reply:
         if not asked.path:
             if asked.method == "POST" and self.features.transaction:
-                return self._bundle(_body(asked))
-            raise _refused(405, "not-supported", "POST a transaction Bundle here")
+                return self._bundle(body_of(asked))
+            raise refused(405, "not-supported", "POST a transaction Bundle here")
         if asked.path == ("metadata",):
             return Reply(200, self.capability_statement())
         kind, *rest = asked.path
         if not _TYPE.fullmatch(kind) or kind not in self.features.types:
-            raise _refused(404, "not-supported", "this resource type is not offered")
+            raise refused(404, "not-supported", "this resource type is not offered")
         handler = self._handlers().get((asked.method, len(rest), rest[-1:] == ["_search"]))
         if handler is None or (len(rest) > 1 and rest[1] != "_history"):
-            raise _refused(405, "not-supported", "this interaction is not offered")
+            raise refused(405, "not-supported", "this interaction is not offered")
         return handler(kind, rest, asked)
 
     def _handlers(self) -> Mapping[tuple[str, int, bool], _Handler]:
@@ -114,35 +101,35 @@ class FhirService:
     def _read(self, kind: str, rest: list[str], asked: Asked) -> Reply:
         history = self._store.history(kind, rest[0])
         if not history:
-            raise _refused(404, "not-found", "there is no such resource")
+            raise refused(404, "not-found", "there is no such resource")
         if history[-1] is None:
-            raise _refused(410, "deleted", "the resource was deleted")
-        return Reply(200, history[-1], {"ETag": _etag(history[-1])})
+            raise refused(410, "deleted", "the resource was deleted")
+        return Reply(200, history[-1], {"ETag": etag_of(history[-1])})
 
     def _vread(self, kind: str, rest: list[str], asked: Asked) -> Reply:
         number = int(rest[2]) if rest[2].isascii() and rest[2].isdigit() else 0
         history = self._store.history(kind, rest[0])
         version = history[number - 1] if 0 < number <= len(history) else None
         if version is None:
-            raise _refused(404, "not-found", "there is no such version")
-        return Reply(200, version, {"ETag": _etag(version)})
+            raise refused(404, "not-found", "there is no such version")
+        return Reply(200, version, {"ETag": etag_of(version)})
 
     def _history(self, kind: str, rest: list[str], asked: Asked) -> Reply:
         versions = [v for v in self._store.history(kind, rest[0]) if v is not None]
         if not versions:
-            raise _refused(404, "not-found", "there is no such resource")
+            raise refused(404, "not-found", "there is no such resource")
         return Reply(200, self._listing("history", versions[::-1]))
 
     def _search(self, kind: str, rest: list[str], asked: Asked) -> Reply:
         if asked.method == "POST" and not self.features.post_search:
-            raise _refused(405, "not-supported", "search by GET")
+            raise refused(405, "not-supported", "search by GET")
         query = asked.body.decode("utf-8", "replace") if asked.method == "POST" else asked.query
         return Reply(200, self._listing("searchset", self._matching(kind, query)))
 
     def _matching(self, kind: str, query: str) -> list[Resource]:
         """Return what a search finds; a bare ``|`` and unknown parameters are refused."""
         if "|" in query:
-            raise _refused(400, "invalid", "write | as %7C in a URL")
+            raise refused(400, "invalid", "write | as %7C in a URL")
         found: list[Resource] | None = None
         for name, value in parse_qsl(query):
             if name == "identifier":
@@ -153,7 +140,7 @@ class FhirService:
             elif name in _RESULT_PARAMETERS:
                 continue
             else:
-                raise _refused(400, "not-supported", "this search parameter is not offered")
+                raise refused(400, "not-supported", "this search parameter is not offered")
             found = hits if found is None else [resource for resource in found if resource in hits]
         return self._store.all(kind) if found is None else found
 
@@ -168,68 +155,71 @@ class FhirService:
     # ---- writing
 
     def _create(self, kind: str, rest: list[str], asked: Asked) -> Reply:
-        resource = self._valid(kind, _body(asked))
+        resource = self._valid(kind, body_of(asked))
         condition = asked.headers.get("if-none-exist", "")
         with self._store.lock:
             if condition and self.features.conditional_create:
                 found = self._matching(kind, condition)
                 if len(found) > 1:
-                    raise _refused(412, "multiple-matches", "several resources match")
+                    raise refused(412, "multiple-matches", "several resources match")
                 if found:
                     return self._written(200, found[0], asked)
             resource = {name: value for name, value in resource.items() if name != "id"}
-            return self._written(201, self._store.write(resource), asked)
+            return self._written(201, self._store.write(resource, asked.new_id), asked)
 
     def _update(self, kind: str, rest: list[str], asked: Asked) -> Reply:
-        resource = self._valid(kind, _body(asked))
+        resource = self._valid(kind, body_of(asked))
         identity = rest[0]
         if not _ID.fullmatch(identity) or resource.get("id") != identity:
-            raise _refused(400, "invalid", "the id of the resource is not that of the URL")
+            raise refused(400, "invalid", "the id of the resource is not that of the URL")
         with self._store.lock:
             current = self._store.current(kind, identity)
             if current is None and not self.features.update_create:
-                raise _refused(404, "not-found", "there is no such resource")
-            _check_version(asked, current)
+                raise refused(404, "not-found", "there is no such resource")
+            check_version(asked, current)
             status = 200 if current else 201
             return self._written(status, self._store.write(resource, identity), asked)
 
     def _conditional_update(self, kind: str, rest: list[str], asked: Asked) -> Reply:
         """FHIR R4 http 3.1.0.4.3."""
         if not self.features.conditional_update or not asked.query:
-            raise _refused(400, "not-supported", "conditional update is not offered")
-        resource = self._valid(kind, _body(asked))
+            raise refused(400, "not-supported", "conditional update is not offered")
+        resource = self._valid(kind, body_of(asked))
         with self._store.lock:
             found = self._matching(kind, asked.query)
             if len(found) > 1:
-                raise _refused(412, "multiple-matches", "several resources match")
+                raise refused(412, "multiple-matches", "several resources match")
             identity = found[0]["id"] if found else ""
             if "id" in resource and resource["id"] != identity:
-                raise _refused(400, "invalid", "the id is not that of the resource that matches")
-            _check_version(asked, found[0] if found else None)
+                raise refused(400, "invalid", "the id is not that of the resource that matches")
+            check_version(asked, found[0] if found else None)
             status = 200 if found else 201
-            return self._written(status, self._store.write(resource, identity), asked)
+            written = self._store.write(resource, identity or asked.new_id)
+            return self._written(status, written, asked)
 
     def _delete(self, kind: str, rest: list[str], asked: Asked) -> Reply:
         self._store.delete(kind, rest[0])
         return Reply(204)
 
-    def _valid(self, kind: str, resource: Resource) -> Resource:
-        """Return the resource, or refuse it."""
+    def _valid(self, kind: str, resource: Resource, known: Collection[str] = ()) -> Resource:
+        """Return the resource, or refuse it; ``known`` references will lead to something."""
         if resource.get("resourceType") != kind:
-            raise _refused(400, "invalid", "the resource is not of the type in the URL")
+            raise refused(400, "invalid", "the resource is not of the type in the URL")
         if found := objections(resource, self._release):
             raise Refused(422, refusal(found))
         for reference in references(resource):
-            of, _, identity = reference["reference"].partition("/")
+            if reference["reference"] in known:
+                continue
+            of, identity = [*reference["reference"].split("/"), ""][:2]
             if of in self.features.types and self._store.current(of, identity) is None:
-                raise _refused(422, "not-found", f"a reference leads to no {of}", kind)
+                raise refused(422, "not-found", f"a reference leads to no {of}", kind)
         return resource
 
     def _written(self, status: int, resource: Resource, asked: Asked) -> Reply:
         version = resource["meta"]["versionId"]
         place = f"{self._base}/{resource['resourceType']}/{resource['id']}/_history/{version}"
         minimal = "return=minimal" in asked.headers.get("prefer", "")
-        headers = {"Location": place, "ETag": _etag(resource)}
+        headers = {"Location": place, "ETag": etag_of(resource)}
         return Reply(status, None if minimal else resource, headers)
 
     # ---- transactions
@@ -238,21 +228,61 @@ class FhirService:
         """Carry out a transaction of creates and updates: all of it, or nothing."""
         entries = bundle.get("entry")
         if bundle.get("type") != "transaction" or not isinstance(entries, list):
-            raise _refused(400, "invalid", "a Bundle of type transaction is wanted")
+            raise refused(400, "invalid", "a Bundle of type transaction is wanted")
         with self._store.lock:
             self._resolve_references(entries)
-            requests = [_entry_request(entry) for entry in entries]
+            requests = self._placed(entries)
+            known = {f"{asked.path[0]}/{asked.new_id}" for asked in requests if asked.path}
             for asked in requests:
-                self._valid(asked.path[0] if asked.path else "", _body(asked))
+                self._valid(asked.path[0] if asked.path else "", body_of(asked), known)
+                self._check_entry(asked)
             replies = [self._route(asked) for asked in requests]
         return Reply(
             200,
             {
                 "resourceType": "Bundle",
                 "type": "transaction-response",
-                "entry": [_entry(reply) for reply in replies],
+                "entry": [entry_reply(reply) for reply in replies],
             },
         )
+
+    def _placed(self, entries: list[Any]) -> list[Asked]:
+        """Choose the ids of what is new, and let ``urn:uuid:`` references lead to them."""
+        requests = [entry_request(entry) for entry in entries]
+        placed = [replace(asked, new_id=self._identity_of(asked)) for asked in requests]
+        targets = [(asked.path[:1], asked.new_id) for asked in placed]
+        if len(set(targets)) < len(targets):
+            raise refused(400, "invalid", "two entries are for the same resource")
+        there: dict[str, str] = {
+            str(entry.get("fullUrl", "")): f"{asked.path[0]}/{asked.new_id}"
+            for entry, asked in zip(entries, placed, strict=True)
+            if asked.path
+        }
+        for entry in entries:
+            for reference in references(entry.get("resource", {})):
+                target = there.get(reference["reference"], str(reference["reference"]))
+                if target.startswith("urn:uuid:"):
+                    raise refused(400, "not-found", "a reference leads to no entry")
+                reference["reference"] = target
+        return [
+            replace(asked, body=orjson.dumps(entry.get("resource", {})))
+            for entry, asked in zip(entries, placed, strict=True)
+        ]
+
+    def _identity_of(self, asked: Asked) -> str:
+        """Return which id an entry of a transaction is for."""
+        if len(asked.path) == 2:
+            return asked.path[1]
+        query = asked.query or asked.headers.get("if-none-exist", "")
+        found = self._matching(asked.path[0], query) if query and asked.path else []
+        if len(found) > 1:
+            raise refused(412, "multiple-matches", "several resources match")
+        return str(found[0]["id"]) if found else str(uuid.uuid4())
+
+    def _check_entry(self, asked: Asked) -> None:
+        """Refuse a wrong version before anything of a transaction is done."""
+        if "if-match" in asked.headers:
+            check_version(asked, self._store.current(asked.path[0], asked.new_id))
 
     def _resolve_references(self, entries: list[Any]) -> None:
         """Put ids in place of ``Patient?identifier=...`` (FHIR R4 http 3.1.0.11.2)."""
@@ -262,7 +292,7 @@ class FhirService:
                 if mark:
                     found = self._matching(kind, query)
                     if len(found) != 1:
-                        raise _refused(412, "multiple-matches", f"{len(found)} {kind} match")
+                        raise refused(412, "multiple-matches", f"{len(found)} {kind} match")
                     reference["reference"] = f"{kind}/{found[0]['id']}"
 
     def capability_statement(self) -> Resource:
@@ -296,65 +326,3 @@ class FhirService:
 
 
 _Handler = Callable[[str, list[str], Asked], Reply]
-
-
-def references(value: Any) -> Iterator[Resource]:
-    """Give every object with a literal reference, at any depth."""
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from references(item)
-
-
-def _refused(status: int, code: str, text: str, *paths: str) -> Refused:
-    return Refused(status, outcome(code, text, *paths))
-
-
-def _body(asked: Asked) -> Resource:
-    try:
-        value = orjson.loads(asked.body)
-    except orjson.JSONDecodeError:
-        raise _refused(400, "structure", "the body is not JSON") from None
-    if not isinstance(value, dict):
-        raise _refused(400, "structure", "the body is not a resource")
-    return value
-
-
-def _etag(resource: Resource) -> str:
-    return f'W/"{resource["meta"]["versionId"]}"'
-
-
-def _check_version(asked: Asked, current: Resource | None) -> None:
-    """Refuse an update of another version than the one it names (If-Match)."""
-    wanted = asked.headers.get("if-match", "")
-    if not wanted:
-        return
-    found = _IF_MATCH.fullmatch(wanted.strip())
-    if current is None or found is None or found[1] != current["meta"]["versionId"]:
-        raise _refused(412, "conflict", "the resource has another version")
-
-
-def _entry_request(entry: Resource) -> Asked:
-    request = entry.get("request", {})
-    path, _, query = str(request.get("url", "")).partition("?")
-    names = {"ifMatch": "if-match", "ifNoneExist": "if-none-exist"}
-    return Asked(
-        method=str(request.get("method", "")),
-        path=tuple(map(unquote, filter(None, path.split("/")))),
-        query=query,
-        headers={names[name]: str(request[name]) for name in names if name in request},
-        body=orjson.dumps(entry.get("resource", {})),
-    )
-
-
-def _entry(reply: Reply) -> Resource:
-    response = {
-        "status": str(reply.status),
-        "location": reply.headers.get("Location", ""),
-        "etag": reply.headers.get("ETag", ""),
-    }
-    return {"response": response} | ({"resource": reply.resource} if reply.resource else {})

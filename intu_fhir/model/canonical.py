@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+_LONG = 19
+
 
 def canonical_json(resource: dict[str, Any]) -> bytes:
     """Return the resource as UTF-8 JSON with sorted keys and no white space."""
@@ -29,4 +31,9 @@ def exact_number(value: Any) -> orjson.Fragment:
 
 def read_exact(content: str) -> Any:
     """Read JSON, its fractions as Decimal with every digit they have."""
-    return json.loads(content, parse_float=Decimal)
+    return json.loads(content, parse_float=Decimal, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | Decimal:
+    """Read a whole number; one of more than 64 bits can only be written digit by digit."""
+    return int(digits) if len(digits) < _LONG else Decimal(digits)

@@ -82,7 +82,8 @@ class Connection:
         self._transport = Transport(accepted, tick_seconds(service.limits))
         self._reader = PduReader(service.limits.max_pdu_bytes)
         self._deadlines = Deadlines(service.limits, service.clock.monotonic())
-        self._slot = service.slots.enter(address, self.interrupt)
+        self._evicted = False
+        self._slot = service.slots.enter(address, self._evict)
         self._association: Association | None = None
         self._intake: Intake | None = None
         self._message: Message | None = None
@@ -106,6 +107,11 @@ class Connection:
     def interrupt(self) -> None:
         """End the connection from another thread."""
         self._transport.interrupt()
+
+    def _evict(self) -> None:
+        """Make room for a newer connection; called from another thread."""
+        self._evicted = True
+        self.interrupt()
 
     def _serve(self) -> Ended:
         try:
@@ -152,6 +158,8 @@ class Connection:
             if count:
                 self._reader.received(count)
                 return
+            if count == 0 and self._evicted:
+                raise Ended(EndReason.CONNECTION_LOST, "evicted", limit="max_associations")
             if count == 0:
                 raise Ended(EndReason.CONNECTION_LOST, "closed_by_peer")
 

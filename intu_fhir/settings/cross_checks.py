@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.settings.paths import files_in
-from intu_fhir.settings.schema import Channel, Settings, Site
+from intu_fhir.settings.schema import Channel, FhirDestination, Settings, Site
 from intu_fhir.settings.yaml_lines import Document
 
 ChannelFile: TypeAlias = tuple[Channel, Document]
@@ -34,7 +34,7 @@ def cross_mistakes(
         mistakes += _transformer(channel, document)
         mistakes += _missing_files(channel, document)
     if site is not None:
-        mistakes += [*_stores(*site), *_missing_files(*site)]
+        mistakes += [*_stores(*site), *_missing_files(*site), *_image_services(*site)]
     return mistakes
 
 
@@ -125,6 +125,21 @@ def _unreadable(path: Path) -> str:
     if not path.is_file():
         return "is not a file; name the file itself"
     return "" if os.access(path, os.R_OK) else "may not be read; give this user the permission"
+
+
+def _image_services(site: Site, document: Document) -> Iterator[ConfigurationError]:
+    for name, destination in site.destinations.items():
+        if isinstance(destination, FhirDestination):
+            wanted = destination.publish
+            if wanted.endpoint and wanted.wado_rs is None:
+                yield document.mistake(
+                    "an Endpoint needs the address of the image service; write wado_rs: "
+                    "https://pacs.example.org/dicom-web beside it, or endpoint: false",
+                    "destinations",
+                    name,
+                    "publish",
+                    "endpoint",
+                )
 
 
 def _stores(site: Site, document: Document) -> Iterator[ConfigurationError]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from intu_fhir.model.companion import KINDS
 from intu_fhir.settings.base import AeTitle as AeTitle
 from intu_fhir.settings.base import ClientTls as ClientTls
 from intu_fhir.settings.base import Network, Port, TimeZone
@@ -163,6 +164,29 @@ class Destination(Settings):
     """Limit for one exchange, in seconds."""
 
 
+class Publish(Settings):
+    """What a FHIR destination gets beside the ImagingStudy."""
+
+    endpoint: bool = False
+    """An Endpoint that says where images can be had; needs `wado_rs`."""
+    wado_rs: Annotated[str, Field(pattern=r"^https?://[^\s?#@]*[^\s?#@/]$")] | None = None
+    """Base of the DICOMweb service from which the server's users get images, without `/studies`
+    and without a slash at its end."""
+    device: bool = False
+    """A Device for each piece of equipment that names its serial number or Device UID."""
+    provenance: bool = False
+    """A Provenance for each version: from which instances, by which mapping and program."""
+    dose: bool = False
+    """An Observation for each radiation dose report."""
+    measurements: bool = False
+    """Observations of measurement reports (PS3.16 TID 1500)."""
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What is asked for, by name."""
+        return frozenset(kind for kind in KINDS if getattr(self, kind))
+
+
 class FhirDestination(Destination):
     """A FHIR server that takes ImagingStudy resources."""
 
@@ -176,6 +200,8 @@ class FhirDestination(Destination):
     """How to authorize."""
     subject: Subject = Subject()
     """How the patient is referred to."""
+    publish: Publish = Publish()
+    """What is sent beside the ImagingStudy."""
     tls: ClientTls | None = None
     """Authorities and client certificate."""
     max_body_bytes: PositiveInt = 1_000_000

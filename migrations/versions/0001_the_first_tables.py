@@ -971,9 +971,133 @@ def upgrade() -> None:
         ),
         comment="One row per instance of a request for storage commitment.",
     )
+    op.create_table(
+        "companions",
+        sa.Column(
+            "companion_key", Key, autoincrement=True, nullable=False, comment="made by the database"
+        ),
+        sa.Column("resource_key", Key, nullable=False, comment="the ImagingStudy it goes with"),
+        sa.Column(
+            "kind",
+            sa.String(16),
+            nullable=False,
+            comment="device, provenance, dose or measurements",
+        ),
+        sa.Column("resource_type", sa.String(32), nullable=False, comment="FHIR type"),
+        sa.Column(
+            "identifier",
+            sa.Text(),
+            nullable=False,
+            comment="system|value that a server recognises it by",
+        ),
+        sa.Column(
+            "source_uid",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="SOP Instance UID of the report it was made from",
+        ),
+        sa.Column("series", Json, nullable=False, comment="UIDs of the series that a Device made"),
+        sa.Column(
+            "resource",
+            sa.Text(),
+            nullable=False,
+            comment="the resource as JSON text, with every digit of the report",
+        ),
+        sa.ForeignKeyConstraint(
+            ["resource_key"],
+            ["resources.resource_key"],
+            name=op.f("fk_companions_resource_key_resources"),
+        ),
+        sa.PrimaryKeyConstraint("companion_key", name=op.f("pk_companions")),
+        comment="One row per resource that goes with an ImagingStudy.",
+    )
+    op.create_index("ix_companions_resource_key", "companions", ["resource_key"], unique=False)
+    op.create_table(
+        "delivered_resources",
+        sa.Column(
+            "delivered_resource_key",
+            Key,
+            autoincrement=True,
+            nullable=False,
+            comment="made by the database",
+        ),
+        sa.Column(
+            "destination",
+            sa.String(64),
+            nullable=False,
+            comment="name of the destination in intu.yaml",
+        ),
+        sa.Column(
+            "study_key", Key, nullable=True, comment="the study; null = all studies share it"
+        ),
+        sa.Column(
+            "kind",
+            sa.String(16),
+            nullable=False,
+            comment="endpoint, device, provenance, dose or measurements",
+        ),
+        sa.Column("resource_type", sa.String(32), nullable=False, comment="FHIR type"),
+        sa.Column(
+            "identifier",
+            sa.Text(),
+            nullable=False,
+            comment="system|value that the server recognises it by",
+        ),
+        sa.Column(
+            "server_id",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="id at the server",
+        ),
+        sa.Column(
+            "server_version",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="its version there",
+        ),
+        sa.Column(
+            "content_hash",
+            sa.String(64),
+            server_default="",
+            nullable=False,
+            comment="SHA-256 of what was sent; equal content is not sent again",
+        ),
+        sa.Column(
+            "delivered_at", Time, nullable=False, comment="when the server last confirmed it"
+        ),
+        sa.Column(
+            "withdrawn_at", Time, nullable=True, comment="when it was marked as entered in error"
+        ),
+        sa.ForeignKeyConstraint(
+            ["study_key"],
+            ["studies.study_key"],
+            name=op.f("fk_delivered_resources_study_key_studies"),
+        ),
+        sa.PrimaryKeyConstraint("delivered_resource_key", name=op.f("pk_delivered_resources")),
+        sa.UniqueConstraint(
+            "destination",
+            "resource_type",
+            "identifier",
+            name=op.f("uq_delivered_resources_destination_resource_type_identifier"),
+        ),
+        comment="One row per resource beside the ImagingStudy that a FHIR server has taken.",
+    )
+    op.create_index(
+        "ix_delivered_resources_study_key",
+        "delivered_resources",
+        ["study_key", "destination"],
+        unique=False,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_delivered_resources_study_key", table_name="delivered_resources")
+    op.drop_table("delivered_resources")
+    op.drop_index("ix_companions_resource_key", table_name="companions")
+    op.drop_table("companions")
     op.drop_table("storage_commitment_items")
     op.drop_index("ix_storage_commitments_asked_at", table_name="storage_commitments")
     op.drop_index(

@@ -15,7 +15,7 @@ from intu_fhir.app.serving import Site
 from intu_fhir.app.wiring import open_app
 from intu_fhir.db.reports import StudyFilter, StudyRow, list_studies
 from intu_fhir.deliver.dicom import ObjectToSend, StorageScu
-from intu_fhir.demo.ehr import StandInEhr
+from intu_fhir.demo.ehr import Features, StandInEhr
 from intu_fhir.demo.pacs import StandInPacs
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.model.outcome import InstanceOutcome
@@ -101,6 +101,7 @@ def running_site(
     ehr: dict[str, Any] | None = None,
     pacs_at: dict[str, Any] | None = None,
     source: dict[str, Any] | None = None,
+    features: Features | None = None,
     **site: Any,
 ) -> Iterator[Running]:
     """Run a site with one channel to both stand-ins; retries come quickly.
@@ -110,9 +111,11 @@ def running_site(
         ehr: keys of the EHR destination that differ.
         pacs_at: keys of the PACS destination that differ, to send to a real one.
         source: the channel's source; its port is chosen here.
+        features: what the EHR offers; everything by default.
         site: keys of the root file that differ.
     """
-    with StandInEhr(folder / "ehr", release) as stand_in, StandInPacs(folder / "pacs") as pacs:
+    stand_in = StandInEhr(folder / "ehr", release, features=features)
+    with stand_in, StandInPacs(folder / "pacs") as pacs:
         destinations = {
             "ehr": {
                 "type": "fhir",

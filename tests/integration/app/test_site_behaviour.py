@@ -59,7 +59,7 @@ def test_the_announced_number_of_instances_settles(
     with running_site(tmp_path, migrated_database_url, channel=channel) as running:
         instances = list(make_study(series=1, instances=3, NumberOfStudyRelatedInstances=3))
         running.send(instances[:2])
-        wait_until(lambda: running.site.app.describer.describe_some() == 0)
+        wait_until(lambda: running.site.working.describer.describe_some() == 0)
         assert running.studies()[0].state == "receiving"
         running.send(instances[2:])
         running.rest()

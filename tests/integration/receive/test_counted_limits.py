@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from intu_fhir.errors import LimitPassed
 from intu_fhir.model.instance import Accepted, ReceivedObject
@@ -135,6 +136,18 @@ def test_limit_refuses_and_is_counted(limit: str, start_receiving: StartReceivin
     before = counted(limit)
     attack(receiving)
     wait_until(lambda: counted(limit) == before + 1)
+
+
+def test_eviction_is_counted(start_receiving: StartReceiving) -> None:
+    """A silent connection that has to make room is closed and counted as what it is."""
+    receiver = limits(max_associations=1, handshake_seconds=60)
+    receiving = start_receiving(receiver=receiver)
+    before = counted("max_associations")
+    with capture_logs() as logs, RawPeer(receiving.port) as silent, RawPeer(receiving.port) as peer:
+        peer.associate()
+        assert silent.is_ended()
+        wait_until(lambda: counted("max_associations") == before + 1)
+        wait_until(lambda: any(line.get("detail") == "evicted" for line in logs))
 
 
 def test_lifetime_is_counted(start_receiving: StartReceiving, clock: FakeClock) -> None:

@@ -1,0 +1,150 @@
+"""The half of a site that works on what was received: settles, builds and delivers.
+
+It takes a third of a process's memory, so a process that only receives does not import it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from intu_fhir.aggregate.merge import merge_headers
+from intu_fhir.aggregate.step import AggregateStep
+from intu_fhir.app.wiring import COMMIT, DESCRIBE, TELL, App
+from intu_fhir.build.companions import CompanionBuilder
+from intu_fhir.build.endpoint import wado_rs_endpoint
+from intu_fhir.build.imaging_study import BuildContext
+from intu_fhir.build.step import BuildStep, ChannelPlan
+from intu_fhir.build.structured_report import DOCUMENT_ATTRIBUTES
+from intu_fhir.build.transform import load_transformer
+from intu_fhir.db.studies import load_headers
+from intu_fhir.deliver.dicom import StorageScu
+from intu_fhir.deliver.fhir import FhirClient
+from intu_fhir.deliver.step import DicomDelivery, FhirDelivery
+from intu_fhir.engines.local import Chore, LocalEngine
+from intu_fhir.mappings import acquisition_modalities, attributes_of, load_mapping
+from intu_fhir.model.study import Study
+from intu_fhir.model.work import AGGREGATE, BUILD, DELIVER
+from intu_fhir.pipeline.runner import Lane, StepFunction
+from intu_fhir.settings.schema import AnyDestination, Channel, FhirDestination
+from intu_fhir.stage.describer import Describer
+from intu_fhir.stage.documents import Documents
+from intu_fhir.stage.encodings import Limits
+
+
+class Working:
+    """The steps of a site, made once and shared."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._clients: list[FhirClient] = []
+
+    @cached_property
+    def describer(self) -> Describer:
+        """What stages complete headers."""
+        limits = Limits.of(self._app.configuration.site.receiver)
+        levels = attributes_of(plan.mapping for plan in self.build.plans.values()).levels
+        return Describer(self._app.database, self._app.files, self._app.clock, levels, limits)
+
+    @cached_property
+    def build(self) -> BuildStep:
+        """What builds resources, for publishing and for previews."""
+        channels = self._app.configuration.channels
+        plans = {channel.id: self.plan(channel) for channel in channels}
+        return BuildStep(
+            database=self._app.database,
+            clock=self._app.clock,
+            load_study=self.load_study,
+            plans=plans,
+            fallback=ChannelPlan("", load_mapping(None), None, {}),
+            context=self.build_context(),
+            companions=self.companions(),
+        )
+
+    def companions(self) -> CompanionBuilder:
+        """What builds that which goes beside a study."""
+        limits = Limits.of(self._app.configuration.site.receiver)
+        documents = Documents(self._app.files, DOCUMENT_ATTRIBUTES, limits)
+        return CompanionBuilder(documents, version("intu-fhir"))
+
+    def build_context(self) -> BuildContext:
+        """What a build needs to know of the site."""
+        site = self._app.configuration.site
+        fhir = [d for d in site.destinations.values() if isinstance(d, FhirDestination)]
+        return BuildContext(
+            time_zone=site.time_zone,
+            identifiers=site.identifiers,
+            max_instances=min((d.max_instances for d in fhir), default=5_000),
+            max_body_bytes=min((d.max_body_bytes for d in fhir), default=1_000_000),
+        )
+
+    def plan(self, channel: Channel) -> ChannelPlan:
+        """Return what a channel wants done with its studies."""
+        return ChannelPlan(
+            channel=channel.id,
+            mapping=load_mapping(channel.mapping),
+            transformer=load_transformer(channel.transformer) if channel.transformer else None,
+            destinations=self.destinations(channel),
+        )
+
+    def destinations(self, channel: Channel) -> dict[str, AnyDestination]:
+        """Return the destinations of a channel by name."""
+        everywhere = self._app.configuration.site.destinations
+        return {name: everywhere[name] for name in channel.destinations}
+
+    def load_study(self, connection: Any, study_key: int, generation: int) -> tuple[Study, int]:
+        """Read and merge what is staged of a study; return it with its revision."""
+        headers = load_headers(
+            connection, study_key, acquisition_modalities=acquisition_modalities()
+        )
+        study = merge_headers(
+            headers.study_instance_uid, headers.series, headers.calling_ae_titles, generation
+        )
+        return study, headers.revision
+
+    def engine(self) -> LocalEngine:
+        """Return the worker threads of this site, not started."""
+        site = self._app.configuration.site
+        functions: dict[tuple[str, str], StepFunction] = {
+            (AGGREGATE, ""): AggregateStep(
+                database=self._app.database,
+                clock=self._app.clock,
+                policies={c.id: c.settle for c in self._app.configuration.channels},
+                acquisition_modalities=acquisition_modalities(),
+            ),
+            (BUILD, ""): self.build,
+        }
+        lanes = [(Lane(AGGREGATE), 1), (Lane(BUILD), 1)]
+        for name, destination in site.destinations.items():
+            functions[DELIVER, name] = self.delivery(destination)
+            limit = destination.limit
+            lanes.append((Lane(DELIVER, name, limit), limit))
+        chores = [Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)]
+        if site.receiver.storage_commitment.enabled:
+            chores.append(Chore(COMMIT, self._app.commitments.check_some, then=TELL))
+            chores.append(Chore(TELL, self._app.commitment_results.tell_far, then=TELL))
+        return LocalEngine(self._app.runner(functions), lanes, chores)
+
+    def delivery(self, destination: AnyDestination) -> StepFunction:
+        """Return what delivers to a destination."""
+        if isinstance(destination, FhirDestination):
+            client = FhirClient(destination, clock=self._app.clock)
+            self._clients.append(client)
+            wanted = destination.publish
+            endpoint = (
+                wado_rs_endpoint(wanted.wado_rs, destination.release) if wanted.wado_rs else None
+            )
+            return FhirDelivery(self._app.database, destination, client, self._app.clock, endpoint)
+        return DicomDelivery(
+            database=self._app.database,
+            clock=self._app.clock,
+            files=self._app.files,
+            scu=StorageScu(destination),
+            lease_seconds=self._app.configuration.site.lease_seconds,
+        )
+
+    def close(self) -> None:
+        """Let go of the far sides."""
+        for client in self._clients:
+            client.close()

@@ -1,0 +1,1 @@
+"""Measurements that run as commands; each writes its table below ``results``."""
