@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Index, Table, UniqueConstraint, text
 
+from intu_fhir.db.audit_tables import audit_events as audit_events
 from intu_fhir.db.commitment_tables import storage_commitment_items as storage_commitment_items
 from intu_fhir.db.commitment_tables import storage_commitments as storage_commitments
 from intu_fhir.db.companion_tables import companions as companions
