@@ -17,6 +17,7 @@ from intu_fhir.db.commitment_tables import storage_commitment_items as storage_c
 from intu_fhir.db.commitment_tables import storage_commitments as storage_commitments
 from intu_fhir.db.companion_tables import companions as companions
 from intu_fhir.db.companion_tables import delivered_resources as delivered_resources
+from intu_fhir.db.file_tables import removals as removals
 from intu_fhir.db.kinds import (
     Json,
     Key,
@@ -74,6 +75,7 @@ studies = Table(
     Column("settle_requested_by", sa.String(64), comment="operator who asked to settle at once"),
     count("number_of_series", "series staged"),
     count("number_of_instances", "instances staged"),
+    count("number_of_pruned", "instances whose files were pruned"),
     words("modalities", "modalities of its series, separated by commas", length=256),
     words("patient_id"),
     words("issuer_of_patient_id"),
@@ -157,6 +159,17 @@ instances = Table(
         comment="what it has in common with its series; null until described",
     ),
     Column("described_at", UtcDateTime, comment="when the complete header was staged"),
+    Column("pruned_at", UtcDateTime, comment="when its file was pruned; null = the file is there"),
+    Column(
+        "restored_at",
+        UtcDateTime,
+        comment="when its file came again, after it was pruned or damaged",
+    ),
+    Column(
+        "damaged_at",
+        UtcDateTime,
+        comment="since when its file is missing or not what was received",
+    ),
     Index("ix_instances_study_key", "study_key", "series_key"),
     Index("ix_instances_series_key", "series_key"),
     Index("ix_instances_association_id", "association_id"),
@@ -165,6 +178,12 @@ instances = Table(
         "instance_key",
         sqlite_where=text("described_at IS NULL"),
         postgresql_where=text("described_at IS NULL"),
+    ),
+    Index(
+        "ix_instances_damaged",
+        "instance_key",
+        sqlite_where=text("damaged_at IS NOT NULL"),
+        postgresql_where=text("damaged_at IS NOT NULL"),
     ),
     comment="One row per stored instance; its file holds the data set exactly as received.",
 )

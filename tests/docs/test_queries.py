@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -85,6 +86,8 @@ def _live(connection: Connection) -> None:
         connection.execute(sa.select(sa.func.min(column))).scalar_one()
         for column in (t.deliveries.c.delivery_key, t.instances.c.instance_key)
     )
+    _tries(connection, delivery)
+    _dose(connection)
     _add(
         connection,
         t.instance_deliveries,
@@ -95,6 +98,24 @@ def _live(connection: Connection) -> None:
         warning=True,
         answered_at=START,
     )
+
+
+def _tries(connection: Connection, delivery: int) -> None:
+    for number, outcome in enumerate(("retrying", "delivered"), 1):
+        _add(connection, t.attempts, delivery_key=delivery, generation=2, number=number,
+             started_at=START, ended_at=START, outcome=outcome, status="503")  # fmt: skip
+
+
+def _dose(connection: Connection) -> None:
+    """Put a number of a dose report beside the resource that is there."""
+    number = {
+        "code": {"coding": [{"system": "DCM", "code": "113813", "display": "DLP"}]},
+        "valueQuantity": {"value": 1.5, "unit": "mGy.cm"},
+    }
+    resource = connection.execute(sa.select(t.resources.c.resource_key)).scalar_one()
+    _add(connection, t.companions, resource_key=resource, kind="dose", identifier="a|b",
+         resource_type="Observation", series=[],
+         resource=orjson.dumps({"component": [number]}).decode())  # fmt: skip
 
 
 def _describe(connection: Connection) -> None:

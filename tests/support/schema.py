@@ -18,7 +18,7 @@ _POSTGRESQL = (
     """SELECT relname, obj_description(oid, 'pg_class'), ''
        FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'""",
 )
-_SQLITE = ("SELECT type, name, coalesce(sql, '') FROM sqlite_master",)
+_SQLITE = ("SELECT type, name, coalesce(sql, '') FROM sqlite_master WHERE type <> 'view'",)
 
 
 def schema(connection: Connection) -> list[tuple[str, ...]]:
@@ -30,5 +30,21 @@ def schema(connection: Connection) -> list[tuple[str, ...]]:
 
 
 def _lines(value: str) -> str:
-    """Sort the lines of a CREATE TABLE: constraints may stand in any order."""
-    return "\n".join(sorted(line.strip(" \t,") for line in value.splitlines()))
+    """Sort the parts of a CREATE TABLE: a column that was added later stands behind them all."""
+    if not value.startswith("CREATE TABLE"):
+        return value
+    inside = " ".join(value[value.index("(") + 1 : value.rindex(")")].split())
+    return "\n".join(sorted(_parts(inside)))
+
+
+def _parts(text: str) -> list[str]:
+    """Split at the commas that stand in no bracket and in no quotation."""
+    parts, depth, quoted = [""], 0, False
+    for char in text:
+        quoted ^= char == "'"
+        depth += 0 if quoted else (char == "(") - (char == ")")
+        if char == "," and not depth and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts]

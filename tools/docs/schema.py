@@ -1,4 +1,4 @@
-"""``docs/reference/schema.md``: every table and column, from ``intu_fhir.db.tables``."""
+"""``docs/reference/schema.md``: every view, table and column, from ``intu_fhir.db``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from intu_fhir.db.columns import INSTANCE_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
 from intu_fhir.db.tables import metadata
+from intu_fhir.db.views import VIEWS, View
 from intu_fhir.model import work
 from tools.docs.markdown import code, page, table
 
@@ -46,6 +47,11 @@ your own. They change in two moves only: a release adds, a later one removes.
   columns are a choice; `headers.dicom_json` has all of them.
 * Times are UTC. `..._at` is a moment, `..._key` a number made by the database.
 * An empty text means that nothing is known; null is used where "not yet" has to be told apart."""
+
+_VIEWS = """\
+Most questions need no more than these. They are made of the tables below; their names and columns
+stay as well. A role that may read the views and nothing else:
+[a role for readers](../how-to/run-on-postgresql.md#a-role-for-readers)."""
 
 _TYPES = """\
 Types are those of PostgreSQL. In SQLite `timestamptz` is text such as
@@ -83,6 +89,9 @@ def schema_page() -> str:
         "The staging database",
         _INTRODUCTION,
         _EXAMPLES,
+        "## Views",
+        _VIEWS,
+        *map(_view, VIEWS),
         "## How the tables hang together",
         _picture(),
         "## States of work and deliveries",
@@ -91,6 +100,19 @@ def schema_page() -> str:
         _TYPES,
         *(_section(each) for each in metadata.tables.values()),
     )
+
+
+def _view(each: View) -> str:
+    rows = ((code(name), text or _of_table(name)) for name, text in each.columns.items())
+    return "\n\n".join(
+        (f"### {each.name}", f"One row is {each.row}.", table(("Column", "Meaning"), rows))
+    )
+
+
+def _of_table(name: str) -> str:
+    """Return what the tables say of a column of this name."""
+    found = (t.columns[name] for t in metadata.tables.values() if name in t.columns)
+    return next(filter(None, map(meaning, found)), "")
 
 
 def _picture() -> str:

@@ -65,6 +65,7 @@ def test_state_of_a_study(database: Database, state: str, options: dict[str, Any
         for other in STUDY_STATES:
             found = list_studies(connection, StudyFilter(state=other))
             assert len(found) == (1 if other == state else 0)
+        assert connection.execute(sa.text("SELECT state FROM v_studies")).scalar_one() == state
 
 
 def test_an_open_hold_is_a_held_study_until_it_is_released(database: Database) -> None:
