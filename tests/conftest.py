@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 
@@ -15,6 +16,12 @@ from intu_fhir.db.session import Database
 from tests.support.certificates import Authority
 from tests.support.clock import FakeClock
 from tests.support.databases import KINDS, PostgresServer, sqlite_url, start_postgres
+
+# How long a neighbour on the machine makes an example take says nothing about the code.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
