@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "studies": ("studies", "List studies."),
     "study": ("study", "Show one study: timeline, series, versions, deliveries."),
     "deliveries": ("deliveries", "List what waits, what failed, what is dead, and why."),
+    "destinations": ("destinations", "List destinations; pause and resume them."),
     "replay": ("replay", "Put deliveries and failed steps back."),
     "settle": ("settle", "Count a study as complete now."),
     "holds": ("holds", "List and release studies that wait for a person."),

@@ -26,12 +26,16 @@ NARROWEST = 6
 STATE_STYLES = {
     "failed": "bold red",
     "dead": "bold red",
+    "down": "bold red",
     "invalid": "bold red",
     "held": "yellow",
+    "paused": "yellow",
+    "recovering": "yellow",
     "retrying": "yellow",
     "valid": "green",
     "delivered": "green",
     "done": "green",
+    "up": "green",
     "filtered": "dim",
     "staged": "dim",
 }

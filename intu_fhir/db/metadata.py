@@ -20,3 +20,9 @@ def due_index(name: str, *columns: str) -> Index:
     """Index only what is due, so that finished work costs a claim nothing."""
     due = text("due_at IS NOT NULL")
     return Index(name, *columns, sqlite_where=due, postgresql_where=due)
+
+
+def lease_index(name: str, *columns: str) -> Index:
+    """Index only what a worker holds, so that counting it is cheap however much waits."""
+    leased = text("lease_until IS NOT NULL")
+    return Index(name, *columns, sqlite_where=leased, postgresql_where=leased)

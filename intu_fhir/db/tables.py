@@ -7,8 +7,6 @@ Raw DICOM values are text exactly as decoded; times are UTC.
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Index, Table, UniqueConstraint, text
 
@@ -17,6 +15,7 @@ from intu_fhir.db.commitment_tables import storage_commitment_items as storage_c
 from intu_fhir.db.commitment_tables import storage_commitments as storage_commitments
 from intu_fhir.db.companion_tables import companions as companions
 from intu_fhir.db.companion_tables import delivered_resources as delivered_resources
+from intu_fhir.db.destination_tables import destination_states as destination_states
 from intu_fhir.db.file_tables import removals as removals
 from intu_fhir.db.kinds import (
     Json,
@@ -32,8 +31,9 @@ from intu_fhir.db.kinds import (
     refers,
     words,
 )
-from intu_fhir.db.metadata import due_index
 from intu_fhir.db.metadata import metadata as metadata
+from intu_fhir.db.queue_tables import deliveries as deliveries
+from intu_fhir.db.queue_tables import work as work
 
 associations = Table(
     "associations",
@@ -255,62 +255,6 @@ resources = Table(
     comment="One row per ImagingStudy built of a generation.",
 )
 
-
-def _claim_columns() -> list[Column[Any]]:
-    """Columns of a row that workers claim; ``db.work`` explains them."""
-    return [
-        given("want", sa.Integer, "newest generation wanted here"),
-        count("have", "newest done"),
-        Column(
-            "state",
-            sa.String(16),
-            nullable=False,
-            server_default="waiting",
-            comment="waiting, running, retrying, done, delivered, dead, held or filtered",
-        ),
-        Column("due_at", UtcDateTime, comment="when to work on it; null = nothing to do"),
-        count("attempts", "tries that failed since the last success"),
-        Column("first_failed_at", UtcDateTime, comment="when the failing began"),
-        words("last_error", "why the last try failed"),
-        words("lease_holder", "worker that has it", length=64),
-        Column("lease_until", UtcDateTime, comment="when that worker loses it"),
-        count("fence", "number of the lease; an older one can write nothing"),
-        moment("updated_at", "when the row last changed"),
-    ]
-
-
-work = Table(
-    "work",
-    metadata,
-    key("work_key"),
-    of_study(),
-    given("step", sa.String(16), "aggregate or build"),
-    *_claim_columns(),
-    UniqueConstraint("study_key", "step"),
-    due_index("ix_work_due", "step", "due_at"),
-    comment="One row per study and step before delivery; deliveries has the like.",
-)
-
-deliveries = Table(
-    "deliveries",
-    metadata,
-    key("delivery_key"),
-    of_study(),
-    given("destination", sa.String(64), "name of the destination in intu.yaml"),
-    *_claim_columns(),
-    Column("delivered_at", UtcDateTime, comment="when the destination last confirmed"),
-    words("server_id", "id of the resource at the FHIR server", length=64),
-    words("server_version", "its version there", length=64),
-    words(
-        "content_hash", "SHA-256 of what was delivered; equal content is not sent again", length=64
-    ),
-    words("last_status", "the destination's last answer, such as HTTP 201 or 0000", length=64),
-    words("warning", "what the destination remarked on a success"),
-    UniqueConstraint("study_key", "destination"),
-    due_index("ix_deliveries_due", "destination", "due_at"),
-    Index("ix_deliveries_state", "state", "destination"),
-    comment="One row per study and destination: what should be there and what is.",
-)
 
 attempts = Table(
     "attempts",

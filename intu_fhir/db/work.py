@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
+from intu_fhir.db.destinations import is_paused
 from intu_fhir.db.tables import deliveries, studies, work
 from intu_fhir.db.upsert import insert
 from intu_fhir.errors import StaleClaim
@@ -53,6 +54,8 @@ def claim(
         limit: how many rows of this lane may be held at once, over all workers.
     """
     queue = _queue(step)
+    if step == DELIVER and is_paused(connection, destination):
+        return None
     if limit is not None and _held(connection, step, destination, now) >= limit:
         return None
     row = connection.execute(_next_due(queue, step, destination, now)).mappings().one_or_none()
@@ -132,6 +135,8 @@ def next_due_at(
     connection: Connection, step: str, destination: str, now: datetime
 ) -> datetime | None:
     """Return when the next row of a lane can be claimed, or None where there is none."""
+    if step == DELIVER and is_paused(connection, destination):
+        return None
     queue = _queue(step)
     leased = queue.c.lease_until > now
     free_at = sa.case((leased, queue.c.lease_until), else_=queue.c.due_at)

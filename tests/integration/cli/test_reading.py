@@ -259,3 +259,17 @@ def test_init_and_configuration_by_environment(
     assert run(["db", "upgrade"]) == 0
     assert run(["studies"]) == 0
     assert (folder / "data/staging.db").is_file()
+
+
+def test_destinations(ask: Ask) -> None:
+    """Destinations are listed with what waits for them; one is paused and resumed by name."""
+    code, out, _ = ask("destinations")
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [["up", "ehr"]]
+    assert ask("destinations", "pause", "ehr", "--by", "jo")[0] == 0
+    assert "paused by jo" in ask("destinations")[1]
+    assert ask("destinations", "resume", "ehr")[0] == 0
+    assert "paused" not in ask("destinations")[1]
+    code, _, err = ask("destinations", "pause", "ehx")
+    assert code == 2
+    assert "there are: ehr" in err

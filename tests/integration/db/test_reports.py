@@ -226,7 +226,9 @@ def test_report_and_timeline(database: Database) -> None:
             )
         )
         delivery_key = connection.execute(
-            t.deliveries.select().where(t.deliveries.c.destination == "ehr")
+            t.deliveries.select().where(
+                t.deliveries.c.destination == "ehr", t.deliveries.c.study_key == key
+            )
         ).first()
         assert delivery_key is not None
         connection.execute(
