@@ -10,8 +10,10 @@ from pathlib import Path
 from intu_fhir.app.wiring import App
 from intu_fhir.app.working import Working
 from intu_fhir.db.associations import end_association, look_at_studies_now
+from intu_fhir.db.audit import seal
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.instance import Disposition, Origin
+from intu_fhir.observe.login import login
 from intu_fhir.settings.schema import Channel
 from intu_fhir.stage.import_files import Imported, ImportReport, Result, import_objects
 from intu_fhir.stage.media import find_objects
@@ -32,6 +34,7 @@ def import_paths(
     paths: Sequence[Path],
     *,
     channel: str | None = None,
+    by: str = "",
     on_progress: Callable[[Imported], None] = lambda _: None,
 ) -> ImportReport:
     """Bring files, folders, DICOMDIR media and zip archives into staging; safe to repeat.
@@ -41,6 +44,7 @@ def import_paths(
 
     Args:
         channel: id of the channel whose settings count; not needed where there is only one.
+        by: who imports, for the audit trail; default: the user who is logged in.
 
     Raises:
         ConfigurationError: it is not clear which channel counts.
@@ -64,14 +68,15 @@ def import_paths(
             on_progress=count,
         )
     finally:
-        _end(app, origin, counts)
+        _end(app, origin, counts, by or login())
+    seal(app.database)
     describer = Working(app).describer
     while describer.describe_some():
         pass
     return report
 
 
-def _end(app: App, origin: Origin, counts: Counter[Disposition]) -> None:
+def _end(app: App, origin: Origin, counts: Counter[Disposition], by: str) -> None:
     """Note the end of the import, which settles its studies as the end of an association does."""
     now = app.clock.now()
     channel = app.configuration.channel(origin.channel)
@@ -83,6 +88,7 @@ def _end(app: App, origin: Origin, counts: Counter[Disposition]) -> None:
             counts=counts,
             now=now,
             receiver=app.receiver,
+            by=by,
         )
         if channel is not None and channel.settle.on_release:
             look_at_studies_now(connection, origin.association_id, now)

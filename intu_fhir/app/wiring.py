@@ -28,6 +28,7 @@ from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.encodings import Limits
 
 DESCRIBE, COMMIT, TELL, TELL_HERE = "describe", "commit", "tell", "tell-here"
+SEAL = "seal"
 _MOST_CONNECTIONS = 40
 
 
@@ -90,11 +91,15 @@ class App:
             database=self.database,
             clock=self.clock,
             functions=functions,
-            recorder=Recorder(site.retry),
+            recorder=Recorder(site.retry, self._archives()),
             retry=site.retry,
             holder=self.holder,
             lease_seconds=site.lease_seconds,
         )
+
+    def _archives(self) -> frozenset[str]:
+        destinations = self.configuration.site.destinations
+        return frozenset(name for name, one in destinations.items() if one.type == "dicom")
 
     @cached_property
     def requesters(self) -> OpenRequesters:

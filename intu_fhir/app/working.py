@@ -11,7 +11,8 @@ from typing import Any
 
 from intu_fhir.aggregate.merge import merge_headers
 from intu_fhir.aggregate.step import AggregateStep
-from intu_fhir.app.wiring import COMMIT, DESCRIBE, TELL, App
+from intu_fhir.app.sealing import Sealing
+from intu_fhir.app.wiring import COMMIT, DESCRIBE, SEAL, TELL, App
 from intu_fhir.build.companions import CompanionBuilder
 from intu_fhir.build.endpoint import wado_rs_endpoint
 from intu_fhir.build.imaging_study import BuildContext
@@ -121,6 +122,7 @@ class Working:
             limit = destination.limit
             lanes.append((Lane(DELIVER, name, limit), limit))
         chores = [Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)]
+        chores.append(Chore(SEAL, Sealing(self._app.database, self._app.clock), then=SEAL))
         if site.receiver.storage_commitment.enabled:
             chores.append(Chore(COMMIT, self._app.commitments.check_some, then=TELL))
             chores.append(Chore(TELL, self._app.commitment_results.tell_far, then=TELL))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-
 import click
 
 from intu_fhir.cli.program import (
@@ -18,9 +16,11 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
+from intu_fhir.db.audit import seal
 from intu_fhir.db.holds import release
 from intu_fhir.db.review import HoldRow, list_holds
 from intu_fhir.observe.clock import SystemClock
+from intu_fhir.observe.login import login
 
 
 @click.group("holds", epilog=examples("intu-fhir holds list", "intu-fhir holds release 7"))
@@ -83,14 +83,11 @@ def release_command(
         for hold in holds:
             with database.write() as connection:
                 now = SystemClock().now()
-                if not release(connection, hold, by=by or _user(), now=now):
+                if not release(connection, hold, by=(by or login())[:64], now=now):
                     unknown.append(hold)
+        seal(database)
     say(f"{len(holds) - len(unknown)} released")
     for hold in unknown:
         say(f"There is no open hold {hold}; see `intu-fhir holds list`.", stderr=True)
     if unknown:
         ctx.exit(1)
-
-
-def _user() -> str:
-    return getpass.getuser()[:64]

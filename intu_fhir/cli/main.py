@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "holds": ("holds", "List and release studies that wait for a person."),
     "quarantine": ("quarantine", "List objects that were kept but are not published."),
     "commitments": ("commitments", "List requests for storage commitment."),
+    "audit": ("audit", "Show who did what, verify that it is whole, export it."),
     "preview": ("preview", "Show the ImagingStudy that would be published."),
     "sql": ("sql", "Ask the staging database, read-only."),
     "db": ("database", "Upgrade or downgrade the schema of the staging database."),

@@ -11,10 +11,12 @@ import orjson
 
 from intu_fhir.app.previewing import Preview, preview_files, preview_study
 from intu_fhir.app.wiring import App, open_app
+from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.program import Program, command, console, json_option, print_json, say
 from intu_fhir.cli.text import as_json, clean
 from intu_fhir.db.resources import VALID
 from intu_fhir.mappings import Release
+from intu_fhir.model.audit import Action
 from intu_fhir.model.uid import is_uid
 from intu_fhir.observe.logging import configure_logging
 
@@ -90,6 +92,7 @@ def _staged(app: App, uid: str, release: Release, mapping: Path | None) -> Previ
     preview = preview_study(app, uid, release=release, mapping=mapping)
     if preview is None:
         raise click.BadParameter(f"{uid} was never received", param_hint="UID|PATH")
+    tell_audit(app.database, Action.VIEWED, study=uid, reason="preview")
     return preview
 
 

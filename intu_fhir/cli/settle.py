@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-
 import click
 
 from intu_fhir.cli.program import Program, command, say
+from intu_fhir.db.audit import seal
 from intu_fhir.db.reports import find_study
 from intu_fhir.db.studies import request_settling
 from intu_fhir.observe.clock import SystemClock
+from intu_fhir.observe.login import login
 
 
 @command("settle", "intu-fhir settle 1.2.840.113619.2.1.1")
@@ -21,9 +21,11 @@ def settle_command(program: Program, uid: str, by: str | None) -> None:
     UID is its Study Instance UID. The study is published without waiting for its quiet time;
     who said so is recorded as the evidence.
     """
-    name = (by or getpass.getuser())[:64]
-    with program.database() as database, database.write() as connection:
-        if find_study(connection, uid) is None:
-            raise click.BadParameter(f"{uid} was never received", param_hint="UID")
-        asked = request_settling(connection, uid, by=name, now=SystemClock().now())
+    name = (by or login())[:64]
+    with program.database() as database:
+        with database.write() as connection:
+            if find_study(connection, uid) is None:
+                raise click.BadParameter(f"{uid} was never received", param_hint="UID")
+            asked = request_settling(connection, uid, by=name, now=SystemClock().now())
+        seal(database)
     say("It is settled next." if asked else "It has settled already; nothing to do.")

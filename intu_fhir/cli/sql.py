@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.export import WRITERS, write_bytes, write_table
 from intu_fhir.cli.program import Program, command, console, say
-from intu_fhir.db import migrate
 from intu_fhir.db.readonly import RefusedQuery, read_only_query
+from intu_fhir.model.audit import Action
 
 _TABLE_LIMIT, _EXPORT_LIMIT = 1_000, 1_000_000
 
@@ -72,9 +73,11 @@ def sql_command(
         raise click.UsageError("Parquet is not for a terminal; add --output FILE")
     limit = limit or (_TABLE_LIMIT if kind == "table" else _EXPORT_LIMIT)
     text = sys.stdin.read() if statement == "-" else statement
-    url = program.configuration().site.database
-    migrate.require_head(url)
-    columns, rows = _ask(url, text, limit, timeout)
+    with program.database() as database:
+        columns, rows = _ask(database.url, text, limit, timeout)
+        action = Action.QUERIED if kind == "table" else Action.EXPORTED
+        shown = min(len(rows), limit)
+        tell_audit(database, action, objects=shown, reason=f"sql as {kind}")
     more = len(rows) > limit
     _write(columns, rows[:limit], kind, output)
     if more:

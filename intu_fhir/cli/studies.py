@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.program import (
     Program,
     command,
@@ -21,6 +22,7 @@ from intu_fhir.cli.text import TIME, dicom_date, local_minute, zone_name
 from intu_fhir.db.reports import StudyFilter, StudyRow, find_study, list_studies
 from intu_fhir.db.session import Database
 from intu_fhir.db.study_states import STUDY_STATES
+from intu_fhir.model.audit import Action
 
 _DATE = click.DateTime(["%Y-%m-%d", "%Y%m%d"])
 
@@ -94,6 +96,7 @@ def studies_command(
         wanted = StudyFilter(**filters, limit=limit, after=_position(database, after))
         with database.read() as connection:
             rows = list_studies(connection, wanted)
+        tell_audit(database, Action.QUERIED, objects=len(rows), reason="studies")
     if wants_json:
         print_json(rows)
         return

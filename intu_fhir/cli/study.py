@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 import click
 from rich.console import Console
 
+from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.deliveries import WHY, delivery_columns
 from intu_fhir.cli.program import Program, command, console, json_option, print_json
 from intu_fhir.cli.table import Column, show_table, state_style
@@ -17,6 +18,7 @@ from intu_fhir.cli.text import clean, dicom_date, duration, local_time, zone_nam
 from intu_fhir.db.study_report import ImagesRow, ResourceRow, SeriesRow, StudyReport, study_report
 from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.db.timeline import Event, timeline
+from intu_fhir.model.audit import Action
 
 R = TypeVar("R")
 
@@ -32,10 +34,12 @@ def study_command(program: Program, uid: str, wants_json: bool) -> None:
     UID is its Study Instance UID. The timeline begins with the association that brought the
     first image; AFTER is the time since the event before.
     """
-    with program.database() as database, database.read() as connection:
-        report = study_report(connection, uid)
-    if report is None:
-        raise click.BadParameter(f"{uid} was never received", param_hint="UID")
+    with program.database() as database:
+        with database.read() as connection:
+            report = study_report(connection, uid)
+        if report is None:
+            raise click.BadParameter(f"{uid} was never received", param_hint="UID")
+        tell_audit(database, Action.VIEWED, study=uid, reason="study")
     if wants_json:
         print_json(asdict(report) | {"timeline": timeline(report)})
         return

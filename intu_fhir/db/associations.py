@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.audit_work import audit_association
 from intu_fhir.db.parents import store_associations
 from intu_fhir.db.tables import association_studies, associations, work
 from intu_fhir.model.instance import Disposition, Origin
@@ -24,8 +25,13 @@ def end_association(
     counts: Mapping[Disposition, int],
     now: datetime,
     receiver: str,
+    by: str = "",
 ) -> None:
-    """Record how an association ended and what it brought; twice is as good as once."""
+    """Record how an association ended and what it brought; twice is as good as once.
+
+    Args:
+        by: the person who imports.
+    """
     store_associations(connection, [origin], now, receiver)
     connection.execute(
         sa.update(associations)
@@ -39,6 +45,7 @@ def end_association(
             refused=counts.get(Disposition.REFUSED, 0),
         )
     )
+    audit_association(connection, origin.association_id, counts, reason=reason, by=by, now=now)
 
 
 def look_at_studies_now(connection: Connection, association_id: str, now: datetime) -> None:
@@ -59,5 +66,9 @@ def close_lost(connection: Connection, receivers: Collection[str], now: datetime
         sa.update(associations)
         .where(associations.c.receiver.in_(receivers), associations.c.ended_at.is_(None))
         .values(ended_at=now, end_reason=LOST)
+        .returning(associations.c.association_id)
     )
-    return int(closed.rowcount)
+    ids = closed.scalars().all()
+    for association_id in ids:
+        audit_association(connection, association_id, {}, reason=LOST, now=now)
+    return len(ids)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.audit import record_audit
 from intu_fhir.db.tables import deliveries, holds, studies
+from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.model.work import HELD, WAITING
 
@@ -113,12 +116,10 @@ def release(connection: Connection, hold_key: int, *, by: str, now: datetime) ->
 
     The deliveries it kept back become due, unless another hold still keeps them.
     """
-    study_key = connection.execute(
-        sa.select(holds.c.study_key).where(holds.c.hold_key == hold_key)
-    ).scalar_one_or_none()
-    if study_key is None:
+    hold = connection.execute(sa.select(holds).where(holds.c.hold_key == hold_key)).one_or_none()
+    if hold is None:
         return False
-    lock_study(connection, study_key)
+    lock_study(connection, hold.study_key)
     released = connection.execute(
         sa.update(holds)
         .where(holds.c.hold_key == hold_key, holds.c.released_at.is_(None))
@@ -126,8 +127,21 @@ def release(connection: Connection, hold_key: int, *, by: str, now: datetime) ->
     )
     if released.rowcount == 0:
         return False
-    let_go(connection, study_key, now)
+    let_go(connection, hold.study_key, now)
+    record_audit(connection, _released(connection, hold, by, now))
     return True
+
+
+def _released(connection: Connection, hold: sa.Row[Any], by: str, now: datetime) -> AuditEvent:
+    uid = sa.select(studies.c.study_instance_uid).where(studies.c.study_key == hold.study_key)
+    return AuditEvent(
+        Action.RELEASED,
+        now,
+        actor=by,
+        study_instance_uid=connection.execute(uid).scalar_one(),
+        destination=hold.destination,
+        reason=f"hold {hold.hold_key}: {hold.reason}",
+    )
 
 
 def let_go(connection: Connection, study_key: int, now: datetime) -> None:

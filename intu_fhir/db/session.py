@@ -154,6 +154,12 @@ def database_errors() -> Iterator[None]:
             f"The staging database does not answer ({_reason(error)}); "
             "check that it runs and has space"
         ) from None
+    except sa.exc.ProgrammingError as error:
+        if type(error.orig).__name__ != "InsufficientPrivilege":
+            raise
+        raise PermanentError(
+            "The staging database does not allow this to its user; grant it, or use another one"
+        ) from None
     except sa.exc.DataError as error:
         raise PermanentError(
             f"The staging database refuses a value ({_reason(error)}); this is a fault of "

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.audit import record_audit
 from intu_fhir.db.columns import SERIES_COLUMNS, STUDY_COLUMNS
 from intu_fhir.db.tables import (
     association_studies,
@@ -20,6 +21,7 @@ from intu_fhir.db.tables import (
     studies,
     work,
 )
+from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.grouping import StagedHeader, group_headers
 from intu_fhir.model.settling import StudyActivity, StudyHeaders
 from intu_fhir.model.study import Instance, Study
@@ -254,7 +256,9 @@ def request_settling(connection: Connection, uid: str, *, by: str, now: datetime
         connection.execute(
             sa.update(studies).where(studies.c.study_key == key).values(settle_requested_by=None)
         )
-    return due.rowcount > 0
+        return False
+    record_audit(connection, AuditEvent(Action.SETTLED, now, actor=by, study_instance_uid=uid))
+    return True
 
 
 def demographics(connection: Connection, study_key: int) -> Values:

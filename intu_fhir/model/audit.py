@@ -20,7 +20,6 @@ class Action(StrEnum):
     REFUSED = "refused"
     PUBLISHED = "published"
     FORWARDED = "forwarded"
-    UNDELIVERED = "undelivered"
     SETTLED = "settled"
     RELEASED = "released"
     REPLAYED = "replayed"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from intu_fhir.db import work
+from intu_fhir.db.audit_work import audit_delivery
 from intu_fhir.db.deliveries import record_attempt, want_delivery
 from intu_fhir.db.holds import close_holds, hold_delivery, is_held, lock_study
 from intu_fhir.model.outcome import Attempt, Dead, Delivered, Hold, Retry
@@ -34,9 +36,14 @@ _LATER = "; it is tried again by itself"
 
 @dataclass(frozen=True)
 class Recorder:
-    """Turns the result of a step into rows."""
+    """Turns the result of a step into rows.
+
+    Args:
+        archives: names of the destinations that get images.
+    """
 
     retry: RetrySettings
+    archives: Collection[str] = ()
 
     def record(
         self,
@@ -62,11 +69,25 @@ class Recorder:
             return WAITING
         if isinstance(result, Finished):
             self._finished(connection, claim, result, now)
-        elif isinstance(result, Delivered):
+            return STEPS[claim.step].done
+        state = self._ended(connection, claim, result, now, jitter)
+        if claim.step == DELIVER:
+            to_archive = claim.destination in self.archives
+            audit_delivery(connection, claim, result, state=state, to_archive=to_archive, now=now)
+        return state
+
+    def _ended(
+        self,
+        connection: Any,
+        claim: Claim,
+        result: Delivered | Retry | Dead | Hold,
+        now: datetime,
+        jitter: float,
+    ) -> str:
+        if isinstance(result, Delivered):
             work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
-        else:
-            return self._failed(connection, claim, result, now, jitter)
-        return STEPS[claim.step].done
+            return STEPS[claim.step].done
+        return self._failed(connection, claim, result, now, jitter)
 
     def _finished(self, connection: Any, claim: Claim, result: Finished, now: datetime) -> None:
         # The lease is given back before anything is written: where it is lost, nothing is.

@@ -1,0 +1,1 @@
+"""The audit trail in the words of the standards: FHIR AuditEvent, DICOM audit message."""
