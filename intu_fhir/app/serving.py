@@ -182,6 +182,10 @@ class Site:
         if self._engine is not None:
             self._engine.wake(signal)
 
+    def is_receiving(self) -> bool:
+        """Say whether every enabled channel listens."""
+        return len(self.listeners) == len(self.app.configuration.enabled_channels())
+
     def stop(self) -> list[StopReport]:
         """Stop: take nothing new, finish what is in hand, and say what was cut short."""
         grace = self.app.configuration.site.receiver.shutdown_grace_seconds

@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("serve", "Run everything of the configuration until SIGTERM."),
     "receive": ("serve", "Run only the receiving half."),
     "worker": ("serve", "Run only the working half: settle, build and deliver."),
+    "web": ("serve", "Run only the web page."),
+    "users": ("users", "Name the people who may log in to the web page."),
     "demo": ("demo", "Show the whole way with a stand-in EHR and PACS."),
     "import": ("import_files", "Stage files, folders, DICOMDIR media and zip archives."),
     "studies": ("studies", "List studies."),

@@ -19,6 +19,8 @@ from intu_fhir.observe.logging import configure_logging
 
 log = structlog.get_logger("intu_fhir.serve")
 
+WEB = "web"
+
 _LEVEL = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
 
 log_level_option = click.option(
@@ -37,11 +39,12 @@ log_level_option = click.option(
 def serve_command(ctx: click.Context, program: Program, log_level: str) -> None:
     """Run everything of the configuration until SIGTERM.
 
-    Listens for every enabled channel, settles, builds and delivers. SIGTERM or Ctrl-C stops it:
-    objects in hand are finished, the end of each is logged. Ends with 1 where an object was
+    Listens for every enabled channel, settles, builds and delivers; shows the web page at
+    http://127.0.0.1:8104 unless the configuration names another place. SIGTERM or Ctrl-C stops
+    it: objects in hand are finished, the end of each is logged. Ends with 1 where an object was
     cut off; its sender got no answer and will send it again.
     """
-    ctx.exit(_run(program, ALL_ROLES, log_level))
+    ctx.exit(_run(program, ALL_ROLES | {WEB}, log_level))
 
 
 @command("receive", "intu-fhir receive")
@@ -75,18 +78,52 @@ def _run(program: Program, roles: Collection[str], log_level: str) -> int:
             "channels/NAME/channel.yaml or run `intu-fhir worker`",
             file=str(configuration.folder),
         )
+    if roles == {WEB} and not configuration.site.web.enabled:
+        raise ConfigurationError(
+            "the web page is switched off; set web.enabled: true", file=str(configuration.folder)
+        )
     configure_logging(level=log_level.upper())
     stop = threading.Event()
     with _stopping(stop):
         site = Site(open_app(configuration), roles, log_level=log_level.upper())
         try:
             site.start()
-            log.info("ready")
-            stop.wait()
-            log.info("stopping")
+            with _web_page(site, roles):
+                log.info("ready")
+                stop.wait()
+                log.info("stopping")
         finally:
             reports = site.stop()
     return 1 if any(report.cut or report.stuck for report in reports) else 0
+
+
+@contextmanager
+def _web_page(site: Site, roles: Collection[str]) -> Iterator[None]:
+    """Have the web page while the site runs, where it is wanted here."""
+    configured = site.app.configuration.site.web
+    if WEB not in roles or not configured.enabled:
+        yield
+        return
+    # Imported here, since a process without it does without what it needs.
+    from intu_fhir.web.running import WebPage
+
+    page = WebPage(site.app, site.is_receiving if RECEIVE in roles else None)
+    page.start()
+    try:
+        yield
+    finally:
+        page.stop()
+
+
+@command("web", "intu-fhir web")
+@log_level_option
+@click.pass_context
+def web_command(ctx: click.Context, program: Program, log_level: str) -> None:
+    """Run only the web page.
+
+    `serve` has it already. This is for several machines on one PostgreSQL database.
+    """
+    ctx.exit(_run(program, {WEB}, log_level))
 
 
 @contextmanager

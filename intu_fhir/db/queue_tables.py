@@ -37,6 +37,8 @@ def _claim_columns() -> list[Column[Any]]:
     ]
 
 
+_IS_DEAD = sa.text("state = 'dead'")
+
 work = Table(
     "work",
     metadata,
@@ -47,6 +49,7 @@ work = Table(
     UniqueConstraint("study_key", "step"),
     due_index("ix_work_due", "step", "backlog", "due_at"),
     lease_index("ix_work_leased", "step", "lease_until"),
+    Index("ix_work_dead", "step", sqlite_where=_IS_DEAD, postgresql_where=_IS_DEAD),
     comment="One row per study and step before delivery; deliveries has the like.",
 )
 

@@ -234,6 +234,7 @@ generations = Table(
     given("number_of_series", sa.Integer, "series it was settled with"),
     given("number_of_instances", sa.Integer, "instances it was settled with"),
     UniqueConstraint("study_key", "generation"),
+    Index("ix_generations_settled_at", "settled_at"),
     comment="One row each time a study has settled.",
 )
 
@@ -252,6 +253,7 @@ resources = Table(
     Column("resource", Json, comment="ImagingStudy before the destination's subject"),
     given("findings", Json, "what was noticed while building and validating"),
     UniqueConstraint("study_key", "generation", "release", "mapping_version"),
+    Index("ix_resources_built_at", "built_at"),
     comment="One row per ImagingStudy built of a generation.",
 )
 
@@ -269,6 +271,7 @@ attempts = Table(
     words("status", "the destination's own answer", length=64),
     words("detail", "what happened, in words"),
     Index("ix_attempts_delivery_key", "delivery_key"),
+    Index("ix_attempts_ended_at", "ended_at"),
     comment="One row per try to deliver.",
 )
 
@@ -313,6 +316,7 @@ quarantine = Table(
     words("stored_sha256", "of the instance that is staged under this UID", length=64),
     moment("received_at", "when it was kept"),
     Index("ix_quarantine_sop_instance_uid", "sop_instance_uid", "sha256"),
+    Index("ix_quarantine_received_at", "received_at"),
     comment="One row per object that was kept but is not published.",
 )
 

@@ -22,6 +22,7 @@ ALLOWED = frozenset(
         "quarantined", "refused", "version", "file", "line", "key", "stopped", "left",
         "detail", "answer", "unfinished",
         "database", "files", "sop_class", "transfer_syntax", "bytes", "limit", "attempt",
+        "person",
     }
 )  # fmt: skip
 MAX_LENGTH = 500

@@ -36,3 +36,16 @@ RECEIVE_ACCEPT_SECONDS = Histogram(
     ["channel"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+
+# The web page.
+WEB_REQUESTS = Counter(
+    "intu_web_requests_total",
+    "Requests to the web page and its interfaces, by route and status.",
+    ["route", "status"],
+)
+WEB_SECONDS = Histogram(
+    "intu_web_request_seconds",
+    "Time from a request to the end of its answer.",
+    ["route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30),
+)

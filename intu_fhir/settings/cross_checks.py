@@ -10,6 +10,7 @@ from typing import TypeAlias
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.settings.paths import files_in
 from intu_fhir.settings.schema import Channel, FhirDestination, Settings, Site
+from intu_fhir.settings.web_checks import web_mistakes
 from intu_fhir.settings.yaml_lines import Document
 
 ChannelFile: TypeAlias = tuple[Channel, Document]
@@ -35,6 +36,7 @@ def cross_mistakes(
         mistakes += _missing_files(channel, document)
     if site is not None:
         mistakes += [*_stores(*site), *_missing_files(*site), *_image_services(*site)]
+        mistakes += [*web_mistakes(*site), *_web_port(*site, enabled)]
     return mistakes
 
 
@@ -67,6 +69,24 @@ def _collide(one: Channel, other: Channel) -> bool:
     hosts = {one.source.host, other.source.host}
     return one.source.port == other.source.port and (len(hosts) == 1 or bool(hosts & _ANY_ADDRESS))
 
+
+def _web_port(
+    site: Site, document: Document, channels: Sequence[ChannelFile]
+) -> Iterator[ConfigurationError]:
+    web = site.web
+    for channel, _ in channels:
+        hosts = {web.host, channel.source.host}
+        same_port = web.enabled and web.port == channel.source.port
+        if same_port and (len(hosts) == 1 or bool(hosts & _ANY_ADDRESS)):
+            yield document.mistake(
+                f"port {web.port} is also used by channel {channel.id}; choose another port",
+                "web",
+                "port",
+            )
+
+
+_MADE_LATER = frozenset({("files",), ("web", "users_file")})
+"""Paths that a start or a command makes."""
 
 _CALLERS = {
     "calling_ae_titles": "AE titles",
@@ -113,7 +133,7 @@ def _transformer(channel: Channel, document: Document) -> Iterator[Configuration
 
 def _missing_files(section: Settings, document: Document) -> Iterator[ConfigurationError]:
     for location, path in files_in(section):
-        if location == ("files",) or path.suffix == ".ts":
+        if location in _MADE_LATER or path.suffix == ".ts":
             continue
         if reason := _unreadable(path):
             yield document.mistake(f"the file {path} {reason}", *location)

@@ -30,7 +30,7 @@ EXAMPLES = {
 }
 """What may stand at a key that is missing."""
 
-SECRET_KEYS = frozenset({"password", "token", "client_secret", "database"})
+SECRET_KEYS = frozenset({"password", "token", "client_secret", "session_secret", "database"})
 
 _REMEDIES = {
     "string_type": "must be text; put it in quotes",

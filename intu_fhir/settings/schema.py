@@ -16,6 +16,7 @@ from intu_fhir.settings.base import Settings as Settings
 from intu_fhir.settings.receiver import CommitmentRequester as CommitmentRequester
 from intu_fhir.settings.receiver import Receiver as Receiver
 from intu_fhir.settings.receiver import StorageCommitment as StorageCommitment
+from intu_fhir.settings.web import Web as Web
 
 
 class User(Settings):
@@ -300,6 +301,8 @@ class Site(Settings):
     """How failed work is tried again."""
     lease_seconds: PositiveFloat = 60.0
     """Work of a worker that died is free again after this."""
+    web: Web = Web()
+    """The web page."""
 
 
 class Configuration(Settings):

@@ -64,6 +64,7 @@ CATCH_EVERYTHING = frozenset(
         "receive/intake.py",
         "pipeline/runner.py",  # a failed step is recorded, not lost
         "cli/main.py",
+        "web/http/last_resort.py",  # one request's end is never the server's
         "stage/commit.py",  # nothing is swallowed: the waiting threads raise it
     }
 )

@@ -23,6 +23,8 @@ def write_site(
         "database": database,
         "files": str(folder / "files"),
         "destinations": destinations,
+        # One port of its own for each site that a test wants to look at.
+        "web": {"enabled": False},
         **site,
     }
     one = {

@@ -1,0 +1,126 @@
+"""What a day looked like: instances and studies by time, how long they took, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.tables import associations, attempts, deliveries, generations, studies
+from intu_fhir.model.work import DELIVERED
+
+SAMPLE = 20_000
+"""Most deliveries whose times are looked at; of more than that a part stands for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long one delivery took, from the last image of the study to the destination's word."""
+
+    delivered_at: datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """A stretch of time; the numbers stand by the start of their interval in epoch seconds.
+
+    Args:
+        instances: stored, by when their association began.
+        studies: settled.
+        failures: tries that failed, by destination.
+        latencies: of the FHIR destinations.
+        share: the part of all deliveries that ``latencies`` holds, 1 = all.
+    """
+
+    instances: dict[int, int]
+    studies: dict[int, int]
+    failures: dict[str, dict[int, int]]
+    latencies: Sequence[Latency]
+    share: float
+
+
+def activity(
+    connection: Connection,
+    since: datetime,
+    *,
+    seconds: int,
+    failure_seconds: int,
+    ehrs: Collection[str],
+) -> Activity:
+    """Return what happened since a time.
+
+    Args:
+        seconds: length of an interval for instances and studies.
+        failure_seconds: the same for failures.
+        ehrs: names of the FHIR destinations.
+    """
+    started, settled = associations.c.started_at, generations.c.settled_at
+    latencies, share = _latencies(connection, since, ehrs)
+    return Activity(
+        instances=_sums(connection, started, sa.func.sum(associations.c.stored), since, seconds),
+        studies=_sums(connection, settled, sa.func.count(), since, seconds),
+        failures=_failures(connection, since, failure_seconds),
+        latencies=latencies,
+        share=share,
+    )
+
+
+def _interval(time: sa.ColumnElement[Any], seconds: int) -> sa.ColumnElement[Any]:
+    """Return the number of the interval that a time is in; the numbers of both are whole."""
+    whole = sa.cast(sa.extract("epoch", time), sa.BigInteger)
+    return whole.op("/", return_type=sa.BigInteger())(sa.literal_column(str(seconds)))
+
+
+def _sums(
+    connection: Connection,
+    time: sa.Column[Any],
+    what: sa.ColumnElement[Any],
+    since: datetime,
+    seconds: int,
+) -> dict[int, int]:
+    interval = _interval(time, seconds)
+    rows = connection.execute(sa.select(interval, what).where(time >= since).group_by(interval))
+    return {int(number) * seconds: int(value or 0) for number, value in rows}
+
+
+def _failures(connection: Connection, since: datetime, seconds: int) -> dict[str, dict[int, int]]:
+    c = attempts.c
+    interval = _interval(c.ended_at, seconds)
+    rows = connection.execute(
+        sa.select(deliveries.c.destination, interval, sa.func.count())
+        .join_from(attempts, deliveries, deliveries.c.delivery_key == c.delivery_key)
+        .where(c.ended_at >= since, c.outcome != DELIVERED)
+        .group_by(deliveries.c.destination, interval)
+    )
+    found: dict[str, dict[int, int]] = {}
+    for destination, number, count in rows:
+        found.setdefault(destination, {})[int(number) * seconds] = int(count)
+    return found
+
+
+def _latencies(
+    connection: Connection, since: datetime, ehrs: Collection[str]
+) -> tuple[list[Latency], float]:
+    """Return the times of deliveries that hold the study's newest content."""
+    d = deliveries.c
+    conditions = [d.delivered_at >= since, d.destination.in_(list(ehrs)), d.have >= d.want]
+    number = connection.execute(
+        sa.select(sa.func.count()).select_from(deliveries).where(*conditions)
+    ).scalar_one()
+    every = -(-int(number) // SAMPLE)
+    found = (
+        sa.select(d.delivered_at, studies.c.last_received_at)
+        .join_from(deliveries, studies, studies.c.study_key == d.study_key)
+        .where(*conditions)
+        .order_by(d.delivered_at)
+    )
+    if every > 1:
+        found = found.where(d.delivery_key % every == 0)
+    rows = connection.execute(found.limit(SAMPLE * 2))
+    latencies = [Latency(at, (at - received).total_seconds()) for at, received in rows]
+    return [one for one in latencies if one.seconds >= 0], 1 / max(every, 1)

@@ -1,0 +1,203 @@
+"""How the five steps stand: what waits, since when, and how fast it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.tables import (
+    associations,
+    attempts,
+    deliveries,
+    generations,
+    holds,
+    instances,
+    quarantine,
+    resources,
+    studies,
+    work,
+)
+from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVERED, HELD
+
+RATE_OVER = timedelta(hours=1)
+"""Rates are taken over so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """Rows of the queue in one state.
+
+    Args:
+        step: aggregate, build or deliver.
+        destination: for deliver; else empty.
+        oldest: since when the one is so that has been longest; a failing one since it began to.
+    """
+
+    step: str
+    destination: str
+    state: str
+    count: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Work that is due and that nobody has taken."""
+
+    step: str
+    destination: str
+    count: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The five steps at one moment.
+
+    Args:
+        undescribed: instances whose complete header is still to be read.
+        rates: what was done in the last hour: ``instances``, ``settled``, ``built``,
+            ``delivered`` and ``failed`` tries.
+        held: studies and deliveries that wait for a person.
+        quarantined: objects put aside in the last day.
+    """
+
+    studies: int
+    associations_open: int
+    last_received: datetime | None
+    undescribed: int
+    undescribed_since: datetime | None
+    queue: Sequence[QueueCount]
+    overdue: Sequence[Overdue]
+    rates: dict[str, int]
+    held: int
+    held_since: datetime | None
+    quarantined: int
+
+
+def overview(connection: Connection, now: datetime) -> Overview:
+    """Return how the steps stand."""
+    undescribed, undescribed_since = _undescribed(connection)
+    held, held_since = _held(connection)
+    return Overview(
+        studies=_count(connection, studies),
+        associations_open=_open_associations(connection, now),
+        last_received=connection.execute(
+            sa.select(sa.func.max(studies.c.last_received_at))
+        ).scalar_one(),
+        undescribed=undescribed,
+        undescribed_since=undescribed_since,
+        queue=[*_open(connection), *_dead(connection)],
+        overdue=_overdue(connection, now),
+        rates=_rates(connection, now - RATE_OVER),
+        held=held,
+        held_since=held_since,
+        quarantined=_count(
+            connection, quarantine, quarantine.c.received_at >= now - timedelta(days=1)
+        ),
+    )
+
+
+def _count(connection: Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
+    counted = sa.select(sa.func.count()).select_from(table).where(*conditions)
+    return int(connection.execute(counted).scalar_one())
+
+
+def _open_associations(connection: Connection, now: datetime) -> int:
+    """Count associations that are open; one of more than a day is a lost one."""
+    c = associations.c
+    return _count(
+        connection, associations, c.started_at >= now - timedelta(days=1), c.ended_at.is_(None)
+    )
+
+
+def _undescribed(connection: Connection) -> tuple[int, datetime | None]:
+    c = instances.c
+    counted = sa.select(sa.func.count(), sa.func.min(c.received_at)).where(c.described_at.is_(None))
+    number, since = connection.execute(counted).one()
+    return int(number), since
+
+
+def _held(connection: Connection) -> tuple[int, datetime | None]:
+    c = holds.c
+    counted = sa.select(sa.func.count(), sa.func.min(c.held_at)).where(c.released_at.is_(None))
+    number, since = connection.execute(counted).one()
+    return int(number), since
+
+
+def _open(connection: Connection) -> list[QueueCount]:
+    """Count what is due now or later, by the index of due rows."""
+    found: list[QueueCount] = []
+    for queue, step, destination in _QUEUES:
+        since = sa.func.min(sa.func.coalesce(queue.c.first_failed_at, queue.c.updated_at))
+        rows = connection.execute(
+            sa.select(step, destination, queue.c.state, sa.func.count(), _time(since))
+            .where(queue.c.due_at.is_not(None))
+            .group_by(step, destination, queue.c.state)
+        )
+        found += [QueueCount(*row) for row in rows]
+    return found
+
+
+def _dead(connection: Connection) -> list[QueueCount]:
+    """Count dead letters and held deliveries, by the indexes of states."""
+    found: list[QueueCount] = []
+    for queue, step, destination in _QUEUES:
+        states = (DEAD, HELD) if queue is deliveries else (DEAD,)
+        since = sa.func.min(sa.func.coalesce(queue.c.first_failed_at, queue.c.updated_at))
+        for state in states:
+            rows = connection.execute(
+                sa.select(step, destination, queue.c.state, sa.func.count(), _time(since))
+                .where(queue.c.state == sa.literal_column(f"'{state}'"))
+                .group_by(step, destination, queue.c.state)
+            )
+            found += [QueueCount(*row) for row in rows]
+    return found
+
+
+def _time(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Read an expression as a time of ours."""
+    return sa.type_coerce(expression, work.c.updated_at.type)
+
+
+_QUEUES: tuple[tuple[sa.Table, sa.ColumnElement[Any], sa.ColumnElement[Any]], ...] = (
+    (work, work.c.step, sa.literal_column("''")),
+    (deliveries, sa.literal_column("'deliver'"), deliveries.c.destination),
+)
+
+
+def _overdue(connection: Connection, now: datetime) -> list[Overdue]:
+    found: list[Overdue] = []
+    for queue, step, destination in _QUEUES:
+        free = sa.or_(queue.c.lease_until.is_(None), queue.c.lease_until <= now)
+        rows = connection.execute(
+            sa.select(step, destination, sa.func.count(), sa.func.min(queue.c.due_at))
+            .where(queue.c.due_at.is_not(None), queue.c.due_at <= now, free)
+            .group_by(step, destination)
+        )
+        found += [Overdue(*row) for row in rows]
+    return found
+
+
+def _rates(connection: Connection, since: datetime) -> dict[str, int]:
+    stored = sa.select(sa.func.coalesce(sa.func.sum(associations.c.stored), 0))
+    outcomes = (
+        sa.select(attempts.c.outcome == DELIVERED, sa.func.count())
+        .where(attempts.c.ended_at >= since)
+        .group_by(attempts.c.outcome == DELIVERED)
+    )
+    tries = {bool(good): number for good, number in connection.execute(outcomes)}
+    return {
+        "instances": int(
+            connection.execute(stored.where(associations.c.started_at >= since)).scalar_one()
+        ),
+        AGGREGATE: _count(connection, generations, generations.c.settled_at >= since),
+        BUILD: _count(connection, resources, resources.c.built_at >= since),
+        DELIVERED: tries.get(True, 0),
+        DEAD: tries.get(False, 0),
+    }

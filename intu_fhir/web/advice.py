@@ -1,0 +1,135 @@
+"""What is stuck, and the sentence that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from intu_fhir.db.overview import Overview, QueueCount
+from intu_fhir.model.work import DEAD, DELIVER, RETRYING
+from intu_fhir.web.words import many
+
+PATIENCE = timedelta(minutes=2)
+"""So long work may be due, and a header be unread, before somebody has to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """One thing that needs a person.
+
+    Args:
+        weight: ``dead`` needs one now, ``retrying`` soon, ``held`` has a decision to make.
+        remedy: what to do.
+        path: where to do it.
+        link: the same in two or three words.
+    """
+
+    weight: str
+    what: str
+    since: datetime | None
+    remedy: str
+    path: str
+    link: str
+
+
+def stuck(seen: Overview, now: datetime) -> list[Stuck]:
+    """Return what needs a person, the worst first."""
+    order = {"dead": 0, "retrying": 1, "held": 2}
+    return sorted(_stuck(seen, now), key=lambda one: order[one.weight])
+
+
+def _stuck(seen: Overview, now: datetime) -> Iterator[Stuck]:
+    for row in seen.queue:
+        if row.state == DEAD:
+            yield _dead(row)
+        elif row.state == RETRYING:
+            yield _retrying(row)
+    for late in seen.overdue:
+        if now - late.since > PATIENCE:
+            where = f"to {late.destination}" if late.destination else f"in step {late.step}"
+            yield Stuck(
+                "retrying",
+                f"{many(late.count, 'piece')} of work {where} due, and nobody takes it",
+                late.since,
+                "See that a worker runs: `intu-fhir serve` or `intu-fhir worker`. If one does, "
+                "it has more to do than it can; allow more at once, or start another.",
+                f"/studies?state={_STATE_OF_STEP.get(late.step, 'delivering')}",
+                "Show studies",
+            )
+    if seen.undescribed_since and now - seen.undescribed_since > PATIENCE:
+        yield Stuck(
+            "retrying",
+            f"{many(seen.undescribed, 'instance')} without complete header",
+            seen.undescribed_since,
+            "See that a worker runs: `intu-fhir serve` or `intu-fhir worker`.",
+            "/studies?state=receiving",
+            "Show studies",
+        )
+    yield from _for_a_decision(seen)
+
+
+_STATE_OF_STEP = {"aggregate": "receiving", "build": "building", DELIVER: "delivering"}
+
+
+def _for_a_decision(seen: Overview) -> Iterator[Stuck]:
+    if seen.held:
+        yield Stuck(
+            "held",
+            f"{many(seen.held, 'hold')} on studies",
+            seen.held_since,
+            "Read why, mend it at the source where it is wrong, or release it as it is.",
+            "/review",
+            "Review",
+        )
+    if seen.quarantined:
+        yield Stuck(
+            "held",
+            f"{many(seen.quarantined, 'object')} quarantined in the last day",
+            None,
+            "They are kept and not published. Find out why their sender sends what it should not.",
+            "/review#quarantine",
+            "Review",
+        )
+
+
+def _dead(row: QueueCount) -> Stuck:
+    if row.step == DELIVER:
+        return Stuck(
+            "dead",
+            f"{many(row.count, 'delivery', 'deliveries')} to {row.destination} failed for good",
+            row.oldest,
+            "Read the causes, mend them, then replay all of a cause at once.",
+            f"/failures?destination={row.destination}",
+            "Show failures",
+        )
+    return Stuck(
+        "dead",
+        f"{many(row.count, 'study', 'studies')} failed for good in step {row.step}",
+        row.oldest,
+        "Read the error, mend mapping or hook, then replay.",
+        "/failures",
+        "Show failures",
+    )
+
+
+def _retrying(row: QueueCount) -> Stuck:
+    if row.step == DELIVER:
+        return Stuck(
+            "retrying",
+            f"{many(row.count, 'delivery', 'deliveries')} to {row.destination} failing, "
+            "tried again",
+            row.oldest,
+            "Nothing is lost. See whether the destination is up; when it is back they go by "
+            "themselves.",
+            "/destinations",
+            "Show destinations",
+        )
+    return Stuck(
+        "retrying",
+        f"{many(row.count, 'study', 'studies')} failing in step {row.step}, tried again",
+        row.oldest,
+        "Nothing is lost. If it lasts, the error says what is missing.",
+        "/failures",
+        "Show failures",
+    )

@@ -1,0 +1,87 @@
+"""What the pages work with; the composition root of the web page fills it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from intu_fhir.db.session import Database
+from intu_fhir.observe.clock import Clock
+from intu_fhir.settings.schema import Configuration
+from intu_fhir.settings.web import Web
+from intu_fhir.web.access.attempts import Attempts
+from intu_fhir.web.access.looks import Looks
+from intu_fhir.web.access.roles import Person
+from intu_fhir.web.access.users import UserFile
+from intu_fhir.web.access.visits import Visits
+from intu_fhir.web.cached import Cached
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
+    from intu_fhir.app.wiring import App
+
+THREADS = 6
+"""Pages that are made at the same time; each has one connection to the database."""
+
+
+def _nobody(_connection: HTTPConnection) -> Person | None:
+    return None
+
+
+@dataclass
+class Site:
+    """The site as the web page sees it.
+
+    Args:
+        app: what previews and checks of destinations need.
+        database: connections of the web page's own, so that it takes none from the work.
+        ready: what has to be there for the site to do its work; the value is what is wrong.
+        bearer: says whom a bearer token belongs to.
+    """
+
+    configuration: Configuration
+    app: App
+    database: Database
+    clock: Clock
+    ready: Callable[[], Mapping[str, str]] = dict
+    bearer: Callable[[HTTPConnection], Person | None] = _nobody
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
+    attempts: Attempts = field(default_factory=Attempts)
+    looks: Looks = field(default_factory=Looks)
+    cached: Cached = field(default_factory=Cached)
+
+    @property
+    def web(self) -> Web:
+        """The section ``web`` of the configuration."""
+        return self.configuration.site.web
+
+    @cached_property
+    def visits(self) -> Visits:
+        """What makes and reads visits."""
+        web = self.web
+        return Visits(
+            web.session_secret or self.secret,
+            lifetime=timedelta(seconds=web.session_seconds),
+            idle=timedelta(seconds=web.idle_seconds),
+        )
+
+    @cached_property
+    def users(self) -> UserFile | None:
+        """The people of the password file, where there is one."""
+        return UserFile(self.web.users_file) if self.web.users_file else None
+
+    @property
+    def is_https(self) -> bool:
+        """Say whether people come by HTTPS, ended here or by a proxy."""
+        proxy = self.web.trusted_proxy
+        return self.web.tls is not None or (proxy is not None and proxy.ends_tls)
+
+    @property
+    def cookie(self) -> str:
+        """Name of the visit's cookie: cookies do not tell ports apart, so the name does."""
+        return f"{'__Host-' if self.is_https else ''}intu-{self.web.port}"

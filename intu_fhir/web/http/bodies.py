@@ -1,0 +1,75 @@
+"""Reads the body of a request before anything else sees it: bounded in size and time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class WholeBody:
+    """Gives the whole body to the application at once, or refuses it.
+
+    Args:
+        max_bytes: more is answered 413.
+        seconds: a body that takes longer is answered 408.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
+        self._app, self._max_bytes, self._seconds = app, max_bytes, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] in _BODILESS:
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await self._read(Request(scope, receive), receive)
+        except TimeoutError:
+            await _refuse(408, "The request took too long.")(scope, receive, send)
+            return
+        if body is None:
+            text = f"The request is larger than {self._max_bytes} bytes."
+            await _refuse(413, text)(scope, receive, send)
+            return
+        await self._app(scope, Replay(body, receive), send)
+
+    async def _read(self, request: Request, receive: Receive) -> bytes | None:
+        """Return the body, or None where it is too large."""
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._max_bytes:
+            return None
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return bytes(body)  # the other side is gone, nobody reads the answer
+            body += message.get("body", b"")
+            if len(body) > self._max_bytes:
+                return None
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+def _refuse(status: int, text: str) -> PlainTextResponse:
+    return PlainTextResponse(text + "\n", status, {"connection": "close"})
+
+
+class Replay:
+    """Gives a body that was read already, then what the connection says."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}

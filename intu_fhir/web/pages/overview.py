@@ -1,0 +1,172 @@
+"""The first page: the five steps, the last day, and what is stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from intu_fhir.db.activity import Activity, Latency, activity
+from intu_fhir.db.overview import Overview, overview
+from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVER, DELIVERED, RETRYING, RUNNING
+from intu_fhir.settings.schema import FhirDestination
+from intu_fhir.web.access.roles import Role
+from intu_fhir.web.advice import stuck
+from intu_fhir.web.charts import Chart, Series, bars, day_until, percentile
+from intu_fhir.web.context import Site
+from intu_fhir.web.rendering import page, site_of
+from intu_fhir.web.routes import get
+from intu_fhir.web.words import duration, number
+
+_FRESH_SECONDS, _CHART_SECONDS = 2.0, 30.0
+_TEN_MINUTES, _HOUR = 600, 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One box of the pipeline.
+
+    Args:
+        state: the worst that is in it: ``dead``, ``retrying``, ``running`` or ``done``.
+        in_hand: what is in it now, said by ``what``.
+        rate: done in the last hour.
+    """
+
+    name: str
+    does: str
+    path: str
+    state: str
+    in_hand: int
+    what: str
+    rate: int
+    rated: str
+    failing: int
+    dead: int
+    oldest: datetime | None
+
+
+def show(request: Request) -> Response:
+    """Show the page."""
+    site = site_of(request)
+    seen = site.cached.get("overview", _FRESH_SECONDS, lambda: _seen(site))
+    return page(
+        request,
+        "overview.html",
+        title="Overview",
+        steps=steps(seen),
+        stuck=stuck(seen, site.clock.now()),
+        seen=seen,
+        charts=site.cached.get("charts", _CHART_SECONDS, lambda: _charts(site)),
+        channels=site.configuration.enabled_channels(),
+    )
+
+
+def _seen(site: Site) -> Overview:
+    with site.database.snapshot() as connection:
+        return overview(connection, site.clock.now())
+
+
+def steps(seen: Overview) -> list[Step]:
+    """Return the boxes of the pipeline."""
+    receiving = Step(
+        name="Receive",
+        does="DICOM arrives",
+        path="/studies?state=receiving",
+        state="running" if seen.associations_open else "done",
+        in_hand=seen.associations_open,
+        what="associations open",
+        rate=seen.rates["instances"],
+        rated="instances in the last hour",
+        failing=0,
+        dead=0,
+        oldest=None,
+    )
+    staging = Step(
+        name="Stage",
+        does="durable, headers read",
+        path="/studies",
+        state="running" if seen.undescribed else "done",
+        in_hand=seen.undescribed,
+        what="headers to read",
+        rate=seen.quarantined,
+        rated="quarantined in the last day",
+        failing=0,
+        dead=0,
+        oldest=seen.undescribed_since,
+    )
+    return [
+        receiving,
+        staging,
+        _queued(seen, AGGREGATE, "Aggregate", "instances become a study", "receiving", "settled"),
+        _queued(seen, BUILD, "Build", "the study becomes FHIR", "building", "built"),
+        _queued(seen, DELIVER, "Deliver", "sent and confirmed", "delivering", "delivered"),
+    ]
+
+
+def _queued(seen: Overview, step: str, name: str, does: str, state: str, rated: str) -> Step:
+    rows = [row for row in seen.queue if row.step == step and row.state != "held"]
+    by_state = {s: sum(r.count for r in rows if r.state == s) for s in (DEAD, RETRYING, RUNNING)}
+    live = [row for row in rows if row.state != DEAD]
+    worst = next((s for s in (DEAD, RETRYING, RUNNING) if by_state[s]), "")
+    in_hand = sum(row.count for row in live)
+    return Step(
+        name=name,
+        does=does,
+        path=f"/studies?state={state}",
+        state=worst or ("waiting" if in_hand else "done"),
+        in_hand=in_hand,
+        what="waiting or in work",
+        rate=seen.rates[DELIVERED if step == DELIVER else step],
+        rated=f"{rated} in the last hour",
+        failing=by_state[RETRYING],
+        dead=by_state[DEAD],
+        oldest=min((row.oldest for row in live if row.oldest), default=None),
+    )
+
+
+def _charts(site: Site) -> list[Chart]:
+    now = site.clock.now()
+    ehrs = [name for name, one in site.configuration.site.destinations.items() if _is_fhir(one)]
+    fine, coarse = day_until(now, _TEN_MINUTES), day_until(now, _HOUR)
+    since = datetime.fromtimestamp(min(fine.start, coarse.start), now.tzinfo)
+    with site.database.snapshot() as connection:
+        day = activity(connection, since, seconds=_TEN_MINUTES, failure_seconds=_HOUR, ehrs=ehrs)
+    per_minute = Series("instances", {at: n / 10 for at, n in day.instances.items()})
+    studies = Series("studies", {at: n / 10 for at, n in day.studies.items()})
+    return [
+        bars("Instances received", "per minute", fine, [per_minute], number),
+        bars("Studies settled", "per minute", fine, [studies], number),
+        bars(
+            "Last image to EHR", "by hour", coarse, _percentiles(day.latencies), duration, over=True
+        ),
+        bars("Failed tries", "by hour and destination", coarse, _failures(day), number),
+    ]
+
+
+def _is_fhir(destination: object) -> bool:
+    return isinstance(destination, FhirDestination)
+
+
+def _percentiles(latencies: Sequence[Latency]) -> list[Series]:
+    by_hour: dict[int, list[float]] = {}
+    for one in latencies:
+        hour = int(one.delivered_at.timestamp()) // _HOUR * _HOUR
+        by_hour.setdefault(hour, []).append(one.seconds)
+    ordered = {hour: sorted(values) for hour, values in by_hour.items()}
+    return [
+        Series("half within", {hour: percentile(v, 0.5) for hour, v in ordered.items()}),
+        Series("95 % within", {hour: percentile(v, 0.95) for hour, v in ordered.items()}),
+    ]
+
+
+def _failures(day: Activity) -> list[Series]:
+    failures: Mapping[str, Mapping[int, float]] = {
+        name: {at: float(n) for at, n in counts.items()} for name, counts in day.failures.items()
+    }
+    return [Series(name, failures[name]) for name in sorted(failures)]
+
+
+ROUTES = (get("/", Role.VIEWER, show),)

@@ -1,0 +1,16 @@
+"""The one table of routes, each with the role it needs; a test walks it."""
+
+from __future__ import annotations
+
+from intu_fhir.settings.web import Web
+from intu_fhir.web.pages import health, login, overview
+from intu_fhir.web.routes import Route
+
+
+def routes(web: Web) -> tuple[Route, ...]:
+    """Return every route of the pages."""
+    return (
+        *health.routes(public_metrics=web.public_metrics),
+        *login.ROUTES,
+        *overview.ROUTES,
+    )

@@ -1,0 +1,94 @@
+"""Starts the web page of a site, and stops it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from intu_fhir.app.wiring import App
+from intu_fhir.db.session import Database
+from intu_fhir.errors import ConfigurationError, IntuError
+from intu_fhir.receive.tls import server_context
+from intu_fhir.settings.web import Web
+from intu_fhir.web.access.users import read_users
+from intu_fhir.web.application import create_app
+from intu_fhir.web.context import THREADS, Site
+from intu_fhir.web.server import WebServer
+
+
+class WebPage:
+    """The web page of a site.
+
+    Args:
+        is_receiving: whether the listeners are there; None where this process has none to have.
+    """
+
+    def __init__(self, app: App, is_receiving: Callable[[], bool] | None = None) -> None:
+        web = app.configuration.site.web
+        require_people(web)
+        self._database = Database(app.configuration.site.database, pool_size=THREADS)
+        self.site = Site(
+            configuration=app.configuration,
+            app=app,
+            database=self._database,
+            clock=app.clock,
+            ready=lambda: readiness(app, self._database, is_receiving),
+        )
+        self.application = create_app(self.site)
+        context = server_context(web.tls) if web.tls else None
+        self.server = WebServer(self.application, web, context)
+
+    def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            ConfigurationError: the port is taken.
+        """
+        self.server.start()
+
+    def stop(self) -> None:
+        """Finish the requests in hand and stop."""
+        self.server.stop()
+        self._database.close()
+
+
+def require_people(web: Web) -> None:
+    """Refuse to start where a file of people is all there is, and nobody is in it.
+
+    Raises:
+        ConfigurationError: nobody could log in, or a line of the file is wrong.
+    """
+    if web.users_file is not None and not read_users(web.users_file) and web.oidc is None:
+        raise ConfigurationError(
+            f"{web.users_file} names nobody, so nobody could log in; run "
+            "`intu-fhir users add NAME --role administrator`",
+            key="web.users_file",
+        )
+
+
+def readiness(
+    app: App, database: Database, is_receiving: Callable[[], bool] | None
+) -> Mapping[str, str]:
+    """Return what has to be there, each with what is wrong with it."""
+    parts = {"database": _database(database), "files": _files(app)}
+    if is_receiving is not None:
+        parts["receiver"] = "" if is_receiving() else "does not listen"
+    return parts
+
+
+def _database(database: Database) -> str:
+    try:
+        with database.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    except IntuError:
+        return "does not answer"
+    return ""
+
+
+def _files(app: App) -> str:
+    try:
+        found = os.statvfs(app.configuration.site.files)
+    except OSError as error:
+        return f"cannot be reached: {error.strerror}"
+    free = found.f_bavail * found.f_frsize
+    return "too little space" if free < app.configuration.site.receiver.min_free_bytes else ""
