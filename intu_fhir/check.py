@@ -7,24 +7,26 @@ import os
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from intu_fhir.build.examples import run_examples
+from intu_fhir.build.routes import require_staged
 from intu_fhir.build.transform import load_transformer
 from intu_fhir.db import migrate
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.errors import ConfigurationError, IntuError, StoreUnavailable
 from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID
-from intu_fhir.mappings import load_mapping
+from intu_fhir.mappings import attributes_of, load_mapping
 from intu_fhir.model.outcome import Dead, Retry
 from intu_fhir.observe.clock import Clock
 from intu_fhir.receive.tls import server_context
 from intu_fhir.settings.schema import (
+    AnyDestination,
     Channel,
     Configuration,
     DicomDestination,
@@ -73,7 +75,8 @@ def check(
     yield _database(configuration.site.database)
     yield _files(configuration)
     for channel in configuration.channels:
-        yield _channel(channel)
+        wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
+        yield _channel(channel, wanted)
     if not offline:
         yield from _destinations(configuration, clock)
 
@@ -158,12 +161,14 @@ def _size(count: float) -> str:
     return f"{count / 1024**3:.1f} GiB"
 
 
-def _channel(channel: Channel) -> CheckRow:
+def _channel(channel: Channel, destinations: Mapping[str, AnyDestination]) -> CheckRow:
     row = partial(CheckRow, "channel", channel.id)
     if not channel.enabled:
         return row(True, "disabled")
     try:
-        run_examples(load_mapping(channel.mapping))
+        mapping = load_mapping(channel.mapping)
+        run_examples(mapping)
+        require_staged(destinations, attributes_of([mapping]).levels)
         if channel.transformer is not None:
             load_transformer(channel.transformer)
         if channel.source.tls is not None:

@@ -81,6 +81,7 @@ class Site:
 
         self.working = Working(self.app)
         self._engine = self.working.engine()
+        self.working.look_again()
         self._engine.start()
 
     def _recover(self) -> None:

@@ -16,12 +16,15 @@ from intu_fhir.app.wiring import COMMIT, DESCRIBE, SEAL, TELL, App
 from intu_fhir.build.companions import CompanionBuilder
 from intu_fhir.build.endpoint import wado_rs_endpoint
 from intu_fhir.build.imaging_study import BuildContext
+from intu_fhir.build.routes import require_staged
 from intu_fhir.build.step import BuildStep, ChannelPlan
 from intu_fhir.build.structured_report import DOCUMENT_ATTRIBUTES
 from intu_fhir.build.transform import load_transformer
+from intu_fhir.db.following import let_all_go
 from intu_fhir.db.studies import load_headers
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
+from intu_fhir.deliver.following import AfterOthers, Deliver
 from intu_fhir.deliver.step import DicomDelivery, FhirDelivery
 from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.mappings import acquisition_modalities, attributes_of, load_mapping
@@ -82,11 +85,13 @@ class Working:
 
     def plan(self, channel: Channel) -> ChannelPlan:
         """Return what a channel wants done with its studies."""
+        mapping, destinations = load_mapping(channel.mapping), self.destinations(channel)
+        require_staged(destinations, attributes_of([mapping]).levels)
         return ChannelPlan(
             channel=channel.id,
-            mapping=load_mapping(channel.mapping),
+            mapping=mapping,
             transformer=load_transformer(channel.transformer) if channel.transformer else None,
-            destinations=self.destinations(channel),
+            destinations=destinations,
         )
 
     def destinations(self, channel: Channel) -> dict[str, AnyDestination]:
@@ -104,6 +109,11 @@ class Working:
         )
         return study, headers.revision
 
+    def look_again(self) -> None:
+        """Let what waits for another destination look again: the order may be another one now."""
+        with self._app.database.write() as connection:
+            let_all_go(connection, now=self._app.clock.now())
+
     def engine(self) -> LocalEngine:
         """Return the worker threads of this site, not started."""
         site = self._app.configuration.site
@@ -118,7 +128,7 @@ class Working:
         }
         lanes = [(Lane(AGGREGATE), 1), (Lane(BUILD), 1)]
         for name, destination in site.destinations.items():
-            functions[DELIVER, name] = self.delivery(destination)
+            functions[DELIVER, name] = self._in_turn(destination)
             limit = destination.limit
             lanes.append((Lane(DELIVER, name, limit), limit))
         chores = [Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)]
@@ -128,7 +138,14 @@ class Working:
             chores.append(Chore(TELL, self._app.commitment_results.tell_far, then=TELL))
         return LocalEngine(self._app.runner(functions), lanes, chores)
 
-    def delivery(self, destination: AnyDestination) -> StepFunction:
+    def _in_turn(self, destination: AnyDestination) -> StepFunction:
+        """Return what delivers to a destination once those before it have the study."""
+        deliver = self.delivery(destination)
+        if not destination.after:
+            return deliver
+        return AfterOthers(self._app.database, destination.after, deliver)
+
+    def delivery(self, destination: AnyDestination) -> Deliver:
         """Return what delivers to a destination."""
         if isinstance(destination, FhirDestination):
             client = FhirClient(destination, clock=self._app.clock)

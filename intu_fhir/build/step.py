@@ -8,6 +8,7 @@ from typing import Any
 
 from intu_fhir.build.companions import CompanionBuilder
 from intu_fhir.build.imaging_study import BuildContext, build_imaging_study
+from intu_fhir.build.routes import left_out
 from intu_fhir.build.transform import Message, Transformer
 from intu_fhir.build.validate import validate_resource
 from intu_fhir.db.resources import FILTERED, INVALID, VALID, BuiltResource, store_resource
@@ -88,8 +89,10 @@ class BuildStep:
                 store_resource(connection, claim.study_key, claim.want, resource, now)
 
         by_release = {resource.release: resource for resource in built}
+        reasons = left_out(destinations, study, channels)
         wishes = {
-            name: _wish(destination, by_release) for name, destination in destinations.items()
+            name: _wish(destination, by_release, reasons.get(name, ""))
+            for name, destination in destinations.items()
         }
         return Finished(record, claim.want, wishes)
 
@@ -153,10 +156,17 @@ def _kinds(destinations: Mapping[str, AnyDestination], release: Release) -> froz
     return frozenset().union(*asked)
 
 
-def _wish(destination: AnyDestination, built: Mapping[str, BuiltResource]) -> DeliveryWish:
+HOOK_DROPPED = "the channel's transformer dropped this study"
+
+
+def _wish(
+    destination: AnyDestination, built: Mapping[str, BuiltResource], left_out: str
+) -> DeliveryWish:
     """Decide what one destination gets, unless the whole study is held."""
     if any(resource.state == FILTERED for resource in built.values()):
-        return DeliveryWish(FILTERED_DELIVERY)
+        return DeliveryWish(FILTERED_DELIVERY, reason=HOOK_DROPPED)
+    if left_out:
+        return DeliveryWish(FILTERED_DELIVERY, reason=left_out)
     if not isinstance(destination, FhirDestination):
         return DeliveryWish(WAITING)
     resource = built[destination.release]

@@ -47,6 +47,10 @@ def _next_try(row: DeliveryRow) -> str:
 
 def _why(row: DeliveryRow) -> str:
     """Say why it is not there, or how it is there."""
+    if row.state == WAITING and row.follows and row.due_at is None:
+        return _waits_for(row)
+    if row.reason:
+        return row.reason
     if row.last_error:
         return row.last_error
     if row.state == DELIVERED:
@@ -54,6 +58,14 @@ def _why(row: DeliveryRow) -> str:
         named = " ".join(part for part in ("id", row.server_id, version) if part)
         return "; ".join(part for part in (named if row.server_id else "", row.warning) if part)
     return ""
+
+
+def _waits_for(row: DeliveryRow) -> str:
+    """Say whom it waits for, and how that one is doing."""
+    if row.followed_state is None:
+        return f"waits for {row.follows}, which was never asked for; `intu-fhir replay --rebuild`"
+    cause = f": {row.followed_error}" if row.followed_error else ""
+    return f"waits for {row.follows}, which is {row.followed_state}{cause}"
 
 
 WHY: Column[DeliveryRow] = Column("WHY", _why)

@@ -23,6 +23,9 @@ OUTCOME_NAMES: Mapping[type, str] = {
 }
 
 
+_REASON = deliveries.c.reason
+
+
 def want_delivery(
     connection: Connection,
     study_key: int,
@@ -40,14 +43,17 @@ def want_delivery(
         want=generation,
         state=state,
         due_at=now if state == WAITING else None,
+        reason=wish.reason,
         updated_at=now,
     )
+    new = statement.excluded
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["study_key", "destination"],
-            set_=raised(
-                deliveries, statement.excluded, keep_backoff=not wish.again, again=wish.again
-            ),
+            set_={
+                **raised(deliveries, new, keep_backoff=not wish.again, again=wish.again),
+                "reason": sa.case((new.want > deliveries.c.want, new.reason), else_=_REASON),
+            },
         )
     )
 

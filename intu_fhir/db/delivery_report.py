@@ -15,7 +15,14 @@ from intu_fhir.db.tables import deliveries, studies
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One study at one destination; ``last_error`` says why it is not there."""
+    """One study at one destination; ``last_error`` says why it is not there.
+
+    Args:
+        reason: why it is left out, or what it waits for.
+        follows: the destination that has to have the study first, and has not.
+        followed_state: how that one is doing; None where it was never asked for the study.
+        followed_error: what went wrong there.
+    """
 
     delivery_key: int
     study_instance_uid: str
@@ -30,6 +37,10 @@ class DeliveryRow:
     last_status: str
     last_error: str
     warning: str
+    reason: str
+    follows: str
+    followed_state: str | None
+    followed_error: str | None
     delivered_at: datetime | None
     server_id: str
     server_version: str
@@ -66,11 +77,26 @@ def delivery_columns() -> list[sa.ColumnElement[Any]]:
         d.last_status,
         d.last_error,
         d.warning,
+        d.reason,
+        d.follows,
+        _followed("state", "followed_state"),
+        _followed("last_error", "followed_error"),
         d.delivered_at,
         d.server_id,
         d.server_version,
         d.updated_at,
     ]
+
+
+_OTHER = deliveries.alias("followed")
+
+
+def _followed(column: str, label: str) -> sa.ColumnElement[Any]:
+    found = sa.select(_OTHER.c[column]).where(
+        _OTHER.c.study_key == deliveries.c.study_key,
+        _OTHER.c.destination == deliveries.c.follows,
+    )
+    return found.correlate(deliveries).scalar_subquery().label(label)
 
 
 def list_deliveries(connection: Connection, wanted: DeliveryFilter) -> list[DeliveryRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Index, Table, UniqueConstraint, text
 
 from intu_fhir.db.kinds import UtcDateTime, count, flag, given, key, moment, of_study, words
 from intu_fhir.db.metadata import due_index, lease_index, metadata
@@ -68,10 +68,18 @@ deliveries = Table(
     ),
     words("last_status", "the destination's last answer, such as HTTP 201 or 0000", length=64),
     words("warning", "what the destination remarked on a success"),
+    words("reason", "why the study is left out here, or what is waited for"),
+    words("follows", "destination that has to have the study first, while it has not", length=64),
     UniqueConstraint("study_key", "destination"),
     due_index("ix_deliveries_due", "destination", "backlog", "due_at"),
     lease_index("ix_deliveries_leased", "destination", "lease_until"),
     Index("ix_deliveries_state", "state", "destination", "cause"),
     Index("ix_deliveries_delivered_at", "destination", "delivered_at"),
+    Index(
+        "ix_deliveries_follows",
+        "study_key",
+        sqlite_where=text("follows <> ''"),
+        postgresql_where=text("follows <> ''"),
+    ),
     comment="One row per study and destination: what should be there and what is.",
 )

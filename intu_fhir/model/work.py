@@ -56,11 +56,13 @@ class DeliveryWish:
         again: look again even where this generation was delivered, since a changed mapping
             may have built something else; equal content is not sent.
         hold: why it is held, for this destination alone.
+        reason: why it is left out, where it is.
     """
 
     state: str
     again: bool = False
     hold: StudyHold | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,25 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """It is too early; look again at ``until``."""
+    """It is too early; look again at ``until``.
+
+    Args:
+        reason: what it waits for, where a person should see that.
+    """
 
     until: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """It comes after another destination that does not have the study yet; nobody looks again
+    until that has it.
+
+    Args:
+        destination: the other one.
+        still: reads, in the transaction that ends the lease, whether that is still so.
+    """
+
+    destination: str
+    still: Callable[[Any], bool]

@@ -10,6 +10,7 @@ from typing import Any
 from intu_fhir.db import work
 from intu_fhir.db.audit_work import audit_delivery
 from intu_fhir.db.deliveries import record_attempt, want_delivery
+from intu_fhir.db.following import follow, let_followers_go, note_reason
 from intu_fhir.db.holds import close_holds, hold_delivery, is_held, lock_study
 from intu_fhir.model.outcome import Attempt, Dead, Delivered, Hold, Retry
 from intu_fhir.model.settling import StudyHold
@@ -23,6 +24,7 @@ from intu_fhir.model.work import (
     Claim,
     DeliveryWish,
     Finished,
+    Follows,
     NotYet,
 )
 from intu_fhir.pipeline.retry import next_attempt_at
@@ -49,7 +51,7 @@ class Recorder:
         self,
         connection: Any,
         claim: Claim,
-        result: Finished | NotYet | Delivered | Retry | Dead | Hold,
+        result: Finished | NotYet | Follows | Delivered | Retry | Dead | Hold,
         started_at: datetime,
         now: datetime,
         jitter: float,
@@ -59,13 +61,21 @@ class Recorder:
         Raises:
             StaleClaim: another worker has the work now; nothing is written.
         """
-        if claim.step == DELIVER and not isinstance(result, NotYet | Finished):
+        if claim.step == DELIVER and not isinstance(result, NotYet | Follows | Finished):
+            if isinstance(result, Delivered):
+                lock_study(connection, claim.study_key)  # who follows looks at it in its turn
             record_attempt(connection, claim, Attempt(started_at, now, result))
         else:
             # The receiver, too, takes a study before its work: nobody waits in a circle.
             lock_study(connection, claim.study_key)
+        if claim.step == DELIVER:
+            note_reason(connection, claim, getattr(result, "reason", ""))
         if isinstance(result, NotYet):
             work.put_off(connection, claim, until=result.until, now=now)
+            return WAITING
+        if isinstance(result, Follows):
+            work.put_off(connection, claim, until=now, now=now)
+            follow(connection, claim, result)
             return WAITING
         if isinstance(result, Finished):
             self._finished(connection, claim, result, now)
@@ -86,6 +96,7 @@ class Recorder:
     ) -> str:
         if isinstance(result, Delivered):
             work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
+            let_followers_go(connection, claim.study_key, claim.destination, now=now)
             return STEPS[claim.step].done
         return self._failed(connection, claim, result, now, jitter)
 

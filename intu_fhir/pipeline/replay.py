@@ -28,7 +28,7 @@ LEFT_ALONE: Mapping[str, str] = {
     WAITING: "it is due already",
     RUNNING: "it is being worked on now",
     HELD: "it is held; release it with `holds release`",
-    FILTERED: "the site's hook left it out; --rebuild asks the hook again",
+    FILTERED: "it is left out on purpose; --rebuild judges it again",
 }
 """Why a row of this state is not put back."""
 

@@ -14,14 +14,14 @@ from intu_fhir.db import work
 from intu_fhir.db.session import Database
 from intu_fhir.errors import PermanentError, StaleClaim, TransientError
 from intu_fhir.model.outcome import Dead, DeliveryOutcome, Retry
-from intu_fhir.model.work import DEAD, HELD, Claim, Finished, NotYet
+from intu_fhir.model.work import DEAD, HELD, Claim, Finished, Follows, NotYet
 from intu_fhir.observe.clock import Clock
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.settings.schema import RetrySettings
 
 log = structlog.get_logger("intu_fhir.pipeline")
 
-StepResult: TypeAlias = Finished | NotYet | DeliveryOutcome
+StepResult: TypeAlias = Finished | NotYet | Follows | DeliveryOutcome
 StepFunction: TypeAlias = Callable[[Claim], StepResult]
 
 
@@ -129,7 +129,7 @@ class Runner:
                 "work_lost", step=claim.step, study=claim.study_instance_uid, reason=str(error)
             )
             return
-        if not isinstance(result, NotYet):
+        if not isinstance(result, NotYet | Follows):
             _log_result(claim, result, state)
 
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.settings.paths import files_in
+from intu_fhir.settings.route_checks import route_mistakes
 from intu_fhir.settings.schema import Channel, FhirDestination, Settings, Site
 from intu_fhir.settings.web_checks import web_mistakes
 from intu_fhir.settings.yaml_lines import Document
@@ -37,6 +38,7 @@ def cross_mistakes(
     if site is not None:
         mistakes += [*_stores(*site), *_missing_files(*site), *_image_services(*site)]
         mistakes += [*web_mistakes(*site), *_web_port(*site, enabled)]
+        mistakes += route_mistakes(*site, channels)
     return mistakes
 
 

@@ -16,6 +16,7 @@ from intu_fhir.settings.base import Settings as Settings
 from intu_fhir.settings.receiver import CommitmentRequester as CommitmentRequester
 from intu_fhir.settings.receiver import Receiver as Receiver
 from intu_fhir.settings.receiver import StorageCommitment as StorageCommitment
+from intu_fhir.settings.routes import Only
 from intu_fhir.settings.web import Web as Web
 
 
@@ -163,6 +164,10 @@ class Destination(Settings):
 
     timeout_seconds: PositiveFloat = 60.0
     """Limit for one exchange, in seconds."""
+    only: Only | None = None
+    """Which studies it gets; absent = all of its channels."""
+    after: tuple[str, ...] = ()
+    """Destinations that have to have a study before this one gets it."""
 
 
 class Publish(Settings):

@@ -26,6 +26,7 @@ SHELL = frozenset(
         "deliver/dicom.py",
         "deliver/exchange.py",
         "deliver/fhir.py",
+        "deliver/following.py",
         "deliver/publish.py",
         "deliver/server.py",
         "deliver/step.py",

@@ -208,7 +208,7 @@ class TestMistakes:
             ),
             (
                 "destinations:\n a:\n  type: fhir\n  base_url: https://x\n  relase: r4",
-                "5: destinations.a.relase: unknown key; did you mean release? Allowed here: auth",
+                "5: destinations.a.relase: unknown key; did you mean release? Allowed here: after",
             ),
             (
                 "destinations:\n a:\n  type: fhir\n  base_url: https://x\n"

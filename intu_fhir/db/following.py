@@ -1,0 +1,85 @@
+"""Destinations that come after others: who waits, for whom, and when waiting ends.
+
+A delivery that follows has no ``due_at``: it costs nobody a look until the other one is done.
+Both sides take the study's turn first (``db.holds.lock_study``), so that neither is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.tables import deliveries
+from intu_fhir.model.work import WAITING, Claim, Follows
+
+
+def first_missing(
+    connection: Connection, study_key: int, destinations: Collection[str], want: int
+) -> str:
+    """Return the first of these destinations that lacks a generation of a study, or nothing."""
+    d = deliveries.c
+    have = connection.execute(
+        sa.select(d.destination, d.have).where(
+            d.study_key == study_key, d.destination.in_(destinations)
+        )
+    )
+    reached = {row.destination for row in have if row.have >= want}
+    return next((name for name in destinations if name not in reached), "")
+
+
+def follow(connection: Connection, held: Claim, result: Follows) -> None:
+    """Let a delivery that was just given back wait for another, unless that is done by now."""
+    d = deliveries.c
+    if result.still(connection):
+        connection.execute(
+            sa.update(deliveries)
+            .where(d.delivery_key == held.key, d.want == held.want)
+            .values(due_at=None, follows=result.destination)
+        )
+
+
+def let_followers_go(
+    connection: Connection, study_key: int, destination: str, *, now: datetime
+) -> int:
+    """Make due what waited for a destination that has the study now; return how many."""
+    return _let_go(connection, now, deliveries.c.study_key == study_key, follows=destination)
+
+
+def let_all_go(connection: Connection, *, now: datetime) -> int:
+    """Make everybody who follows look again, since the configuration may have changed."""
+    return _let_go(connection, now)
+
+
+def _let_go(
+    connection: Connection,
+    now: datetime,
+    *conditions: sa.ColumnElement[bool],
+    follows: str | None = None,
+) -> int:
+    d = deliveries.c
+    whom = d.follows == follows if follows is not None else sa.true()
+    waiting = sa.and_(d.state == WAITING, d.due_at.is_(None))
+    # The condition of the partial index, so that it serves.
+    written = connection.execute(
+        sa.update(deliveries)
+        .where(*conditions, d.follows != sa.literal_column("''"), whom)
+        .values(
+            follows="",
+            due_at=sa.case((waiting, sa.literal(now, d.due_at.type)), else_=d.due_at),
+            updated_at=now,
+        )
+    )
+    return int(written.rowcount)
+
+
+def note_reason(connection: Connection, held: Claim, reason: str = "") -> None:
+    """Say what a delivery waits for; what it waited for until now is forgotten."""
+    d = deliveries.c
+    connection.execute(
+        sa.update(deliveries)
+        .where(d.delivery_key == held.key, sa.or_(d.reason != reason, d.follows != ""))
+        .values(reason=reason, follows="")
+    )

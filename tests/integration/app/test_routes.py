@@ -1,0 +1,54 @@
+"""Routes over the whole way: who gets a study, who goes first, and what one sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
+from intu_fhir.db.replay import ReplayFilter
+from intu_fhir.pipeline.replay import ReplaySelection, replay
+from tests.support.running import Running, running_site
+from tests.support.studies import make_instance, make_study
+from tests.support.waiting import wait_until
+
+
+def _deliveries(running: Running, destination: str) -> list[DeliveryRow]:
+    with running.site.app.database.read() as connection:
+        return list_deliveries(connection, DeliveryFilter(destination=destination))
+
+
+def test_the_ehr_speaks_only_of_what_the_pacs_has(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """While the PACS refuses an image nothing is published; once it has it, everything is."""
+    images = list(make_study(series=1, instances=2))
+    with running_site(tmp_path, migrated_database_url, ehr={"after": ["pacs"]}) as running:
+        poison = str(images[1].SOPInstanceUID)
+        running.pacs.answer_for(poison, 0xC000)
+        running.send(images)
+        [ehr] = wait_until(
+            lambda: [row for row in _deliveries(running, "ehr") if row.followed_state == "dead"]
+        )
+        assert ehr.follows == "pacs"
+        assert poison in (ehr.followed_error or "")
+        assert running.imaging_studies() == []
+        running.pacs.answer_for(poison, 0)
+        selection = ReplaySelection(ReplayFilter(destination="pacs"))
+        replay(running.site.app.database, running.site.app.clock, selection)
+        running.rest()
+        assert len(running.imaging_studies()) == 1
+
+
+def test_a_study_that_is_not_for_the_pacs(tmp_path: Path, migrated_database_url: str) -> None:
+    """What ``only`` leaves out is recorded as filtered with the reason, and sent nowhere."""
+    only = {"where": 'PatientID not like "QA*"'}
+    with running_site(tmp_path, migrated_database_url, pacs_at={"only": only}) as running:
+        running.send([make_instance("one", PatientID="QA7"), make_instance("two")])
+        running.rest()
+        by_state = {row.state: row for row in _deliveries(running, "pacs")}
+        assert set(by_state) == {"delivered", "filtered"}
+        assert by_state["filtered"].reason == f"only.where does not hold: {only['where']}"
+        assert [one.study_instance_uid for one in running.pacs.instances] == [
+            by_state["delivered"].study_instance_uid
+        ]
+        assert len(running.imaging_studies()) == 2
