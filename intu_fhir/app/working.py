@@ -154,7 +154,14 @@ class Working:
             endpoint = (
                 wado_rs_endpoint(wanted.wado_rs, destination.release) if wanted.wado_rs else None
             )
-            return FhirDelivery(self._app.database, destination, client, self._app.clock, endpoint)
+            return FhirDelivery(
+                database=self._app.database,
+                destination=destination,
+                client=client,
+                clock=self._app.clock,
+                endpoint=endpoint,
+                lease_seconds=self._app.configuration.site.lease_seconds,
+            )
         return DicomDelivery(
             database=self._app.database,
             clock=self._app.clock,

@@ -37,6 +37,9 @@ from intu_fhir.model.values import Values
 ReadDocument: TypeAlias = Callable[[Instance], Values]
 """Returns all raw values of an instance by keyword, sequences included."""
 
+MAX_RESULTS = 5_000
+"""Observations of one study; of reports beyond them nothing is made, and a finding says so."""
+
 _MODELS = {"r4": r4b_model, "r5": r5_model}
 
 
@@ -98,16 +101,17 @@ class CompanionBuilder:
     ) -> Iterator[Companion]:
         found = list(self._reports(facts.study, mapping, context, notes))
         superseded = {uid for report, _, _ in found for uid in report.predecessors}
+        left = MAX_RESULTS
         for report, series, source in found:
             if report.uid in superseded:
                 source.note("report_superseded", "PredecessorDocumentsSequence")
                 continue
-            template = dose_template(report)
-            if template and DOSE in kinds:
-                made = dose_observation(report, template, series.uid, facts, source)
-                yield from [made] if made else []
-            elif is_measurement_report(report) and MEASUREMENTS in kinds:
-                yield from measurement_observations(report, series.uid, facts, source)
+            made = _of_report(report, series, source, facts, kinds)
+            if len(made) > left:
+                source.note("report_too_large", "ContentSequence")
+                continue
+            left -= len(made)
+            yield from made
 
     def _reports(
         self, study: Study, mapping: StudyMapping, context: BuildContext, notes: Notes
@@ -130,6 +134,18 @@ class CompanionBuilder:
                     report = read_report(source, values)
                     if report is not None:
                         yield report, series, source
+
+
+def _of_report(
+    report: Report, series: Series, source: Source, facts: Facts, kinds: frozenset[str]
+) -> list[Companion]:
+    template = dose_template(report)
+    if template and DOSE in kinds:
+        made = dose_observation(report, template, series.uid, facts, source)
+        return [made] if made else []
+    if is_measurement_report(report) and MEASUREMENTS in kinds:
+        return measurement_observations(report, series.uid, facts, source)
+    return []
 
 
 def _by_series(found: list[Companion]) -> dict[str, dict[str, Any]]:

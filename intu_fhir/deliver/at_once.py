@@ -117,7 +117,7 @@ class AtOnce:
     # ---- after
 
     def _confirmed(self, answer: Answer, entries: Sequence[Entry]) -> DeliveryOutcome:
-        places = places_in(answer, entries)
+        places = places_in(answer, entries) or self._found(entries)
         if places is None:
             return Retry(
                 str(answer.status),

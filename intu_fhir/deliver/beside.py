@@ -2,8 +2,9 @@
 
 What all studies share comes first, alone. Then the study and its own resources in one
 transaction where the server offers transactions; else one by one, each after what it refers to.
-What the server has already is not sent again, and the study is never kept back by what goes
-beside it.
+What the server has already is not sent again. What the server refuses to take beside a study
+keeps neither the study nor the rest back; what it cannot take at the moment is tried again, as
+the study itself would be.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from intu_fhir.model.delivered import DeliveredResource
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Retry
 
 _RESULTS = (DOSE, MEASUREMENTS)
+_LOST = Retry(detail="Another worker has the study now, since this one took too long with it")
 
 
 class SeveralPublisher:
@@ -228,6 +230,8 @@ class SeveralPublisher:
 
     def _bring_one(self, entry: Entry) -> Retry | None:
         """Send one resource; a refusal is remembered, only what may pass later ends the try."""
+        if not self._ledger.keep_going():
+            return _LOST
         identity, known = entry.identity, self._known.get(entry.identity)
         publication = Publication(
             self._wanted.study.study_uid,
@@ -260,7 +264,9 @@ class SeveralPublisher:
         withdrawal = Withdrawal(self._server, self._keeper, self._wanted.study.study_uid)
         for known in self._ledger.of_study():
             gone = known.kind in kinds and known.identity not in wanted and not known.withdrawn
-            if gone and (waits := withdrawal.withdraw(known)):
+            if not gone:
+                continue
+            if waits := withdrawal.withdraw(known) if self._ledger.keep_going() else _LOST:
                 return waits
         return None
 

@@ -35,6 +35,10 @@ class Ledger(Protocol):
         """Put on disk what was noted."""
         ...
 
+    def keep_going(self) -> bool:
+        """Say whether the study is still this worker's; renews its lease in good time."""
+        ...
+
 
 @dataclass(frozen=True)
 class Wanted:

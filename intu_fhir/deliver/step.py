@@ -6,9 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
-from intu_fhir.db import work
 from intu_fhir.db.companions import (
     companions_of,
     delivered_of,
@@ -29,9 +27,9 @@ from intu_fhir.deliver.answers import Place
 from intu_fhir.deliver.beside import SeveralPublisher
 from intu_fhir.deliver.dicom import ObjectToSend, StorageScu
 from intu_fhir.deliver.fhir import FhirClient, Publication
+from intu_fhir.deliver.lease import Lease
 from intu_fhir.deliver.ledger import Wanted
 from intu_fhir.deliver.subject import link_subject
-from intu_fhir.errors import StaleClaim
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.canonical import content_hash
 from intu_fhir.model.companion import Companion, Identity
@@ -59,6 +57,7 @@ class FhirDelivery:
     client: FhirClient
     clock: Clock = field(default_factory=SystemClock)
     endpoint: Companion | None = None
+    lease_seconds: float = 60.0
     guard: AbstractContextManager[object] = field(default_factory=threading.Lock)
 
     def __call__(self, claim: Claim) -> DeliveryOutcome:
@@ -106,6 +105,11 @@ class ResourceLedger:
         self._delivery, self._claim = delivery, claim
         self._name = claim.destination
         self._waiting: list[DeliveredResource] = []
+        self._lease = Lease(delivery.database, delivery.clock, claim, delivery.lease_seconds)
+
+    def keep_going(self) -> bool:
+        """Say whether the study is still ours to send."""
+        return self._lease.keep()
 
     def known(self, identities: Iterable[Identity]) -> Mapping[Identity, DeliveredResource]:
         """Return what the server has of these, whatever study brought them."""
@@ -183,7 +187,7 @@ class AnswerLedger:
         self._claim = claim
         self._keys = {item.sop_instance_uid: item.instance_key for item in pending}
         self._answers: dict[int, InstanceOutcome] = {}
-        self._renew_at = self._next_renewal(delivery.clock.now())
+        self._lease = Lease(delivery.database, delivery.clock, claim, delivery.lease_seconds)
 
     def answered(self, answer: InstanceOutcome) -> None:
         """Take one answer."""
@@ -193,18 +197,7 @@ class AnswerLedger:
 
     def keep_going(self) -> bool:
         """Say whether the study is still ours to send; renews the lease in good time."""
-        now = self._delivery.clock.now()
-        if now < self._renew_at:
-            return True
-        try:
-            with self._delivery.database.write() as connection:
-                work.renew(
-                    connection, self._claim, now=now, lease_seconds=self._delivery.lease_seconds
-                )
-        except StaleClaim:
-            return False
-        self._renew_at = self._next_renewal(now)
-        return True
+        return self._lease.keep()
 
     def flush(self) -> None:
         """Put the answers on disk: they are the peer's own words, whoever holds the lease."""
@@ -212,6 +205,3 @@ class AnswerLedger:
         if answers:
             with self._delivery.database.write() as connection:
                 record_instances(connection, self._claim, answers, self._delivery.clock.now())
-
-    def _next_renewal(self, now: datetime) -> datetime:
-        return now + timedelta(seconds=self._delivery.lease_seconds / 3)

@@ -25,6 +25,7 @@ SHELL = frozenset(
         "deliver/commitment.py",
         "deliver/dicom.py",
         "deliver/exchange.py",
+        "deliver/lease.py",
         "deliver/fhir.py",
         "deliver/following.py",
         "deliver/publish.py",

@@ -305,3 +305,22 @@ def test_the_other_release(tmp_path: Path, migrated_database_url: str) -> None:
         assert len(of_type(running, "Observation")) == 3
         assert "payload" in of_type(running, "Endpoint")[0]
         assert validate_independently(running.ehr.resources(), "r5") == []
+
+
+def test_a_slow_server_keeps_the_study_with_its_worker(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """Results that take longer than a lease, one by one, are delivered by one try."""
+    ehr = {"publish": {"measurements": True}, "concurrency": 2}  # a second worker could take it
+    features = Features(transaction=False)
+    with running_site(
+        tmp_path, migrated_database_url, ehr=ehr, features=features, lease_seconds=0.6
+    ) as running:
+        for _ in range(4):
+            running.ehr.fail_next(Fault(delay=0.4, on=("PUT Observation",)))
+        numbers = [num(VOLUME, str(n), "cm3", uid=f"1.2.3.{n}") for n in range(1, 5)]
+        running.send([make_instance(), measured(group(*numbers, uid="1.2.3.9"), number=2)])
+        [row] = running.rest()
+        assert row.state == "delivered"
+        assert len(running.rows(attempts)) == 2  # one of the EHR, one of the PACS
+        assert {one["meta"]["versionId"] for one in running.ehr.resources()} == {"1"}
