@@ -84,8 +84,8 @@ def system_of(
 ) -> str | None:
     """Return the system of an identifier; None where its issuer is not known.
 
-    The site's table comes first, then what the header says by itself, then the sender, then the
-    default. Nothing is made up from an AE title or an institution's name.
+    The site's table of issuers comes first, then what the header says by itself, then the site's
+    tables of senders and institutions, then its default. Nothing is made up from an AE title or an institution's name.
 
     Args:
         issuers: items of the sequence that names the issuer.
@@ -114,10 +114,17 @@ def _of_sender(source: Source, rules: IdentifierSystem, attribute: str) -> str |
     ]
     if len(set(systems)) > 1:
         source.note("senders_disagree", attribute)
-    system = systems[0] if systems else rules.default
+    system = systems[0] if systems else _of_institution(source, rules)
     if system is None:
         source.note("identifier_without_system", attribute)
     return system
+
+
+def _of_institution(source: Source, rules: IdentifierSystem) -> str | None:
+    """Return what the site's table says of the institution, else the default."""
+    name = source.study.values.get("InstitutionName")
+    known = rules.by_institution.get(name.strip()) if isinstance(name, str) else None
+    return known or rules.default
 
 
 def rules_for(source: Source, name: str) -> IdentifierSystem:

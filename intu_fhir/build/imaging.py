@@ -97,7 +97,7 @@ def _body_part(source: Source) -> Concept | None:
         spelling = source.tables.spelling(part)
         site = source.tables.body_sites.get(spelling.term)
         if spelling.term == _PHANTOM:
-            source.note("subject_is_phantom", "BodyPartExamined")
+            source.note("phantom_imaged", "BodyPartExamined")
         if site is not None and site.code:
             return Concept([coding(SCT, site.code, site.meaning)])
     return _body_part_text(source, parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -109,6 +109,8 @@ def build_imaging_study(
     notes = Notes()
     kept = without_rejected(study, notes)
     study = kept.study
+    if kept.expired:
+        context = replace(context, image_service=None)
     program = _compile(mapping, release)
     schemes = schemes_in(group.values for series in study.series for group in series.groups)
     source = Source("study", study, mapping.tables, context, notes, schemes=schemes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from intu_fhir.model.finding import Finding, Severity
+from intu_fhir.model.finding import IMAGES_EXPIRED, Finding, Severity
 
 MOST_PER_CODE = 20
 """How many findings of one code and attribute are told one by one."""
@@ -46,9 +46,23 @@ REASONS: Mapping[str, tuple[Severity, str]] = {
     ),
     "senders_disagree": (_WARNING, "its senders have different systems; the first one counts"),
     "value_too_long": (_WARNING, "longer than the standard allows; kept as it is"),
-    "subject_unknown": (_WARNING, "no usable Patient ID; the subject is marked as unknown"),
-    "subject_is_phantom": (_WARNING, "a phantom or quality control object, not a patient"),
-    "subject_is_animal": (_WARNING, "an animal, which this program sends as a patient"),
+    "subject_unknown": (
+        _ERROR,
+        "no usable Patient ID; correct it at its source, or let the mapping send such studies "
+        "(subject: unknown: publish)",
+    ),
+    "subject_is_phantom": (
+        _ERROR,
+        "a phantom or quality control object; the mapping may send it (subject: not_a_patient: "
+        "publish)",
+    ),
+    "subject_is_animal": (
+        _ERROR,
+        "an animal; the mapping may send it as a patient (subject: not_a_patient: publish)",
+    ),
+    "subject_marked_unknown": (_WARNING, "no usable Patient ID; the subject is marked as unknown"),
+    "subject_sent_as_patient": (_WARNING, "a phantom or an animal, sent as the mapping asks"),
+    "phantom_imaged": (_INFORMATION, "a phantom, by its body part; check that it is no patient"),
     "subject_anonymous": (_INFORMATION, "the patient's identity was removed from the header"),
     "unknown_modality": (_WARNING, "no known term; its SOP class decides, else it is unknown"),
     "retired_modality": (_INFORMATION, "a retired term; it is sent as it is"),
@@ -85,6 +99,10 @@ REASONS: Mapping[str, tuple[Severity, str]] = {
     ),
     "invalid_decimal": (_WARNING, "not a decimal number; it is left out"),
     "repeated_uid": (_WARNING, "the same UID twice; the first one counts"),
+    IMAGES_EXPIRED: (
+        _INFORMATION,
+        "the images were deleted in due time; the study is kept without endpoint (IHE IOCM)",
+    ),
     "instances_rejected": (_INFORMATION, "a rejection note takes instances out (IHE IOCM)"),
 }
 """Severity and wording of every code; a message is the attribute and this, never a value."""

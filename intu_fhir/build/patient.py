@@ -22,14 +22,15 @@ def make_patient(rule: rules.Patient) -> Convert:
 
     def convert(source: Source) -> Sequence[Any]:
         values = source.study.values
-        _note_kind(source, values)
+        _note_kind(source, values, rule)
         subject: dict[str, Any] = {}
         patient_id = value_at(source, values, "PatientID")
         folded = patient_id.upper()
         if patient_id and folded not in exact and not (begins and folded.startswith(begins)):
             subject = {"type": "Patient", "identifier": patient_identifier(source, patient_id)}
         else:
-            source.note("subject_unknown", "PatientID")
+            sent = rule.unknown == "publish"
+            source.note("subject_marked_unknown" if sent else "subject_unknown", "PatientID")
             subject["extension"] = [{"url": DATA_ABSENT_REASON, "valueCode": "unknown"}]
         if rule.show_name and (name := display_name(text(values, "PatientName"))):
             subject["display"] = name
@@ -53,16 +54,17 @@ def patient_identifier(source: Source, patient_id: str) -> dict[str, Any]:
     return identifier(patient_id, system, "PI" if foreign else "MR")
 
 
-def _note_kind(source: Source, values: Values) -> None:
-    """Note what may not be a patient."""
+def _note_kind(source: Source, values: Values, rule: rules.Patient) -> None:
+    """Note what is no patient; it is sent only where the mapping says so."""
+    sent = "subject_sent_as_patient" if rule.not_a_patient == "publish" else ""
     if text(values, "QualityControlSubject").upper() == "YES":
-        source.note("subject_is_phantom", "QualityControlSubject")
+        source.note(sent or "subject_is_phantom", "QualityControlSubject")
     if text(values, "PatientIdentityRemoved").upper() == "YES":
         source.note("subject_anonymous", "PatientIdentityRemoved")
     species = [text(item, "CodeValue") for item in items(values, "PatientSpeciesCodeSequence")]
     named = {one.upper() for one in (*species, text(values, "PatientSpeciesDescription")) if one}
     if named and not named & _HUMAN:
-        source.note("subject_is_animal", "PatientSpeciesDescription")
+        source.note(sent or "subject_is_animal", "PatientSpeciesDescription")
 
 
 def display_name(raw: str) -> str:

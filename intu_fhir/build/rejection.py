@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from intu_fhir.build.notes import Notes
+from intu_fhir.model.finding import IMAGES_EXPIRED
 from intu_fhir.model.study import Instance, Study
 from intu_fhir.model.values import Values, items, text
 
@@ -18,15 +19,24 @@ REJECTIONS: Mapping[str, str] = {
     "113038": IN_ERROR,
 }
 """Status of a study whose instances are all rejected, by document title (PS3.16 CID 7011):
-quality, patient safety, incorrect worklist entry. Expired retention, 113039, rejects nothing."""
+quality, patient safety, incorrect worklist entry."""
+
+EXPIRED = "113039"
+"""Title of a note that says that images were deleted in due time: the record of them stays, but
+nobody can have them any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is left of a study, and its status."""
+    """What is left of a study, and its status.
+
+    Args:
+        expired: its images are deleted, so no endpoint leads to them.
+    """
 
     study: Study
     status: str
+    expired: bool = False
 
 
 def without_rejected(study: Study, notes: Notes) -> Kept:
@@ -37,28 +47,45 @@ def without_rejected(study: Study, notes: Notes) -> Kept:
     titles = list(_notes_of(study))
     if not titles:
         return Kept(study, AVAILABLE)
-    rejected = {uid: status for note, status in titles for uid in _referenced(note)}
-    gone = set(rejected) | {note.uid for note, _ in titles}
-    series = tuple(
-        replace(one, instances=tuple(i for i in one.instances if i.uid not in gone))
-        for one in study.series
-    )
-    kept = replace(study, series=tuple(one for one in series if one.instances))
-    notes.add("instances_rejected", "study", study.uid, "ConceptNameCodeSequence")
+    rejecting = [(note, REJECTIONS[title]) for note, title in titles if title in REJECTIONS]
+    rejected = {uid for note, _ in rejecting for uid in _referenced(note)}
+    if rejecting:
+        notes.add("instances_rejected", "study", study.uid, "ConceptNameCodeSequence")
+    kept = _without(study, rejected | {note.uid for note, _ in titles})
     if kept.series:
-        return Kept(kept, AVAILABLE)
-    reasons = {status for _, status in titles}
+        return Kept(kept, AVAILABLE, _is_expired(kept, titles, notes))
+    reasons = {status for _, status in rejecting}
     return Kept(kept, IN_ERROR if IN_ERROR in reasons else CANCELLED)
 
 
+def _without(study: Study, gone: set[str]) -> Study:
+    series = (
+        replace(one, instances=tuple(i for i in one.instances if i.uid not in gone))
+        for one in study.series
+    )
+    return replace(study, series=tuple(one for one in series if one.instances))
+
+
+def _is_expired(study: Study, titles: list[tuple[Instance, str]], notes: Notes) -> bool:
+    """Say whether notes tell of every instance that it was deleted in due time."""
+    deleted = {uid for note, title in titles if title == EXPIRED for uid in _referenced(note)}
+    listed = {instance.uid for series in study.series for instance in series.instances}
+    if not deleted or not listed <= deleted:
+        return False
+    notes.add(IMAGES_EXPIRED, "study", study.uid, "ConceptNameCodeSequence")
+    return True
+
+
 def _notes_of(study: Study) -> Iterator[tuple[Instance, str]]:
+    """Give the notes of a study with their titles."""
     for series in study.series:
         for instance in series.instances:
             if instance.sop_class_uid == KEY_OBJECT_SELECTION:
                 for item in items(instance.values, "ConceptNameCodeSequence"):
-                    status = REJECTIONS.get(text(item, "CodeValue"))
-                    if status and text(item, "CodingSchemeDesignator") == "DCM":
-                        yield instance, status
+                    title = text(item, "CodeValue")
+                    known = title in REJECTIONS or title == EXPIRED
+                    if known and text(item, "CodingSchemeDesignator") == "DCM":
+                        yield instance, title
 
 
 def _referenced(note: Instance) -> Iterator[str]:

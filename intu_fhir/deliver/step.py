@@ -34,6 +34,7 @@ from intu_fhir.files.store import FileStore
 from intu_fhir.model.canonical import content_hash
 from intu_fhir.model.companion import Companion, Identity
 from intu_fhir.model.delivered import DeliveredResource
+from intu_fhir.model.finding import IMAGES_EXPIRED
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, InstanceOutcome
 from intu_fhir.model.work import Claim
 from intu_fhir.observe.clock import Clock, SystemClock
@@ -94,7 +95,8 @@ class FhirDelivery:
         """Return what this destination asks for of all that was built."""
         with self.database.read() as connection:
             built = companions_of(connection, stored.resource_key)
-        endpoint = [self.endpoint] if self.endpoint else []
+        expired = any(one.get("code") == IMAGES_EXPIRED for one in stored.findings)
+        endpoint = [self.endpoint] if self.endpoint and not expired else []
         return [one for one in (*endpoint, *built) if one.kind in kinds]
 
 

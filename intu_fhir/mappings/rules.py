@@ -169,6 +169,11 @@ class Patient(Rule):
     """Show the patient's name beside the identifier."""
     placeholders: tuple[str, ...] = ()
     """Patient IDs that identify nobody; one that ends with `*` stands for all that begin so."""
+    unknown: Literal["hold", "publish"] = "hold"
+    """What becomes of a study without usable Patient ID: held, or sent with a subject that is
+    marked as unknown."""
+    not_a_patient: Literal["hold", "publish"] = "hold"
+    """What becomes of a study of a phantom or an animal: held, or sent as of a patient."""
 
 
 class _Persons(_From):

@@ -14,6 +14,10 @@ class Severity(StrEnum):
     INFORMATION = "information"
 
 
+IMAGES_EXPIRED = "images_expired"
+"""Code of what a study has whose images were deleted in due time; no endpoint leads to them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One remark; ``message`` names attributes and UIDs, never a patient's values.

@@ -270,6 +270,8 @@ class IdentifierSystem(Settings):
     """Issuer → system."""
     by_calling_ae_title: dict[str, str] = Field(default_factory=dict)
     """Sender → system."""
+    by_institution: dict[str, str] = Field(default_factory=dict)
+    """Institution Name (0008,0080) → system."""
     default: str | None = None
     """System where nothing above matches; absent = none."""
 

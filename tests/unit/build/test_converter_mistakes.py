@@ -344,13 +344,14 @@ def test_c36_empty_sequences_make_no_codes(empty: list[Any]) -> None:
 
 
 def test_issuers_become_systems() -> None:
-    """The site's tables give systems, by issuer before sender before default."""
+    """The site's tables give systems, by issuer, sender, institution, else default."""
     context = BuildContext(
         identifiers=Identifiers.model_validate(
             {
                 "patient": {
                     "by_issuer": {"HOSPITAL": "urn:oid:1.2.3"},
                     "by_calling_ae_title": {"CT1": "urn:oid:1.2.4"},
+                    "by_institution": {"West Clinic": "urn:oid:1.2.6"},
                     "default": "urn:oid:1.2.5",
                 }
             }
@@ -363,5 +364,8 @@ def test_issuers_become_systems() -> None:
 
     assert system(IssuerOfPatientID="HOSPITAL", calling=("CT1",)) == "urn:oid:1.2.3"
     assert system(calling=("CT1",)) == "urn:oid:1.2.4"
+    assert system(calling=("CT1",), InstitutionName="West Clinic") == "urn:oid:1.2.4"
+    assert system(InstitutionName="West Clinic ") == "urn:oid:1.2.6"
+    assert system(InstitutionName="East Clinic") == "urn:oid:1.2.5"
     assert system(calling=("MR1",)) == "urn:oid:1.2.5"
     assert codes(build(header(IssuerOfPatientID="OTHER"), context=context)) >= {"issuer_unknown"}

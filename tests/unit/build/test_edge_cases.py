@@ -7,14 +7,16 @@ E36 to E38 (delivery).
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from intu_fhir.aggregate.conflicts import PATIENT_CONFLICT, find_conflicts
-from intu_fhir.build.imaging_study import BuildContext
+from intu_fhir.build.imaging_study import BuildContext, ImageService
 from intu_fhir.build.names import name_groups
 from intu_fhir.mappings import Release, load_mapping
+from intu_fhir.model.finding import IMAGES_EXPIRED, errors
 from intu_fhir.model.settling import StudyHeaders
 from intu_fhir.settings.schema import Identifiers
 from tests.support.building import (
@@ -374,11 +376,22 @@ def test_e26_everything_rejected(code: str, status: str) -> None:
     assert (made["status"], made["numberOfInstances"]) == (status, 0)
 
 
-@pytest.mark.parametrize("code", ["113039", "113000"])
-def test_e26_notes_that_reject_nothing(code: str) -> None:
-    """Expired retention and key images take nothing out."""
-    made = resource(header(1), _note(code, [f"{STUDY_UID}.1.1"]))
+def test_e26_notes_that_reject_nothing() -> None:
+    """A note of key images takes nothing out."""
+    made = resource(header(1), _note("113000", [f"{STUDY_UID}.1.1"]))
     assert (made["status"], made["numberOfInstances"]) == ("available", 2)
+
+
+def test_e26_images_deleted_in_due_time() -> None:
+    """Expired retention keeps the record without its note, and takes the endpoint out."""
+    service = BuildContext(image_service=ImageService("Endpoint/wado"))
+    note = _note("113039", [f"{STUDY_UID}.1.1"])
+    made = build(header(1), note, context=service)
+    found = made.resource
+    assert (found["status"], found["numberOfInstances"]) == ("available", 1)
+    assert "endpoint" not in found
+    assert IMAGES_EXPIRED in codes(made)
+    assert "endpoint" in build(header(1), header(2), note, context=service).resource
 
 
 def test_e27_late_report_with_its_own_date() -> None:
@@ -399,6 +412,37 @@ def test_e28_nobody(patient_id: str) -> None:
     built = build(header(PatientID=patient_id, PatientIdentityRemoved="YES"))
     assert "identifier" not in built.resource["subject"]
     assert {"subject_unknown", "subject_anonymous"} <= codes(built)
+    assert [one.code for one in errors(built.findings)] == ["subject_unknown"]
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"QualityControlSubject": "YES"}, "subject_is_phantom"),
+        ({"PatientSpeciesDescription": "Canis lupus familiaris"}, "subject_is_animal"),
+    ],
+)
+def test_e28_no_patient(values: dict[str, str], code: str, tmp_path: Path) -> None:
+    """A phantom and an animal are held, unless the site's mapping sends them."""
+    assert [one.code for one in errors(build(header(**values)).findings)] == [code]
+    sent = load_mapping(_sending(tmp_path, "not_a_patient: publish"))
+    built = build(header(**values), mapping=sent)
+    assert errors(built.findings) == []
+    assert "subject_sent_as_patient" in codes(built)
+
+
+def test_e28_nobody_is_sent_where_the_site_says_so(tmp_path: Path) -> None:
+    """A site may send studies without Patient ID; their subject is marked as unknown."""
+    sent = load_mapping(_sending(tmp_path, "unknown: publish"))
+    built = build(header(PatientID=""), mapping=sent)
+    assert errors(built.findings) == []
+    assert built.resource["subject"]["extension"][0]["valueCode"] == "unknown"
+
+
+def _sending(folder: Path, key: str) -> Path:
+    path = folder / "mapping.yaml"
+    path.write_text(f"extends: shipped\nstudy:\n  subject: {{converter: patient, {key}}}\n")
+    return path
 
 
 def test_e29_two_senders_with_their_issuers() -> None:
