@@ -12,7 +12,8 @@ from intu_fhir.aggregate.merge import merge_headers
 from intu_fhir.aggregate.settle import Settled, Wait, is_settled, strictest
 from intu_fhir.db.holds import hold_study
 from intu_fhir.db.session import Database
-from intu_fhir.db.studies import load_headers, record_generation, study_activity
+from intu_fhir.db.studies import record_generation, study_activity
+from intu_fhir.db.study_headers import load_headers
 from intu_fhir.model.settling import StudyActivity
 from intu_fhir.model.work import Claim, Finished, NotYet
 from intu_fhir.observe.clock import Clock
@@ -27,7 +28,7 @@ class AggregateStep:
 
     Args:
         policies: by channel, when its studies count as settled.
-        acquisition_modalities: see ``db.studies.load_headers``.
+        acquisition_modalities: see ``db.study_headers.load_headers``.
     """
 
     database: Database

@@ -42,10 +42,11 @@ def preview_study(
         key = study_key_of(connection, uid)
         if key is None:
             return None
-        study, _ = working.load_study(connection, key, 1)
-        channels = channels_of(connection, key)
+        plan = _plan(working.build, channels_of(connection, key), mapping)
+        # What the tried mapping wants is looked for in headers that are staged already.
+        levels = attributes_of([plan.mapping]).levels if mapping else working.levels
+        study, _ = working.load_study_for(levels, connection, key, 1)
         published = newest_resource(connection, key, release)
-    plan = _plan(working.build, channels, mapping)
     return Preview(
         uid,
         working.build.build_release(study, plan, release),

@@ -5,7 +5,8 @@ It takes a third of a process's memory, so a process that only receives does not
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -21,13 +22,19 @@ from intu_fhir.build.step import BuildStep, ChannelPlan
 from intu_fhir.build.structured_report import DOCUMENT_ATTRIBUTES
 from intu_fhir.build.transform import load_transformer
 from intu_fhir.db.following import let_all_go
-from intu_fhir.db.studies import load_headers
+from intu_fhir.db.study_headers import Later, load_headers
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.deliver.following import AfterOthers, Deliver
 from intu_fhir.deliver.step import DicomDelivery, FhirDelivery
 from intu_fhir.engines.local import Chore, LocalEngine
-from intu_fhir.mappings import acquisition_modalities, attributes_of, load_mapping
+from intu_fhir.mappings import (
+    Level,
+    acquisition_modalities,
+    attributes_of,
+    levels_digest,
+    load_mapping,
+)
 from intu_fhir.model.study import Study
 from intu_fhir.model.work import AGGREGATE, BUILD, DELIVER
 from intu_fhir.pipeline.runner import Lane, StepFunction
@@ -35,6 +42,7 @@ from intu_fhir.settings.schema import AnyDestination, Channel, FhirDestination
 from intu_fhir.stage.describer import Describer
 from intu_fhir.stage.documents import Documents
 from intu_fhir.stage.encodings import Limits
+from intu_fhir.stage.from_json import values_by_level
 
 
 class Working:
@@ -48,8 +56,7 @@ class Working:
     def describer(self) -> Describer:
         """What stages complete headers."""
         limits = Limits.of(self._app.configuration.site.receiver)
-        levels = attributes_of(plan.mapping for plan in self.build.plans.values()).levels
-        return Describer(self._app.database, self._app.files, self._app.clock, levels, limits)
+        return Describer(self._app.database, self._app.files, self._app.clock, self.levels, limits)
 
     @cached_property
     def build(self) -> BuildStep:
@@ -99,10 +106,26 @@ class Working:
         everywhere = self._app.configuration.site.destinations
         return {name: everywhere[name] for name in channel.destinations}
 
+    @cached_property
+    def levels(self) -> Mapping[str, Level]:
+        """The attributes that the mappings of this site want, with their levels."""
+        mappings = [load_mapping(c.mapping) for c in self._app.configuration.channels]
+        return attributes_of(mappings).levels
+
     def load_study(self, connection: Any, study_key: int, generation: int) -> tuple[Study, int]:
         """Read and merge what is staged of a study; return it with its revision."""
+        return self.load_study_for(self.levels, connection, study_key, generation)
+
+    @staticmethod
+    def load_study_for(
+        levels: Mapping[str, Level], connection: Any, study_key: int, generation: int
+    ) -> tuple[Study, int]:
+        """Do the same for a given list of attributes, whenever the study came."""
         headers = load_headers(
-            connection, study_key, acquisition_modalities=acquisition_modalities()
+            connection,
+            study_key,
+            acquisition_modalities=acquisition_modalities(),
+            later=Later(levels_digest(levels), partial(values_by_level, levels=levels)),
         )
         study = merge_headers(
             headers.study_instance_uid, headers.series, headers.calling_ae_titles, generation

@@ -85,7 +85,8 @@ def system_of(
     """Return the system of an identifier; None where its issuer is not known.
 
     The site's table of issuers comes first, then what the header says by itself, then the site's
-    tables of senders and institutions, then its default. Nothing is made up from an AE title or an institution's name.
+    tables of senders and institutions, then its default. Nothing is made up from an AE title or
+    an institution's name.
 
     Args:
         issuers: items of the sequence that names the issuer.

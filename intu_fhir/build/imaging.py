@@ -12,7 +12,7 @@ from intu_fhir.build.source import Convert, Source
 from intu_fhir.mappings import rules
 from intu_fhir.mappings.tables import ModalityTerm
 from intu_fhir.model.study import Series
-from intu_fhir.model.values import items, text
+from intu_fhir.model.values import Values, items, text
 
 _PHANTOM = "PHANTOM"
 LATERALITIES = {
@@ -82,11 +82,20 @@ def make_body_site(rule: rules.BodySite, *, kind: str) -> Convert:
 
 
 def _anatomic_region(source: Source) -> Concept | None:
-    sequence = items(source.values, "AnatomicRegionSequence")
+    sequence = items(source.values, "AnatomicRegionSequence") or _of_frames(source)
     if len(sequence) > 1:
         source.note("several_values", "AnatomicRegionSequence")
     found = (concept_of(source, item, "AnatomicRegionSequence") for item in sequence)
     return next(filter(None, found), None)
+
+
+def _of_frames(source: Source) -> list[Values]:
+    """Return the regions of the frames of enhanced images (PS3.3 C.7.6.16.2.8)."""
+    found: list[Values] = []
+    for item in source.every_item("FrameAnatomySequence.AnatomicRegionSequence"):
+        if item not in found:
+            found.append(item)
+    return found
 
 
 def _body_part(source: Source) -> Concept | None:
@@ -130,8 +139,8 @@ def make_laterality(rule: rules.Laterality, *, kind: str) -> Convert:
 
 
 def _sides(source: Source) -> set[str]:
-    """Return the sides of a series: of its images, else its own, else of its body part."""
-    for keyword in ("ImageLaterality", "Laterality"):
+    """Return the sides of a series: of its images, their frames, its own, else its body part's."""
+    for keyword in ("ImageLaterality", "FrameAnatomySequence.FrameLaterality", "Laterality"):
         values = {part.upper() for raw in source.every_text(keyword) for part in parts_of(raw)}
         if values - set(LATERALITIES) - {"U"}:
             source.note("unknown_laterality", keyword)

@@ -36,6 +36,7 @@ class Described:
         shared: patient, study and series attributes, mostly the same over a series.
         digest: identifies ``shared``.
         attributes: the instance's own attributes.
+        staged_by: digest of the list of attributes that were looked for.
     """
 
     instance_key: int
@@ -44,6 +45,7 @@ class Described:
     shared: Values
     digest: str
     attributes: Values
+    staged_by: str
     findings: Sequence[Finding] = ()
 
 
@@ -87,6 +89,7 @@ def store_described(connection: Connection, found: Sequence[Described], now: dat
                 attributes=item.attributes,
                 header_group_key=group_keys[item.series_key, item.digest],
                 described_at=now,
+                staged_by=item.staged_by,
             )
         )
 

@@ -22,9 +22,8 @@ from intu_fhir.db.tables import (
     work,
 )
 from intu_fhir.model.audit import Action, AuditEvent
-from intu_fhir.model.grouping import StagedHeader, group_headers
-from intu_fhir.model.settling import StudyActivity, StudyHeaders
-from intu_fhir.model.study import Instance, Study
+from intu_fhir.model.settling import StudyActivity
+from intu_fhir.model.study import Study
 from intu_fhir.model.values import Values, text
 from intu_fhir.model.work import AGGREGATE, WAITING
 
@@ -32,7 +31,7 @@ from intu_fhir.model.work import AGGREGATE, WAITING
 def study_activity(connection: Connection, study_key: int) -> StudyActivity:
     """Return the signs of life of a study."""
     row = connection.execute(sa.select(studies).where(studies.c.study_key == study_key)).one()
-    origins = connection.execute(_origins(study_key)).all()
+    origins = connection.execute(origins_of(study_key)).all()
     return StudyActivity(
         study_key=study_key,
         study_instance_uid=row.study_instance_uid,
@@ -48,7 +47,7 @@ def study_activity(connection: Connection, study_key: int) -> StudyActivity:
     )
 
 
-def _origins(study_key: int) -> sa.Select[Any]:
+def origins_of(study_key: int) -> sa.Select[Any]:
     """The associations that brought a study, the first one first."""
     return (
         sa.select(associations.c.channel, associations.c.ended_at, associations.c.calling_ae_title)
@@ -81,103 +80,7 @@ def _expected(connection: Connection, study_key: int) -> int | None:
 
 def channels_of(connection: Connection, study_key: int) -> tuple[str, ...]:
     """Return the channels a study came through, the first one first."""
-    return tuple(dict.fromkeys(row.channel for row in connection.execute(_origins(study_key))))
-
-
-def load_headers(
-    connection: Connection, study_key: int, *, acquisition_modalities: frozenset[str]
-) -> StudyHeaders:
-    """Return what is staged of a study, for conflicts and merging.
-
-    Args:
-        acquisition_modalities: modalities of acquired objects (PS3.16 CID 29); their headers
-            weigh more than those of reports and presentation states.
-    """
-    study = connection.execute(
-        sa.select(studies.c.study_instance_uid, studies.c.revision).where(
-            studies.c.study_key == study_key
-        )
-    ).one()
-    rows = connection.execute(
-        sa.select(
-            series.c.series_instance_uid,
-            instances.c.sop_instance_uid,
-            instances.c.sop_class_uid,
-            instances.c.transfer_syntax_uid,
-            instances.c.series_number,
-            instances.c.instance_number,
-            instances.c.modality,
-            instances.c.attributes,
-            instances.c.file,
-            instances.c.header_group_key,
-        )
-        .join(series, series.c.series_key == instances.c.series_key)
-        .where(instances.c.study_key == study_key)
-    ).all()
-    shared = _group_attributes(connection, study_key)
-    by_series: dict[str, list[StagedHeader]] = {}
-    for row in rows:
-        by_series.setdefault(row.series_instance_uid, []).append(_staged_header(row, shared))
-    return StudyHeaders(
-        study_instance_uid=study.study_instance_uid,
-        revision=study.revision,
-        series={
-            uid: group_headers(members, acquisition_modalities)
-            for uid, members in by_series.items()
-        },
-        calling_ae_titles=_calling_ae_titles(connection, study_key),
-        shared_series=_shared_series(connection, study_key),
-    )
-
-
-def _group_attributes(connection: Connection, study_key: int) -> dict[int, Any]:
-    found = connection.execute(
-        sa.select(header_groups.c.header_group_key, header_groups.c.attributes)
-        .join(series, series.c.series_key == header_groups.c.series_key)
-        .where(series.c.study_key == study_key)
-    )
-    return {row.header_group_key: row.attributes for row in found}
-
-
-def _staged_header(row: Any, shared: Mapping[int, Any]) -> StagedHeader:
-    instance = Instance(
-        uid=row.sop_instance_uid,
-        sop_class_uid=row.sop_class_uid,
-        transfer_syntax_uid=row.transfer_syntax_uid,
-        values=row.attributes or {},
-        file=row.file,
-    )
-    return StagedHeader(
-        instance=instance,
-        shared=shared.get(row.header_group_key, {}),
-        group=row.header_group_key,
-        modality=row.modality,
-        series_number=row.series_number,
-        instance_number=row.instance_number,
-    )
-
-
-def _calling_ae_titles(connection: Connection, study_key: int) -> tuple[str, ...]:
-    rows = connection.execute(_origins(study_key))
-    return tuple(dict.fromkeys(r.calling_ae_title for r in rows if r.calling_ae_title))
-
-
-def _shared_series(connection: Connection, study_key: int) -> tuple[str, ...]:
-    """Return the series of this study that another study has as well."""
-    other = series.alias("other")
-    found = connection.execute(
-        sa.select(series.c.series_instance_uid)
-        .join(
-            other,
-            sa.and_(
-                other.c.series_instance_uid == series.c.series_instance_uid,
-                other.c.study_key != series.c.study_key,
-            ),
-        )
-        .where(series.c.study_key == study_key)
-        .distinct()
-    ).scalars()
-    return tuple(sorted(found))
+    return tuple(dict.fromkeys(row.channel for row in connection.execute(origins_of(study_key))))
 
 
 def record_generation(

@@ -170,6 +170,7 @@ instances = Table(
         UtcDateTime,
         comment="since when its file is missing or not what was received",
     ),
+    words("staged_by", "which list of attributes was staged then, as a digest", length=16),
     Index("ix_instances_study_key", "study_key", "series_key"),
     Index("ix_instances_series_key", "series_key"),
     Index("ix_instances_association_id", "association_id"),

@@ -1,6 +1,6 @@
 """The mapping from DICOM to FHIR as data: what is staged, what becomes what, by which codes."""
 
-from intu_fhir.mappings.attributes import Level, staged_attributes
+from intu_fhir.mappings.attributes import Level, levels_digest, staged_attributes
 from intu_fhir.mappings.elements import Release
 from intu_fhir.mappings.load import Mapping, acquisition_modalities, attributes_of, load_mapping
 
@@ -10,6 +10,7 @@ __all__ = [
     "Release",
     "acquisition_modalities",
     "attributes_of",
+    "levels_digest",
     "load_mapping",
     "staged_attributes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,12 @@ def staged_attributes() -> Mapping[str, Level]:
 def shipped_attributes() -> Attributes:
     """Return ``attributes.yaml`` of this installation, read once."""
     return load_attributes(data_folder("mappings") / "attributes.yaml")
+
+
+def levels_digest(levels: Mapping[str, Level]) -> str:
+    """Return what tells one list of staged attributes from another, as 16 hex digits."""
+    content = "\n".join(f"{key}={level}" for key, level in sorted(levels.items()))
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def load_attributes(path: Path) -> Attributes:

@@ -259,10 +259,16 @@ class Modalities(Rule):
 
 
 class BodySite(Rule):
-    """The body part: Anatomic Region Sequence, else Body Part Examined by PS3.16 annex L."""
+    """The body part: Anatomic Region Sequence, of the image or its frames, else Body Part
+    Examined by PS3.16 annex L.
+    """
 
     makes: ClassVar[frozenset[str]] = CONCEPTS
-    uses: ClassVar[tuple[str, ...]] = ("AnatomicRegionSequence", "BodyPartExamined")
+    uses: ClassVar[tuple[str, ...]] = (
+        "AnatomicRegionSequence",
+        "FrameAnatomySequence",
+        "BodyPartExamined",
+    )
     converter: Literal["body_site"]
 
 
@@ -270,7 +276,12 @@ class Laterality(Rule):
     """Left, right or both."""
 
     makes: ClassVar[frozenset[str]] = CONCEPTS
-    uses: ClassVar[tuple[str, ...]] = ("ImageLaterality", "Laterality", "BodyPartExamined")
+    uses: ClassVar[tuple[str, ...]] = (
+        "ImageLaterality",
+        "FrameAnatomySequence",
+        "Laterality",
+        "BodyPartExamined",
+    )
     converter: Literal["laterality"]
     mixed: Literal["bilateral", "omit"] = "bilateral"
     """What left and right in one series become."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from intu_fhir.model.settling import SeriesHeaders
 from intu_fhir.model.study import HeaderGroup, Instance
@@ -50,6 +50,18 @@ def group_headers(members: Iterable[StagedHeader], acquired: frozenset[str]) -> 
         for sharing in by_group.values()
     )
     return SeriesHeaders(groups, tuple(instances))
+
+
+def with_more(staged: StagedHeader, shared: Values, own: Values) -> StagedHeader:
+    """Return a header with values that were not staged; what was staged stays as it is."""
+    more = {key: value for key, value in shared.items() if key not in staged.shared}
+    values = {**own, **staged.instance.values}
+    return replace(
+        staged,
+        instance=replace(staged.instance, values=values),
+        shared={**staged.shared, **more},
+        group=(staged.group, repr(sorted(more.items()))),
+    )
 
 
 def _position(member: StagedHeader) -> tuple[int, int, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -12,7 +12,7 @@ from intu_fhir.errors import InvalidDataSet
 from intu_fhir.model.finding import Finding, Severity
 from intu_fhir.model.values import Values
 from intu_fhir.stage.dicom_json import ItemReader, Json, Scope
-from intu_fhir.stage.elements import walk
+from intu_fhir.stage.elements import Element, walk
 from intu_fhir.stage.encodings import (
     DEFAULT_LIMITS,
     Buffer,
@@ -21,6 +21,7 @@ from intu_fhir.stage.encodings import (
     encoding_of,
     open_data_set,
 )
+from intu_fhir.stage.frames import PER_FRAME_TAG, anatomy_alone, with_frame_anatomy
 from intu_fhir.stage.remarks import Remarks
 from intu_fhir.stage.tree import Node, nodes
 
@@ -83,7 +84,7 @@ def describe(
     except InvalidDataSet:
         remarks.add("incomplete", severity=Severity.ERROR)
     json = _within_size(collected.json, remarks)
-    shared, instance = _by_level(collected.values, levels)
+    shared, instance = by_level(collected.values, levels)
     return Description(json, shared, instance, _with_uid(remarks, json))
 
 
@@ -103,6 +104,16 @@ def _read(
             remarks.add("out_of_order" if tag < last else "repeated")
         last = max(tag, last)
         reader.place(node, scope, collected.json, collected.values)
+        if tag == PER_FRAME_TAG and node.cut:
+            _read_frames(walk(data_set, encoding, limits), reader, scope, collected.values)
+
+
+def _read_frames(
+    elements: Iterator[Element], reader: ItemReader, scope: Scope, values: Values
+) -> None:
+    """Read of too many functional groups what the mapping needs of them."""
+    for node in nodes(anatomy_alone(elements)):
+        reader.place(node, scope, {}, values)
 
 
 def _within_size(json: Json, remarks: Remarks) -> Json:
@@ -121,8 +132,9 @@ def _within_size(json: Json, remarks: Remarks) -> Json:
     return {tag: value for tag, value in json.items() if tag not in dropped}
 
 
-def _by_level(values: Values, levels: Mapping[str, str]) -> tuple[Values, Values]:
+def by_level(values: Values, levels: Mapping[str, str]) -> tuple[Values, Values]:
     """Return the shared and the own values among those that ``levels`` names."""
+    values = with_frame_anatomy(values)
     shared: Values = {}
     instance: Values = {}
     for keyword, level in levels.items():

@@ -17,7 +17,7 @@ from intu_fhir.db.described import Described, Undescribed, store_described, unde
 from intu_fhir.db.session import Database
 from intu_fhir.errors import PermanentError
 from intu_fhir.files.store import FileStore
-from intu_fhir.mappings import Level
+from intu_fhir.mappings import Level, levels_digest
 from intu_fhir.model.finding import Finding, Severity
 from intu_fhir.observe.clock import Clock
 from intu_fhir.stage.describe import Description, describe
@@ -62,6 +62,7 @@ class Describer:
             shared=seen.shared,
             digest=hashlib.sha256(canonical).hexdigest(),
             attributes=seen.instance,
+            staged_by=levels_digest(self.levels),
             findings=seen.findings,
         )
 

@@ -72,6 +72,7 @@ def describe_all(
             shared=shared or {"PatientID": "P1", "Modality": "CT"},
             digest=str(sorted((shared or {}).items())),
             attributes={"InstanceNumber": "1"},
+            staged_by="",
         )
         for item in waiting
     ]

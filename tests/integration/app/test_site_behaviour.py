@@ -9,16 +9,18 @@ import yaml
 
 from intu_fhir.app.importing import import_paths
 from intu_fhir.app.library import running_site as run_folder
+from intu_fhir.app.previewing import preview_study
 from intu_fhir.app.serving import Site
 from intu_fhir.app.wiring import open_app
+from intu_fhir.cli.main import run
 from intu_fhir.db.replay import ReplayFilter
 from intu_fhir.db.tables import deliveries, generations, holds
 from intu_fhir.pipeline.replay import ReplaySelection, replay
 from intu_fhir.settings.load import load_configuration
 from tests.support.ports import free_port
-from tests.support.running import running_site
+from tests.support.running import Running, running_site
 from tests.support.site_folder import write_site
-from tests.support.studies import make_instance, make_study, write_study
+from tests.support.studies import make_instance, make_study, uid, write_study
 from tests.support.waiting import wait_until
 
 
@@ -89,6 +91,86 @@ def test_a_changed_mapping_is_published_by_rebuild(
         replay(app.database, app.clock, ReplaySelection(ReplayFilter(), rebuild=True))
         wait_until(lambda: all(row.state == "delivered" for row in running.rows(deliveries)))
         assert running.imaging_studies()[0]["meta"]["versionId"] == "2"
+
+
+def _use_mapping(running: Running, text: str) -> None:
+    """Give the channel a mapping of the site's own and start anew."""
+    (running.folder / "own.yaml").write_text(text)
+    place = running.folder / "channels" / "radiology" / "channel.yaml"
+    channel = yaml.safe_load(place.read_text())
+    place.write_text(yaml.safe_dump({**channel, "mapping": str(running.folder / "own.yaml")}))
+    running.restart()
+
+
+def test_an_attribute_wanted_later_is_found_in_older_studies(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """What a mapping adds is taken from headers that came before it, by preview and by rebuild."""
+    wanted = {"MagneticFieldStrength": "3", "AcquisitionComments": "first try", "ScanOptions": "A"}
+    private = make_instance(number=2, **wanted)
+    private.add_new(0x00190010, "LO", "MAKER 1.0")
+    private.add_new(0x00191023, "LO", "coil 7")
+    with running_site(tmp_path, migrated_database_url) as running:
+        running.send([make_instance(number=1, **wanted), private])
+        running.rest()
+        mapping = (
+            "extends: shipped\n"
+            "attributes:\n"
+            "  series: [MagneticFieldStrength, '0019xx23:MAKER 1.0']\n"
+            "  instance: [AcquisitionComments]\n"
+            "series:\n"
+            "  description: {converter: text, from: MagneticFieldStrength}\n"
+            "  extension:\n"
+            "    converter: extension\n"
+            "    url: https://hospital.example.org/coil\n"
+            "    from: '0019xx23:MAKER 1.0'\n"
+            "instance:\n"
+            "  title: {converter: text, from: AcquisitionComments}\n"
+        )
+        tried = tmp_path / "tried.yaml"
+        tried.write_text(mapping)
+        shown = preview_study(running.site.app, uid("study"), release="r4", mapping=tried)
+        assert shown is not None
+        assert shown.built.resource is not None
+        _use_mapping(running, mapping)
+        app = running.site.app
+        replay(app.database, app.clock, ReplaySelection(ReplayFilter(), rebuild=True))
+        wait_until(lambda: running.imaging_studies()[0]["meta"]["versionId"] == "2")
+        for resource in (shown.built.resource, running.imaging_studies()[0]):
+            [series] = resource["series"]
+            assert series["description"] == "3"
+            assert series["extension"][0]["valueString"] == "coil 7"
+            assert {one["title"] for one in series["instance"]} == {"first try"}
+        running.rest()
+        running.send([make_instance(number=3, **wanted)])
+        running.rest(generation=2)
+        titles = [i["title"] for i in running.imaging_studies()[0]["series"][0]["instance"]]
+        assert titles == ["first try"] * 3
+
+
+def test_an_invalid_study_is_held_until_the_mapping_is_mended(
+    tmp_path: Path, migrated_database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error keeps a study back, the command line says why, a mended mapping sends it."""
+    wrong = "extends: shipped\nstudy:\n  status: {converter: fixed, value: final}\n"
+    (tmp_path / "own.yaml").write_text(wrong)
+    mapping = {"mapping": str(tmp_path / "own.yaml")}
+    with running_site(tmp_path, migrated_database_url, channel=mapping) as running:
+        running.send([make_instance()])
+        [row] = running.rest()
+        assert row.state == "held"
+        assert running.ehr.resources() == []
+        assert run(["holds", "list", "--config", str(tmp_path)]) == 0
+        assert "invalid_resource" in capsys.readouterr().out
+        run(["study", "--config", str(tmp_path), uid("study")])
+        assert "S08" in capsys.readouterr().out
+        _use_mapping(running, "extends: shipped\n")
+        app = running.site.app
+        replay(app.database, app.clock, ReplaySelection(ReplayFilter(), rebuild=True))
+        wait_until(lambda: running.studies()[0].state == "delivered")
+        assert [one["status"] for one in running.imaging_studies()] == ["available"]
+        run(["holds", "list", "--config", str(tmp_path)])
+        assert "invalid_resource" not in capsys.readouterr().out
 
 
 def test_an_import_is_published_like_any_other_study(

@@ -1,0 +1,157 @@
+"""What is staged of a study's headers, and what older headers have of attributes wanted later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.studies import origins_of
+from intu_fhir.db.tables import header_groups, headers, instances, series, studies
+from intu_fhir.model.grouping import StagedHeader, group_headers, with_more
+from intu_fhir.model.settling import StudyHeaders
+from intu_fhir.model.study import Instance
+from intu_fhir.model.values import Values
+
+_CHUNK = 100
+"""Complete headers that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """What a mapping wants of instances that were staged before it wanted it.
+
+    Args:
+        digest: of the list of attributes; instances staged by it lack nothing.
+        read: returns the shared and the own values of a complete header (PS3.18 annex F).
+    """
+
+    digest: str
+    read: Callable[[Any], tuple[Values, Values]]
+
+
+def load_headers(
+    connection: Connection,
+    study_key: int,
+    *,
+    acquisition_modalities: frozenset[str],
+    later: Later | None = None,
+) -> StudyHeaders:
+    """Return what is staged of a study, for conflicts and merging.
+
+    Args:
+        acquisition_modalities: modalities of acquired objects (PS3.16 CID 29); their headers
+            weigh more than those of reports and presentation states.
+        later: adds attributes that were not staged yet when instances came.
+    """
+    study = connection.execute(
+        sa.select(studies.c.study_instance_uid, studies.c.revision).where(
+            studies.c.study_key == study_key
+        )
+    ).one()
+    rows = connection.execute(
+        sa.select(
+            series.c.series_instance_uid,
+            instances.c.instance_key,
+            instances.c.staged_by,
+            instances.c.sop_instance_uid,
+            instances.c.sop_class_uid,
+            instances.c.transfer_syntax_uid,
+            instances.c.series_number,
+            instances.c.instance_number,
+            instances.c.modality,
+            instances.c.attributes,
+            instances.c.file,
+            instances.c.header_group_key,
+        )
+        .join(series, series.c.series_key == instances.c.series_key)
+        .where(instances.c.study_key == study_key)
+    ).all()
+    shared = _group_attributes(connection, study_key)
+    more = _read_later(connection, rows, later) if later else {}
+    by_series: dict[str, list[StagedHeader]] = {}
+    for row in rows:
+        staged = _staged_header(row, shared)
+        if found := more.get(row.instance_key):
+            staged = with_more(staged, *found)
+        by_series.setdefault(row.series_instance_uid, []).append(staged)
+    return StudyHeaders(
+        study_instance_uid=study.study_instance_uid,
+        revision=study.revision,
+        series={
+            uid: group_headers(members, acquisition_modalities)
+            for uid, members in by_series.items()
+        },
+        calling_ae_titles=_calling_ae_titles(connection, study_key),
+        shared_series=_shared_series(connection, study_key),
+    )
+
+
+def _read_later(
+    connection: Connection, rows: Sequence[Any], later: Later
+) -> dict[int, tuple[Values, Values]]:
+    """Return what complete headers say, of instances that were staged by another list."""
+    wanted = [row.instance_key for row in rows if row.staged_by != later.digest]
+    found: dict[int, tuple[Values, Values]] = {}
+    for begin in range(0, len(wanted), _CHUNK):
+        some = wanted[begin : begin + _CHUNK]
+        read = connection.execute(
+            sa.select(headers.c.instance_key, headers.c.dicom_json).where(
+                headers.c.instance_key.in_(some)
+            )
+        )
+        found |= {row.instance_key: later.read(row.dicom_json) for row in read}
+    return found
+
+
+def _group_attributes(connection: Connection, study_key: int) -> dict[int, Any]:
+    found = connection.execute(
+        sa.select(header_groups.c.header_group_key, header_groups.c.attributes)
+        .join(series, series.c.series_key == header_groups.c.series_key)
+        .where(series.c.study_key == study_key)
+    )
+    return {row.header_group_key: row.attributes for row in found}
+
+
+def _staged_header(row: Any, shared: Mapping[int, Any]) -> StagedHeader:
+    instance = Instance(
+        uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        values=row.attributes or {},
+        file=row.file,
+    )
+    return StagedHeader(
+        instance=instance,
+        shared=shared.get(row.header_group_key, {}),
+        group=row.header_group_key,
+        modality=row.modality,
+        series_number=row.series_number,
+        instance_number=row.instance_number,
+    )
+
+
+def _calling_ae_titles(connection: Connection, study_key: int) -> tuple[str, ...]:
+    rows = connection.execute(origins_of(study_key))
+    return tuple(dict.fromkeys(r.calling_ae_title for r in rows if r.calling_ae_title))
+
+
+def _shared_series(connection: Connection, study_key: int) -> tuple[str, ...]:
+    """Return the series of this study that another study has as well."""
+    other = series.alias("other")
+    found = connection.execute(
+        sa.select(series.c.series_instance_uid)
+        .join(
+            other,
+            sa.and_(
+                other.c.series_instance_uid == series.c.series_instance_uid,
+                other.c.study_key != series.c.study_key,
+            ),
+        )
+        .where(series.c.study_key == study_key)
+        .distinct()
+    ).scalars()
+    return tuple(sorted(found))
