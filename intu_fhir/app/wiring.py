@@ -77,6 +77,7 @@ class App:
                 for channel in self.configuration.channels
             },
             limits=Limits.of(self.configuration.site.receiver),
+            character_sets=self.configuration.site.receiver.character_sets,
         )
 
     def receiving_engine(self) -> LocalEngine:

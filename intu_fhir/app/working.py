@@ -55,8 +55,15 @@ class Working:
     @cached_property
     def describer(self) -> Describer:
         """What stages complete headers."""
-        limits = Limits.of(self._app.configuration.site.receiver)
-        return Describer(self._app.database, self._app.files, self._app.clock, self.levels, limits)
+        app, receiver = self._app, self._app.configuration.site.receiver
+        return Describer(
+            app.database,
+            app.files,
+            app.clock,
+            self.levels,
+            Limits.of(receiver),
+            receiver.character_sets,
+        )
 
     @cached_property
     def build(self) -> BuildStep:
@@ -75,8 +82,10 @@ class Working:
 
     def companions(self) -> CompanionBuilder:
         """What builds that which goes beside a study."""
-        limits = Limits.of(self._app.configuration.site.receiver)
-        documents = Documents(self._app.files, DOCUMENT_ATTRIBUTES, limits)
+        receiver = self._app.configuration.site.receiver
+        documents = Documents(
+            self._app.files, DOCUMENT_ATTRIBUTES, Limits.of(receiver), receiver.character_sets
+        )
         return CompanionBuilder(documents, version("intu-fhir"))
 
     def build_context(self) -> BuildContext:

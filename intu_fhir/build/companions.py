@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -34,8 +34,9 @@ from intu_fhir.model.finding import Finding
 from intu_fhir.model.study import Instance, Series, Study
 from intu_fhir.model.values import Values
 
-ReadDocument: TypeAlias = Callable[[Instance], Values]
-"""Returns all raw values of an instance by keyword, sequences included."""
+ReadDocument: TypeAlias = Callable[[Instance, Sequence[str]], Values]
+"""Returns all raw values of an instance by keyword, sequences included; the AE titles that sent
+the study say how its text is to be read."""
 
 MAX_RESULTS = 5_000
 """Observations of one study; of reports beyond them nothing is made, and a finding says so."""
@@ -119,7 +120,7 @@ class CompanionBuilder:
         for series in study.series:
             for instance in sorted(series.instances, key=lambda one: one.uid):
                 if is_report(instance.sop_class_uid):
-                    values = self.read_document(instance)
+                    values = self.read_document(instance, study.calling_ae_titles)
                     schemes = schemes_in([values])
                     source = Source(
                         "instance",

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from intu_fhir.db.tables import header_groups, headers, instances
+from intu_fhir.db.tables import associations, header_groups, headers, instances
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.finding import Finding
 from intu_fhir.model.values import Values
@@ -26,6 +26,7 @@ class Undescribed:
     transfer_syntax_uid: str
     file: str
     data_set_offset: int
+    calling_ae_title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ def undescribed(connection: Connection, limit: int) -> list[Undescribed]:
             instances.c.transfer_syntax_uid,
             instances.c.file,
             instances.c.data_set_offset,
+            associations.c.calling_ae_title,
         )
+        .join(associations, associations.c.association_id == instances.c.association_id)
         .where(instances.c.described_at.is_(None))
         .order_by(instances.c.instance_key)
         .limit(limit)

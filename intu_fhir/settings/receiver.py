@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from intu_fhir.settings.base import AeTitle, ClientTls, Port, Settings
+
+CharacterSet: TypeAlias = Literal[
+    "ISO_IR 13",
+    "ISO_IR 100",
+    "ISO_IR 101",
+    "ISO_IR 109",
+    "ISO_IR 110",
+    "ISO_IR 126",
+    "ISO_IR 127",
+    "ISO_IR 138",
+    "ISO_IR 144",
+    "ISO_IR 148",
+    "ISO_IR 166",
+    "ISO_IR 192",
+    "ISO_IR 203",
+    "GB18030",
+    "GBK",
+]
+"""Character sets that stand alone (PS3.3 C.12.1.1.2); ISO_IR 192 is UTF-8."""
 
 
 class CommitmentRequester(Settings):
@@ -72,5 +91,9 @@ class Receiver(Settings):
     """Below this much free space objects are answered A700."""
     storage_commitment: StorageCommitment = StorageCommitment()
     """Promises to keep instances."""
+    character_sets: dict[AeTitle, CharacterSet] = Field(default_factory=dict)
+    """By calling AE title, the character set that a sender uses although it declares another one
+    or none. Text that is not valid in it is read as declared.
+    """
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Receiving processes on each port; more than one only where cores are free."""

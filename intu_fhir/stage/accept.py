@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +41,7 @@ class Accept:
     Args:
         first_look_seconds: by channel, how long after its last instance a study is judged.
         limits: what reading one header may cost.
+        character_sets: by calling AE title, what its text is really in.
     """
 
     files: FileStore
@@ -50,6 +51,7 @@ class Accept:
     receiver: str
     first_look_seconds: dict[str, float]
     limits: Limits = DEFAULT_LIMITS
+    character_sets: Mapping[str, str] = field(default_factory=dict)
     doubts: Doubts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,8 +82,9 @@ class Accept:
         return self._quarantine(received, header, name, staged, now)
 
     def _read(self, received: ReceivedObject) -> InstanceHeader:
+        really = self.character_sets.get(received.origin.calling_ae_title, "")
         with _data_set(received) as data_set:
-            header = read_header(data_set, received.transfer_syntax_uid, self.limits)
+            header = read_header(data_set, received.transfer_syntax_uid, self.limits, really)
         announced = (received.sop_class_uid, received.sop_instance_uid)
         if (header.sop_class_uid, header.sop_instance_uid) != announced:
             raise IdentityMismatch(

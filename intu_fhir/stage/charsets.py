@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -73,31 +73,39 @@ class Charset:
         alone: code extensions (ISO 2022) are not allowed beside it.
         unknown: terms that the standard does not define, or ``""``.
         declared: there was a value at all.
+        really: codec that the site knows the sender to use, whatever it declares; text that is
+            not valid in it is read as declared.
     """
 
     codec: str = "latin_1"
     alone: bool = False
     unknown: str = ""
     declared: bool = False
+    really: str = ""
 
 
 UNDECLARED = Charset()
 
 
 @lru_cache(maxsize=256)
-def charset_of(declared: str) -> Charset:
+def charset_of(declared: str, really: str = "") -> Charset:
     """Return the character set for a raw value of Specific Character Set (0008,0005).
 
     Common misspellings, such as ``ISO-IR 100`` or ``UTF-8``, are understood.
+
+    Args:
+        really: term of the set that the site knows the sender to use, or nothing.
     """
+    codec = _codec(really) if really else ""
     terms = [term.strip(" \0") for term in declared.split("\\")]
     if not any(terms):
-        return UNDECLARED
+        return replace(UNDECLARED, really=codec) if codec else UNDECLARED
     codecs = [_codec(term) for term in terms]
     unknown = next((t for t, codec in zip(terms, codecs, strict=True) if not codec), "")
     # Unknown terms leave ASCII: a guess would put wrong letters into a name.
     first = codecs[0] or "ascii"
-    return Charset(first, first in _ALONE, re.sub(r"[^ -~]", "?", unknown[:32]), declared=True)
+    shown = re.sub(r"[^ -~]", "?", unknown[:32])
+    return Charset(first, first in _ALONE, shown, declared=True, really=codec)
 
 
 def _codec(term: str) -> str:
@@ -122,6 +130,10 @@ def decode(raw: bytes, charset: Charset, *, name: bool = False) -> tuple[str, bo
     """
     if raw.isascii() and (plain := raw.decode("ascii")).isprintable():
         return plain, True
+    if charset.really and b"\x1b" not in raw:
+        text, good = _decode_with(charset.really, raw)
+        if good and "\0" not in text:
+            return text, True
     if b"\x1b" in raw and not charset.alone:
         text, good = _decode_extended(raw, charset, _RESETS_IN_NAMES if name else _RESETS)
     else:

@@ -67,6 +67,7 @@ def describe(
     transfer_syntax_uid: str,
     levels: Mapping[str, str],
     limits: Limits = DEFAULT_LIMITS,
+    really: str = "",
 ) -> Description:
     """Return everything a data set says, bulk data left out; never raises for its content.
 
@@ -74,13 +75,15 @@ def describe(
         buffer: the data set: bytes, or a view of a mapped file.
         levels: which attributes the mapping needs: their level by keyword, or by
             ``ggggxxee:CREATOR`` for private ones.
+        really: character set that the site knows the sender to use, or nothing.
     """
     remarks, collected = Remarks(), _Collected()
     try:
         data_set, encoding = open_data_set(buffer, transfer_syntax_uid, limits)
         if encoding is not encoding_of(transfer_syntax_uid):
             remarks.add("other_encoding")
-        _read(data_set, encoding, limits, collected, remarks)
+        reader = ItemReader(data_set, limits, remarks, really)
+        _read(data_set, encoding, limits, collected, remarks, reader)
     except InvalidDataSet:
         remarks.add("incomplete", severity=Severity.ERROR)
     json = _within_size(collected.json, remarks)
@@ -89,14 +92,18 @@ def describe(
 
 
 def _read(
-    data_set: Buffer, encoding: Encoding, limits: Limits, collected: _Collected, remarks: Remarks
+    data_set: Buffer,
+    encoding: Encoding,
+    limits: Limits,
+    collected: _Collected,
+    remarks: Remarks,
+    reader: ItemReader,
 ) -> None:
     """Read all elements of the top level, those that govern the others first."""
-    reader = ItemReader(data_set, limits, remarks)
     governing: list[Node] = []
     with contextlib.suppress(InvalidDataSet):  # met again below, where the rest is kept
         governing.extend(Node(element) for element in walk(data_set, encoding, limits, _SCOPE))
-    scope = reader.scope(governing, Scope())
+    scope = reader.scope(governing, reader.outermost)
     last = -1
     for node in nodes(walk(data_set, encoding, limits)):
         tag = node.element.tag

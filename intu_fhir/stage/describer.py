@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -28,13 +28,18 @@ BATCH = 50
 
 @dataclass(frozen=True)
 class Describer:
-    """Fills in ``headers`` and the attributes that the mapping needs."""
+    """Fills in ``headers`` and the attributes that the mapping needs.
+
+    Args:
+        character_sets: by calling AE title, what its text is really in.
+    """
 
     database: Database
     files: FileStore
     clock: Clock
     levels: Mapping[str, Level]
     limits: Limits = DEFAULT_LIMITS
+    character_sets: Mapping[str, str] = field(default_factory=dict)
 
     def describe_some(self) -> int:
         """Describe the oldest instances without a header; return how many were."""
@@ -73,7 +78,9 @@ class Describer:
             memoryview(mapped) as whole,
             whole[instance.data_set_offset :] as data_set,
         ):
-            return describe(data_set, instance.transfer_syntax_uid, self.levels, self.limits)
+            really = self.character_sets.get(instance.calling_ae_title, "")
+            syntax = instance.transfer_syntax_uid
+            return describe(data_set, syntax, self.levels, self.limits, really)
 
 
 def _unreadable(instance: Undescribed, error: Exception) -> Finding:

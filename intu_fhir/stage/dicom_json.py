@@ -61,11 +61,23 @@ class Scope:
 
 
 class ItemReader:
-    """Reads nodes of one data set."""
+    """Reads nodes of one data set.
 
-    def __init__(self, data_set: Buffer, limits: Limits, remarks: Remarks) -> None:
+    Args:
+        really: character set that the site knows the sender to use, or nothing.
+    """
+
+    def __init__(
+        self, data_set: Buffer, limits: Limits, remarks: Remarks, really: str = ""
+    ) -> None:
         self._data_set, self._limits, self._remarks = data_set, limits, remarks
+        self._really = really
         self._left = MAX_TOTAL_BYTES
+
+    @property
+    def outermost(self) -> Scope:
+        """What governs a data set that declares nothing."""
+        return Scope(charset_of("", self._really))
 
     def scope(self, item: Iterable[Node], parent: Scope, path: str = "tag") -> Scope:
         """Return the scope of an item: its own character set, else that around it."""
@@ -74,7 +86,7 @@ class ItemReader:
             element = node.element
             if element.tag == _SPECIFIC_CHARACTER_SET:
                 declared = decode_value("CS", self._bytes(element), little=True, charset=UNDECLARED)
-                charset = charset_of(declared.raw or "")
+                charset = charset_of(declared.raw or "", self._really)
                 if charset.unknown:
                     self._remarks.add("unknown_character_set", element.tag)
             elif element.tag == _PIXEL_REPRESENTATION:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.store import FileStore
@@ -23,14 +23,20 @@ class Documents:
 
     Args:
         keywords: the attributes to return; with a sequence comes everything inside it.
+        character_sets: by calling AE title, what its text is really in.
     """
 
     files: FileStore
     keywords: Sequence[str]
     limits: Limits = DEFAULT_LIMITS
+    character_sets: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(self, instance: Instance) -> Values:
+    def __call__(self, instance: Instance, senders: Sequence[str] = ()) -> Values:
         """Read one instance; nothing in its bytes makes this fail.
+
+        Args:
+            senders: AE titles of all who sent the study; their character set counts where they
+                have the same.
 
         Raises:
             StoreUnavailable: its file cannot be read.
@@ -48,4 +54,6 @@ class Documents:
             return {}
         levels = dict.fromkeys(self.keywords, INSTANCE)
         syntax = place.transfer_syntax_uid or instance.transfer_syntax_uid
-        return describe(content[place.offset :], syntax, levels, self.limits).instance
+        sets = {self.character_sets.get(sender, "") for sender in senders}
+        really = sets.pop() if len(sets) == 1 else ""
+        return describe(content[place.offset :], syntax, levels, self.limits, really).instance

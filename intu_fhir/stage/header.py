@@ -10,7 +10,7 @@ from intu_fhir.errors import InvalidUid
 from intu_fhir.model.instance import InstanceHeader
 from intu_fhir.model.uid import is_uid
 from intu_fhir.model.values import Values
-from intu_fhir.stage.charsets import Charset, charset_of, decode
+from intu_fhir.stage.charsets import UNDECLARED, Charset, charset_of, decode
 from intu_fhir.stage.elements import Element, walk
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, Buffer, Limits, open_data_set
 
@@ -64,7 +64,10 @@ _CUT = 4 * MAX_CHARACTERS
 
 
 def read_header(
-    buffer: Buffer, transfer_syntax_uid: str, limits: Limits = DEFAULT_LIMITS
+    buffer: Buffer,
+    transfer_syntax_uid: str,
+    limits: Limits = DEFAULT_LIMITS,
+    really: str = "",
 ) -> InstanceHeader:
     """Return the scanned attributes of a data set, once it has proved to be complete.
 
@@ -74,6 +77,7 @@ def read_header(
 
     Args:
         buffer: the data set: bytes, or a view of a mapped file, of which few pages are read.
+        really: character set that the site knows the sender to use, or nothing.
 
     Raises:
         InvalidDataSet: the bytes are not a complete data set of this transfer syntax.
@@ -81,7 +85,7 @@ def read_header(
     """
     data_set, encoding = open_data_set(buffer, transfer_syntax_uid, limits)
     found = {element.tag: element for element in walk(data_set, encoding, limits, _WANTED)}
-    values = _values(_head(data_set, found), found)
+    values = _values(_head(data_set, found), found, really)
     return InstanceHeader(
         study_instance_uid=_uid(values, "StudyInstanceUID"),
         series_instance_uid=_uid(values, "SeriesInstanceUID"),
@@ -98,10 +102,11 @@ def _head(data_set: Buffer, found: dict[int, Element]) -> Buffer:
     return bytes(data_set[:end]) if end <= _SMALL else data_set
 
 
-def _values(data_set: Buffer, found: dict[int, Element]) -> Values:
-    charset = Charset()
+def _values(data_set: Buffer, found: dict[int, Element], really: str) -> Values:
+    charset = charset_of("", really)
     if SPECIFIC_CHARACTER_SET in found:
-        charset = charset_of(_text(data_set, found[SPECIFIC_CHARACTER_SET], charset))
+        declared = _text(data_set, found[SPECIFIC_CHARACTER_SET], UNDECLARED)
+        charset = charset_of(declared, really)
     values: Values = {}
     for tag, element in found.items():
         if text := _text(data_set, element, charset):

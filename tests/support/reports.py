@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -226,7 +227,7 @@ def companions(
     """Return what is built beside the study that data sets make."""
     by_uid = {str(one.SOPInstanceUID): one for one in datasets}
 
-    def read(instance: Instance) -> Values:
+    def read(instance: Instance, _senders: Iterable[str]) -> Values:
         return document(by_uid[instance.uid])
 
     [study] = read_studies(datasets)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import yaml
+from pydicom import dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from intu_fhir.app.importing import import_paths
 from intu_fhir.app.library import running_site as run_folder
@@ -20,7 +24,7 @@ from intu_fhir.settings.load import load_configuration
 from tests.support.ports import free_port
 from tests.support.running import Running, running_site
 from tests.support.site_folder import write_site
-from tests.support.studies import make_instance, make_study, uid, write_study
+from tests.support.studies import data_set_bytes, make_instance, make_study, uid, write_study
 from tests.support.waiting import wait_until
 
 
@@ -146,6 +150,25 @@ def test_an_attribute_wanted_later_is_found_in_older_studies(
         running.rest(generation=2)
         titles = [i["title"] for i in running.imaging_studies()[0]["series"][0]["instance"]]
         assert titles == ["first try"] * 3
+
+
+def test_a_sender_that_declares_the_wrong_character_set_is_read_rightly(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """What the site says of a sender's text counts in rows, headers and the resource."""
+    right = make_instance(SpecificCharacterSet="ISO_IR 192", StudyDescription="Schädel")
+    body = data_set_bytes(right).replace(b"ISO_IR 192", b"ISO_IR 100")
+    wrong = dcmread(BytesIO(body), force=True)
+    # What the test's own SCU encodes with; reading without a preamble leaves it open.
+    wrong.file_meta = FileMetaDataset()
+    wrong.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    receiver = {"character_sets": {"CT1": "ISO_IR 192"}}
+    with running_site(tmp_path, migrated_database_url, receiver=receiver) as running:
+        running.send([wrong], calling="CT1")
+        running.rest()
+        [study] = running.studies()
+        assert study.study_description == "Schädel"
+        assert running.imaging_studies()[0]["description"] == "Schädel"
 
 
 def test_an_invalid_study_is_held_until_the_mapping_is_mended(

@@ -125,3 +125,17 @@ def test_a_hostile_term_is_kept_short_and_printable() -> None:
     unknown = charset_of("\x1b[31m" + "X" * 500).unknown
     assert len(unknown) <= 32
     assert unknown.isprintable()
+
+
+@pytest.mark.parametrize("declared", ["", "ISO_IR 100", "\\ISO 2022 IR 87", "KLINGON"])
+def test_what_the_site_knows_of_a_sender_wins_over_what_it_declares(declared: str) -> None:
+    """Text of a sender that is known to write UTF-8 is read as UTF-8, whatever it declares."""
+    assert decode("Müller^王".encode(), charset_of(declared, "ISO_IR 192")) == ("Müller^王", True)
+
+
+def test_text_that_does_not_fit_what_the_site_knows_is_read_as_declared() -> None:
+    """A device behind the same AE title that declares rightly is still read rightly."""
+    assert decode(b"M\xfcller", charset_of("ISO_IR 100", "ISO_IR 192")) == ("Müller", True)
+    japanese = b"Yamada^Tarou=\x1b$B;3ED\x1b(B"
+    read = decode(japanese, charset_of("\\ISO 2022 IR 87", "ISO_IR 192"), name=True)
+    assert read == ("Yamada^Tarou=山田", True)
