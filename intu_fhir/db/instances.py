@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -66,6 +66,10 @@ class ForgottenParent(Exception):
     """A study or series that was known is not there any more."""
 
 
+def _nothing() -> None:
+    """Wait for nothing."""
+
+
 class InstanceWriter:
     """Stores batches of instances, each in a transaction of its own, one after the other.
 
@@ -79,8 +83,13 @@ class InstanceWriter:
         self._known = Known()
         self._turn = threading.Lock()
 
-    def __call__(self, new: Sequence[NewInstance]) -> list[StagedAs]:
+    def __call__(
+        self, new: Sequence[NewInstance], before_commit: Callable[[], None] = _nothing
+    ) -> list[StagedAs]:
         """Store a batch durably; see ``store_instances``.
+
+        Args:
+            before_commit: called when all but the commit is done; if it raises, nothing is stored.
 
         Raises:
             StoreUnavailable: the database cannot take it now.
@@ -88,14 +97,20 @@ class InstanceWriter:
         """
         with self._turn:
             try:
-                return self._store(new)
+                return self._store(new, before_commit)
             except (ForgottenParent, sa.exc.IntegrityError):
-                return self._store(new)  # once more, without relying on memory
+                return self._store(new, before_commit)  # once more, without relying on memory
 
-    def _store(self, new: Sequence[NewInstance]) -> list[StagedAs]:
+    def _store(
+        self, new: Sequence[NewInstance], before_commit: Callable[[], None]
+    ) -> list[StagedAs]:
         try:
             with self._connection.write() as connection:
-                return store_instances(connection, new, receiver=self._receiver, known=self._known)
+                staged = store_instances(
+                    connection, new, receiver=self._receiver, known=self._known
+                )
+                before_commit()
+                return staged
         except BaseException:
             # Rows that it made are not there, and their keys will be given to others.
             self._known = Known()

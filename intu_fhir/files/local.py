@@ -59,10 +59,13 @@ class LocalSpool:
 
     def finish(self) -> SpooledFile:
         """Close and describe the complete object."""
+        is_short = len(self._waiting) == self._offset + self._size
+        data_set = bytes(memoryview(self._waiting)[self._offset :]) if is_short else None
         with self._removing_on_error("Closing a spool file"):
             self._flush()
             self._close()
-        return SpooledFile(self._path, self._offset, self._size, self._digest.hexdigest())
+        sha256 = self._digest.hexdigest()
+        return SpooledFile(self._path, self._offset, self._size, sha256, data_set)
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -97,11 +100,11 @@ class LocalFileStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self._root = root, str(root)
         self._incoming = root / "incoming"
         self._writers = root / "writers"
         self._writer = Writer(self._writers)
-        self._made: dict[str, Path] = {}
+        self._made: set[str] = set()
         self._spoilt: set[Path] = set()
         self._lock = threading.Lock()
         with _disk_errors(f"Making the file store {root}"):
@@ -115,13 +118,27 @@ class LocalFileStore:
             self._writer.enter()
         return LocalSpool(self._incoming / f"{self._new_name()}.part", head)
 
-    def keep(self, spooled: Path, received_at: datetime) -> str:
-        """Make a spooled file durable under a new name and return that name."""
+    def place(self, spooled: Path, received_at: datetime) -> str:
+        """Give a spooled file its name in the store; not durable yet."""
         return self._place(spooled, "instances", received_at)
 
+    def make_durable(self, name: str) -> None:
+        """Put a placed file and its directory entry on disk."""
+        path = self.path(name)
+        with _disk_errors("Keeping a file"):
+            try:
+                # After the rename: the file system's journal is then written once for both.
+                sync(path)
+                self._sync_folder(path.parent)
+            except OSError:
+                self._take_back(name)
+                raise
+
     def quarantine(self, spooled: Path, received_at: datetime) -> str:
-        """As ``keep``, in the part of the store that nothing is published from."""
-        return self._place(spooled, "quarantine", received_at)
+        """As ``place`` and ``make_durable``, in the part that nothing is published from."""
+        name = self._place(spooled, "quarantine", received_at)
+        self.make_durable(name)
+        return name
 
     def confirm(self, name: str) -> None:
         """Note that a row speaks of the file ``name``."""
@@ -169,17 +186,14 @@ class LocalFileStore:
 
     def _place(self, spooled: Path, part: str, received_at: datetime) -> str:
         folder = self._folder(f"{part}/{received_at:%Y/%m/%d/%H%M}")
-        file_name = f"{self._new_name()}.dcm"
-        name = f"{folder}/{file_name}"
+        name = f"{folder}/{spooled.stem}.dcm"  # a name that no other file has
         with _disk_errors("Keeping a file"):
-            sync(spooled)
-            place = self._made_folder(folder)
+            self._make_folder(folder)
             self._writer.begin(name)
             try:
-                spooled.rename(place / file_name)
-                self._sync_folder(place)
+                os.rename(spooled, f"{self._root}/{name}")
             except OSError:
-                self._take_back(name)
+                self._writer.end(name)
                 raise
         return name
 
@@ -213,14 +227,11 @@ class LocalFileStore:
         if folder in self._spoilt:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def _made_folder(self, folder: str) -> Path:
-        """Return a folder whose own directory entries are durable; it is made once."""
-        made = self._made.get(folder)
-        if made is None:
-            made = self.root / folder
+    def _make_folder(self, folder: str) -> None:
+        """See to a folder whose own directory entries are durable; it is made once."""
+        if folder not in self._made:
             with self._lock:
-                make_folders(self.root, made)
+                make_folders(self.root, self.root / folder)
                 if len(self._made) > 1_000:
                     self._made.clear()
-                self._made[folder] = made
-        return made
+                self._made.add(folder)

@@ -17,12 +17,14 @@ class SpooledFile:
         data_set_offset: bytes before the data set.
         size: bytes of the data set.
         sha256: hex digest of the data set.
+        data_set: the data set itself, where it is short and still at hand.
     """
 
     path: Path
     data_set_offset: int
     size: int
     sha256: str
+    data_set: bytes | None = None
 
 
 class Spool(Protocol):
@@ -52,20 +54,28 @@ class FileStore(Protocol):
         """Begin an object whose file starts with ``head`` (see ``part10.part10_head``)."""
         ...
 
-    def keep(self, spooled: Path, received_at: datetime) -> str:
-        """Make a spooled file durable under a new name and return that name.
+    def place(self, spooled: Path, received_at: datetime) -> str:
+        """Give a spooled file its name in the store and return it; nothing is durable yet.
 
-        File content, the rename and the directory entry are on disk when this returns. Follow
-        with ``confirm`` once a row speaks of it, or with ``remove``: what has neither when the
-        process ends is removed by ``recover`` unless a row is found.
+        Follow with ``make_durable``, then with ``confirm`` once a row speaks of it, or with
+        ``remove``: what has neither when the process ends is removed by ``recover`` unless a
+        row is found.
 
         Raises:
             StoreUnavailable: the disk is full or fails.
         """
         ...
 
+    def make_durable(self, name: str) -> None:
+        """Put a placed file's content and its directory entry on disk.
+
+        Raises:
+            StoreUnavailable: the disk is full or fails; the file is gone.
+        """
+        ...
+
     def quarantine(self, spooled: Path, received_at: datetime) -> str:
-        """As ``keep``, in the part of the store that nothing is published from."""
+        """As ``place`` and ``make_durable``, where nothing is published from."""
         ...
 
     def confirm(self, name: str) -> None:

@@ -50,6 +50,7 @@ class ReceivedObject:
         sop_class_uid: Affected SOP Class UID of the command.
         sop_instance_uid: Affected SOP Instance UID of the command.
         transfer_syntax_uid: the one that was negotiated for the presentation context.
+        data_set: its bytes, where they are few and still at hand; else they are in the file alone.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class ReceivedObject:
     sop_instance_uid: str
     transfer_syntax_uid: str
     origin: Origin
+    data_set: bytes | None = field(default=None, repr=False)
 
 
 class Disposition(StrEnum):

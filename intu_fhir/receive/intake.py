@@ -213,6 +213,7 @@ class Intake:
                 sop_instance_uid=request.sop_instance_uid,
                 transfer_syntax_uid=message.context.transfer_syntax_uid,
                 origin=self._origin,
+                data_set=spooled.data_set,
             )
             accepted = self._store.accept(received)
         except Exception as error:  # noqa: BLE001  (the sender gets an answer, whatever happened)

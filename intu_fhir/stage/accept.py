@@ -1,10 +1,22 @@
 """What happens between the last byte of an object and the answer to its sender.
 
 The order is the promise: file content, rename and directory entry are on disk, then the row
-is, then the answer is given. A crash between two of them leaves a file without a row, which
-``recover`` removes, and never a row without a file, nor an answer without either. Where it goes
-wrong without a crash, the file goes at once; where nobody can tell whether the row is there, as
-soon as the database can be asked (``doubts``).
+is committed, then the answer is given. In full, for one object:
+
+1. The data set is written to the spool as it arrives, and hashed; its header is read.
+2. The writer's entry says, durably, in which folder its files may stand without a row; the
+   file is renamed into that folder.
+3. Two things at the same time. The association's thread syncs the file, then the folder. The
+   committing thread begins a transaction and writes the row in it, with those of other
+   associations.
+4. When both syncs are done, the transaction is committed, which syncs the database's log. Where
+   one takes long, the row leaves the transaction and comes again in a later one.
+5. The answer is given.
+
+A crash between two of them leaves a file without a row, which ``recover`` removes, and never a row
+without a file, nor an answer without either. Where it goes wrong without a crash, the file goes at
+once; where nobody can tell whether the row is there, as soon as the database can be asked
+(``doubts``).
 """
 
 from __future__ import annotations
@@ -29,7 +41,6 @@ from intu_fhir.stage.doubts import Doubts
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, Limits
 from intu_fhir.stage.header import read_header
 
-_READ_AT_ONCE_BYTES = 1 << 16
 OTHER_BYTES = "different_bytes"
 OTHER_PARENT = "other_study_or_series"
 
@@ -70,9 +81,10 @@ class Accept:
         header = self._read(received)
         self.doubts.settle()
         now = self.clock.now()
-        name = self.files.keep(received.path, now)
+        name = self.files.place(received.path, now)
         with self._row_or_no_file(name, header):
-            staged = self.rows.submit(self._row(received, header, name, now))
+            row = self._row(received, header, name, now)
+            staged = self.rows.submit(row, lambda: self.files.make_durable(name))
         if staged.new:
             self.files.confirm(name)
             return self._accepted(header, Disposition.STORED)
@@ -169,30 +181,23 @@ class Accept:
 @contextlib.contextmanager
 def _data_set(received: ReceivedObject) -> Iterator[memoryview]:
     """Give the bytes of a data set without reading the whole file into memory."""
-    if received.size == 0:
-        yield memoryview(b"")
+    if received.data_set is not None or received.size == 0:
+        yield memoryview(received.data_set or b"")
         return
     try:
-        content = _content(received.path, received.data_set_offset + received.size)
+        mapped = _mapped(received.path)
     except OSError as error:
         raise StoreUnavailable(
             f"Reading a spooled file failed: {error.strerror}; mend the disk or "
             "allow more open files"
         ) from error
-    try:
-        with memoryview(content) as whole, whole[received.data_set_offset :] as data_set:
-            yield data_set
-    finally:
-        if isinstance(content, mmap.mmap):
-            content.close()
+    with mapped, memoryview(mapped) as whole, whole[received.data_set_offset :] as data_set:
+        yield data_set
 
 
-def _content(path: Path, size: int) -> bytes | mmap.mmap:
-    """Return a file: read where that is little, else mapped, since only its header is wanted."""
+def _mapped(path: Path) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if size <= _READ_AT_ONCE_BYTES:
-            return os.read(descriptor, size)
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     finally:
         os.close(descriptor)

@@ -1,7 +1,9 @@
 """Group commit: rows of several associations go to disk in one transaction.
 
 A commit costs one wait for the disk however many rows it carries. While one commit runs,
-the next batch gathers by itself, so nobody waits for company.
+the next batch gathers by itself, so nobody waits for company. What must be on disk before a row
+(its file) is brought there by the submitter while the transaction runs up to its commit, which
+waits for it.
 """
 
 from __future__ import annotations
@@ -9,35 +11,57 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from intu_fhir.errors import OutcomeUnknown, StoreUnavailable
+from intu_fhir.stage.order import Order
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_Item = TypeVar("_Item", contravariant=True)
+_Result = TypeVar("_Result", covariant=True)
 
 MAX_BATCH = 256
 MAX_WAITING = 10_000
+PATIENCE_SECONDS = 0.05
+"""How long a transaction stays open for what its rows speak of; other writers wait meanwhile."""
+
+
+class StoreBatch(Protocol[_Item, _Result]):
+    """Stores a batch in one transaction, durably, and returns a result per item.
+
+    ``before_commit`` is called as the last thing before the commit; what it raises has to undo
+    the transaction and to come out.
+    """
+
+    def __call__(
+        self, items: Sequence[_Item], before_commit: Callable[[], None], /
+    ) -> Sequence[_Result]:
+        """Store ``items``."""
+        ...
+
+
+class NotReady(Exception):
+    """What a row of this transaction speaks of is not on disk yet, or never will be."""
 
 
 class GroupCommit(Generic[Item, Result]):
     """One thread that stores items in batches; ``submit`` returns once the item is durable.
 
     Args:
-        store: stores a batch in one transaction, durably, and returns a result per item.
+        store: stores a batch.
         wait_seconds: how long ``submit`` waits; below the time-out of any sender.
     """
 
-    def __init__(
-        self, store: Callable[[Sequence[Item]], Sequence[Result]], *, wait_seconds: float = 20.0
-    ) -> None:
+    def __init__(self, store: StoreBatch[Item, Result], *, wait_seconds: float = 20.0) -> None:
         self._store = store
         self._wait_seconds = wait_seconds
-        self._waiting: queue.Queue[tuple[Item, Future[Result]] | None] = queue.Queue(MAX_WAITING)
+        self._waiting: queue.SimpleQueue[Order[Item, Result] | None] = queue.SimpleQueue()
         self._starting = threading.Lock()
-        self._undecided: set[Future[Result]] = set()
+        self._claims = threading.Lock()
+        self._undecided: set[Order[Item, Result]] = set()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
 
     def start(self) -> None:
@@ -50,33 +74,55 @@ class GroupCommit(Generic[Item, Result]):
         """Store what was submitted so far and end."""
         if not self._thread.is_alive():
             return
-        with contextlib.suppress(queue.Full):
-            self._waiting.put(None, timeout=self._wait_seconds)
+        self._waiting.put(None)
         self._thread.join(self._wait_seconds)
 
     def waiting(self) -> int:
         """Return how many items wait for the next transaction."""
         return self._waiting.qsize()
 
-    def submit(self, item: Item) -> Result:
+    def submit(self, item: Item, meanwhile: Callable[[], None] | None = None) -> Result:
         """Store an item; on return it is on disk.
+
+        Args:
+            meanwhile: brings to disk what has to be there before the item; where it raises, the
+                item is not stored, and the error is raised here.
 
         Raises:
             StoreUnavailable: it was not stored, and will not be.
             OutcomeUnknown: it may have been stored, or may be yet. Storing it again is harmless
                 and tells.
         """
-        future: Future[Result] = Future()
-        try:
-            self._waiting.put((item, future), timeout=self._wait_seconds)
-        except queue.Full:
-            raise self._too_late(StoreUnavailable) from None
-        with contextlib.suppress(TimeoutError):
-            return future.result(self._wait_seconds)
-        if future.cancel():
+        if self.waiting() >= MAX_WAITING:
             raise self._too_late(StoreUnavailable)
-        self._undecided.add(future)
-        future.add_done_callback(self._undecided.discard)
+        order: Order[Item, Result] = Order(item)
+        if meanwhile is None:
+            order.make_ready()
+        self._waiting.put(order)
+        if meanwhile is not None:
+            self._make_ready(order, meanwhile)
+        return self._outcome(order)
+
+    def _make_ready(self, order: Order[Item, Result], work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException:
+            order.fail()
+            raise
+        with self._claims:
+            was_left_out = order.make_ready()
+        if was_left_out:
+            self._waiting.put(order)
+
+    def _outcome(self, order: Order[Item, Result]) -> Result:
+        if order.wait(self._wait_seconds):
+            return order.outcome()
+        with self._claims:
+            if order.is_settled():
+                return order.outcome()
+            if order.give_up():
+                raise self._too_late(StoreUnavailable)
+            self._undecided.add(order)
         raise self._too_late(OutcomeUnknown)
 
     def undecided(self) -> int:
@@ -92,43 +138,65 @@ class GroupCommit(Generic[Item, Result]):
     def _run(self) -> None:
         while taken := self._next_batch():
             # What its submitter gave up is left out: it was told that this is not stored.
-            batch = [one for one in taken if one[1].set_running_or_notify_cancel()]
-            if not batch:
-                continue
-            items = [item for item, _ in batch]
-            try:
-                results = self._store(items)
-            except Exception as error:  # noqa: BLE001  (given to each sender, who answers for it)
-                self._store_each_alone(batch, error)
-            else:
-                for (_, future), result in zip(batch, results, strict=True):
-                    future.set_result(result)
+            with self._claims:
+                batch = [order for order in taken if order.take()]
+            if batch:
+                self._store_batch(batch)
 
-    def _next_batch(self) -> list[tuple[Item, Future[Result]]]:
+    def _next_batch(self) -> list[Order[Item, Result]]:
         """Wait for one item and take what else is there; empty at the end."""
         first = self._waiting.get()
         if first is None:
             return []
         batch = [first]
-        while len(batch) < MAX_BATCH:
-            try:
+        with contextlib.suppress(queue.Empty):
+            while len(batch) < MAX_BATCH:
                 more = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if more is None:
-                self._waiting.put(None)
-                break
-            batch.append(more)
+                if more is None:
+                    self._waiting.put(None)
+                    break
+                batch.append(more)
         return batch
 
-    def _store_each_alone(self, batch: list[tuple[Item, Future[Result]]], error: Exception) -> None:
+    def _store_batch(self, batch: list[Order[Item, Result]]) -> None:
+        try:
+            results = self._stored(batch)
+        except NotReady:
+            # Those that are take their turn at once; the others come again when they are.
+            with self._claims:
+                ready = [order for order in batch if not order.park()]
+            if ready:
+                self._store_batch(ready)
+        except Exception as error:  # noqa: BLE001  (given to each sender, who answers for it)
+            self._store_each_alone(batch, error)
+        else:
+            for order, result in zip(batch, results, strict=True):
+                self._settle(order, result=result)
+
+    def _stored(self, batch: list[Order[Item, Result]]) -> Sequence[Result]:
+        def before_commit() -> None:
+            until = time.monotonic() + PATIENCE_SECONDS
+            if not all(order.wait_ready(until) for order in batch):
+                raise NotReady
+
+        return self._store([order.item for order in batch], before_commit)
+
+    def _store_each_alone(self, batch: list[Order[Item, Result]], error: Exception) -> None:
         """After a failed batch: one bad item must not fail its neighbours."""
         if isinstance(error, StoreUnavailable) or len(batch) == 1:
-            for _, future in batch:
-                future.set_exception(error)
+            for order in batch:
+                self._settle(order, error=error)
             return
-        for item, future in batch:
-            try:
-                future.set_result(self._store([item])[0])
-            except Exception as alone:  # noqa: BLE001  (given to the sender)
-                future.set_exception(alone)
+        for order in batch:
+            self._store_batch([order])
+
+    def _settle(
+        self,
+        order: Order[Item, Result],
+        *,
+        result: Result | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        with self._claims:
+            self._undecided.discard(order)
+            order.settle(result, error)

@@ -54,6 +54,7 @@ SHELL = frozenset(
         "stage/ends.py",
         "stage/import_files.py",
         "stage/media.py",
+        "stage/order.py",
         "stage/recover.py",
     }
 )

@@ -4,7 +4,8 @@
 strace writes down what the receiver (and PostgreSQL) asked of the disk. For each Success the log
 must show, before the answer was sent: the file synced after its last byte, its folder synced
 after the rename, new folders synced into theirs, and the write-ahead log synced after it had
-taken the row.
+taken the row. SQLite's log takes a row when it is committed: by then file and folder must have been
+synced.
 """
 
 from __future__ import annotations

@@ -6,7 +6,13 @@ import pytest
 
 from tests.reliability.ground import ground
 from tests.reliability.sync_order import watch
-from tests.support.mutants import ACK_FIRST, NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT
+from tests.support.mutants import (
+    ACK_FIRST,
+    EARLY_COMMIT,
+    NO_FILE_SYNC,
+    NO_FOLDER_SYNC,
+    WEAK_COMMIT,
+)
 from tests.support.programs import require
 from tests.support.receivers import Receivers
 
@@ -37,6 +43,7 @@ def test_success_is_sent_after_the_last_sync(
         (NO_FILE_SYNC, {"file"}),
         (NO_FOLDER_SYNC, {"folder"}),
         (WEAK_COMMIT, {"row"}),
+        (EARLY_COMMIT, {"file before row"}),
     ],
 )
 def test_a_missing_sync_is_seen_at_every_answer(

@@ -20,12 +20,14 @@ from intu_fhir.db.session import Database
 from intu_fhir.errors import IntuError, InvalidDataSet
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
+from intu_fhir.stage.commit import GroupCommit, Item, Result
 
 ACK_FIRST, ROW_FIRST, NO_RENAME = "ack-first", "row-first", "no-rename"
 NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT = "no-file-sync", "no-folder-sync", "weak-commit"
+EARLY_COMMIT = "early-commit"
 TRUSTING, OPTIMIST = "trusting", "optimist"
 CRASH_MUTANTS = (ACK_FIRST, ROW_FIRST, NO_RENAME)
-SYNC_MUTANTS = (ACK_FIRST, NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT)
+SYNC_MUTANTS = (ACK_FIRST, NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT, EARLY_COMMIT)
 
 
 class RowFirst(LocalFileStore):
@@ -35,17 +37,18 @@ class RowFirst(LocalFileStore):
         super().__init__(root)
         self._later: dict[str, tuple[Path, datetime]] = {}
 
-    def keep(self, spooled: Path, received_at: datetime) -> str:
+    def place(self, spooled: Path, received_at: datetime) -> str:
         """Promise a name."""
-        name = f"instances/{received_at:%Y/%m/%d/%H%M}/{self._new_name()}.dcm"
+        name = f"instances/{received_at:%Y/%m/%d/%H%M}/{spooled.stem}.dcm"
         self._later[name] = (spooled, received_at)
         return name
 
+    def make_durable(self, name: str) -> None:
+        """Do nothing yet."""
+
     def confirm(self, name: str) -> None:
         """Keep the promise."""
-        spooled, received_at = self._later.pop(name)
-        kept = super().keep(spooled, received_at)
-        self.path(kept).rename(self.path(name))
+        super().make_durable(super().place(*self._later.pop(name)))
 
     def remove(self, name: str) -> None:
         """Remove what may be in the spool alone."""
@@ -56,7 +59,7 @@ class RowFirst(LocalFileStore):
 class NoRename(LocalFileStore):
     """Leaves the file where recovery throws everything away."""
 
-    def keep(self, spooled: Path, received_at: datetime) -> str:
+    def place(self, spooled: Path, received_at: datetime) -> str:
         """Name the spool file."""
         return str(spooled.relative_to(self.root))
 
@@ -66,6 +69,17 @@ class NoFolderSync(LocalFileStore):
 
     def _sync_folder(self, folder: Path) -> None:
         """Do nothing."""
+
+
+class EarlyCommit(GroupCommit[Item, Result]):
+    """Commits the row before its file is on disk, and answers when both are."""
+
+    def submit(self, item: Item, meanwhile: Callable[[], None] | None = None) -> Result:
+        """Do one after the other, the wrong way round."""
+        result = super().submit(item)
+        if meanwhile is not None:
+            meanwhile()
+        return result
 
 
 def file_store(mutant: str) -> Callable[[Path], LocalFileStore]:

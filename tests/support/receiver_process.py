@@ -63,12 +63,18 @@ def main() -> None:
     """Fork a receiver for each order on standard input."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
+        reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
+            os.close(writer)
+            os.read(reader, 1)  # until its pid was told, so that what it says comes after
+            os.close(reader)
             _die_with_parent()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _run(Order(**json.loads(line)))
         _say(forked=pid)
+        os.close(writer)
+        os.close(reader)
 
 
 def _say(**what: Any) -> None:
@@ -123,7 +129,10 @@ def _start(order: Order) -> tuple[Listener, int]:
     removed = recover(database, files, RECEIVER, clock.now())
 
     writer = InstanceWriter(database, RECEIVER)
-    rows: GroupCommit[NewInstance, StagedAs] = GroupCommit(writer, wait_seconds=order.wait_seconds)
+    group_commit: type[GroupCommit[NewInstance, StagedAs]] = GroupCommit
+    if order.mutant == mutants.EARLY_COMMIT:
+        group_commit = mutants.EarlyCommit
+    rows = group_commit(writer, wait_seconds=order.wait_seconds)
     rows.start()
     accept: Any = Accept(files, database, rows, clock, RECEIVER, {CHANNEL: 30.0})
     if order.mutant == mutants.ACK_FIRST:

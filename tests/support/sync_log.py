@@ -166,9 +166,29 @@ def judge(logs: Iterable[Path], file_of: Mapping[str, Path]) -> Verdict:
 
 
 def _missing(disk: _Disk, uid: str, moment: int, file: Path | None) -> Iterator[str]:
+    """Name what was not on disk at a moment, when an object was answered."""
     rows = [row for row in disk.rows.get(uid, []) if row.ended < moment]
     if not any(disk.synced(row.path, row, moment) for row in rows):
         yield "row"
+    yield from _missing_of_file(disk, file, moment)
+    committed = _committed(disk, rows, file)
+    if committed is not None and any(_missing_of_file(disk, file, committed)):
+        yield "file before row"
+
+
+def _committed(disk: _Disk, rows: Iterable[Call], file: Path | None) -> int | None:
+    """Return when the row of a file began to be committed, where the log can tell.
+
+    SQLite takes a row into its log when it is committed, PostgreSQL earlier. What SQLite took
+    before the file had its name was the row of an earlier file, which failed.
+    """
+    renamed, _ = disk.renames.get(str(file), (None, ""))
+    named = renamed.ended if renamed else 0
+    moments = (row.begun for row in rows if row.path.endswith("-wal") and row.begun > named)
+    return min(moments, default=None)
+
+
+def _missing_of_file(disk: _Disk, file: Path | None, moment: int) -> Iterator[str]:
     renamed, spooled = disk.renames.get(str(file), (None, ""))
     if file is None or renamed is None or renamed.ended >= moment:
         yield "file"

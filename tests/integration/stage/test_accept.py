@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Staging:
             size=done.size,
             sha256=done.sha256,
             origin=origin(),
+            data_set=done.data_set,
             **command,
         )
 
@@ -70,9 +71,11 @@ class Staging:
 def staging(database: Database, clock: FakeClock, tmp_path: Path) -> Iterator[Staging]:
     """An empty staging area."""
 
-    def store(items: Any) -> list[StagedAs]:
+    def store(items: Any, before_commit: Callable[[], None]) -> list[StagedAs]:
         with database.write() as connection:
-            return store_instances(connection, items, receiver="here")
+            staged = store_instances(connection, items, receiver="here")
+            before_commit()
+            return staged
 
     rows: GroupCommit[NewInstance, StagedAs] = GroupCommit(store)
     rows.start()

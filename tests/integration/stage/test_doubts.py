@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +30,15 @@ class Shaky:
     before: Exception | None = None
     after: Exception | None = None
 
-    def __call__(self, items: Sequence[NewInstance]) -> list[StagedAs]:
+    def __call__(
+        self, items: Sequence[NewInstance], before_commit: Callable[[], None]
+    ) -> list[StagedAs]:
         """Store a batch."""
         if self.before:
             raise self.before
         with self.database.write() as connection:
             answers = store_instances(connection, items, receiver="here")
+            before_commit()
         if self.after:
             raise self.after
         return answers

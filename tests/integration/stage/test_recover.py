@@ -34,7 +34,7 @@ class Area:
         """Keep a file whose row is still to come."""
         spool = files.open_spool(part10_head(CT_STORAGE, uid, EXPLICIT_LITTLE))
         spool.write(b"data")
-        place = files.quarantine if quarantine else files.keep
+        place = files.quarantine if quarantine else files.place
         return place(spool.finish().path, self.clock.now())
 
     def row(self, file: str, uid: str) -> None:

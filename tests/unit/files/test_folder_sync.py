@@ -18,7 +18,9 @@ def keep(files: LocalFileStore) -> str:
     """Keep one small file."""
     spool = files.open_spool(b"head")
     try:
-        return files.keep(spool.finish().path, START)
+        name = files.place(spool.finish().path, START)
+        files.make_durable(name)
+        return name
     finally:
         spool.discard()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,7 +17,7 @@ def test_one_transaction_takes_what_gathered_meanwhile() -> None:
     batches: list[int] = []
     first_running, go_on = threading.Event(), threading.Event()
 
-    def store(items: Sequence[int]) -> list[int]:
+    def store(items: Sequence[int], _: Callable[[], None]) -> list[int]:
         batches.append(len(items))
         first_running.set()
         assert go_on.wait(10)
@@ -40,7 +40,7 @@ def test_one_transaction_takes_what_gathered_meanwhile() -> None:
 def test_one_bad_item_fails_alone() -> None:
     """An item that cannot be stored does not fail those that share its transaction."""
 
-    def store(items: Sequence[int]) -> list[int]:
+    def store(items: Sequence[int], _: Callable[[], None]) -> list[int]:
         if 13 in items:
             raise PermanentError("13 cannot be stored")
         return list(items)
@@ -59,7 +59,7 @@ def test_nobody_waits_for_ever() -> None:
     """A database that does not answer ends in StoreUnavailable within the deadline."""
     go_on = threading.Event()
 
-    def store(items: Sequence[int]) -> list[int]:
+    def store(items: Sequence[int], _: Callable[[], None]) -> list[int]:
         go_on.wait(10)
         return list(items)
 
@@ -76,7 +76,7 @@ def test_what_was_given_up_in_time_is_not_stored() -> None:
     stored: list[int] = []
     running, go_on = threading.Event(), threading.Event()
 
-    def store(items: Sequence[int]) -> list[int]:
+    def store(items: Sequence[int], _: Callable[[], None]) -> list[int]:
         running.set()
         assert go_on.wait(10)
         stored.extend(items)
@@ -97,3 +97,77 @@ def test_what_was_given_up_in_time_is_not_stored() -> None:
     commit.stop()
     assert stored == [1]
     assert commit.undecided() == 0
+
+
+def transaction(
+    committed: list[int], begun: threading.Event | None = None
+) -> Callable[[Sequence[int], Callable[[], None]], list[int]]:
+    """Return what stores items in a transaction that is undone when its commit may not be."""
+
+    def store(items: Sequence[int], before_commit: Callable[[], None]) -> list[int]:
+        if begun is not None:
+            begun.set()
+        before_commit()
+        committed.extend(items)
+        return list(items)
+
+    return store
+
+
+def test_nothing_is_committed_before_what_it_speaks_of_is_there() -> None:
+    """The transaction is under way while the file is synced, and its commit waits for that."""
+    committed: list[int] = []
+    begun = threading.Event()
+    commit = GroupCommit(transaction(committed, begun))
+    commit.start()
+
+    def sync() -> None:
+        assert begun.wait(10)
+        assert committed == []
+
+    assert commit.submit(1, sync) == 1
+    assert committed == [1]
+    commit.stop()
+
+
+def test_what_never_gets_there_is_not_committed() -> None:
+    """A file that cannot be synced costs its own row alone; the error is its submitter's."""
+    committed: list[int] = []
+    begun = threading.Event()
+    commit = GroupCommit(transaction(committed, begun))
+    commit.start()
+
+    def fail() -> None:
+        assert begun.wait(10)
+        raise StoreUnavailable("no space")
+
+    with ThreadPoolExecutor(2) as pool:
+        failing = pool.submit(commit.submit, 13, fail)
+        other = pool.submit(commit.submit, 14, lambda: assert_set(begun))
+        assert other.result(10) == 14
+        with pytest.raises(StoreUnavailable, match="no space"):
+            failing.result(10)
+    commit.stop()
+    assert committed == [14]
+
+
+def assert_set(event: threading.Event) -> None:
+    """Wait for something that happens soon."""
+    assert event.wait(10)
+
+
+def test_a_slow_disk_keeps_no_other_row_back() -> None:
+    """A row whose file takes long leaves its transaction, and is committed when the file is."""
+    committed: list[int] = []
+    go_on = threading.Event()
+    commit = GroupCommit(transaction(committed))
+    commit.start()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(commit.submit, 1, lambda: assert_set(go_on))
+        assert [commit.submit(n) for n in (2, 3)] == [2, 3]
+        assert committed == [2, 3]
+        go_on.set()
+        assert slow.result(10) == 1
+    assert committed == [2, 3, 1]
+    assert commit.undecided() == 0
+    commit.stop()
