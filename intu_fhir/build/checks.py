@@ -101,7 +101,7 @@ def _codes(value: Any) -> list[tuple[str, str]]:
 
 def _s07_instance_uids(view: View) -> Iterator[Problem]:
     """SOP Instance UIDs are distinct over the study."""
-    uids = [instance.get("uid") for _, instance in view.instances]
+    uids = [instance.get("uid") for instance in view.instances]
     if len(set(map(str, uids))) < len(uids):
         for uid, count in Counter(map(str, uids)).items():
             if count > 1:
@@ -120,15 +120,16 @@ def _s09_uids(view: View) -> Iterator[Problem]:
         if not is_uid(str(series.get("uid", ""))):
             yield f"series[{at}].uid", "is not a UID (PS3.5 9.1)"
     known: set[int] = set()
-    for path, instance in view.instances:
-        if not is_uid(str(instance.get("uid", ""))):
-            yield f"{path}.uid", "is not a UID (PS3.5 9.1)"
+    for at, instance in enumerate(view.instances):
+        uid = instance.get("uid")
+        if type(uid) is not str or not is_uid(uid):
+            yield f"{view.path_of(at)}.uid", "is not a UID (PS3.5 9.1)"
         sop_class = instance.get("sopClass")
         if id(sop_class) not in known:
             known.add(id(sop_class))
             code = str(sop_class.get("code", "")) if isinstance(sop_class, dict) else ""
             if not code.startswith("urn:oid:") or not is_uid(code.removeprefix("urn:oid:")):
-                yield f"{path}.sopClass", "is not urn:oid: and a UID"
+                yield f"{view.path_of(at)}.sopClass", "is not urn:oid: and a UID"
 
 
 def _s10_subject(view: View) -> Iterator[Problem]:
@@ -171,9 +172,9 @@ def _s19_numbers(view: View) -> Iterator[Problem]:
         for name in ("number", "numberOfInstances"):
             if not _is_number(series.get(name, 0)):
                 yield f"series[{at}].{name}", "is not a number from 0 to 2147483647"
-    for path, instance in view.instances:
+    for at, instance in enumerate(view.instances):
         if not _is_number(instance.get("number", 0)):
-            yield f"{path}.number", "is not a number from 0 to 2147483647"
+            yield f"{view.path_of(at)}.number", "is not a number from 0 to 2147483647"
 
 
 def _is_number(value: Any) -> bool:

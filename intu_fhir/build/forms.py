@@ -39,13 +39,18 @@ class View:
         return dicts(self.resource.get("series"))
 
     @cached_property
-    def instances(self) -> list[tuple[str, Json]]:
-        """The listed instances with their paths."""
-        return [
-            (f"series[{s}].instance[{i}]", instance)
-            for s, series in enumerate(self.series)
-            for i, instance in enumerate(dicts(series.get("instance")))
-        ]
+    def instances(self) -> list[Json]:
+        """The listed instances of all series."""
+        return [one for series in self.series for one in dicts(series.get("instance"))]
+
+    def path_of(self, at: int) -> str:
+        """Return the path of one of ``instances``."""
+        for number, series in enumerate(self.series):
+            listed = len(dicts(series.get("instance")))
+            if at < listed:
+                return f"series[{number}].instance[{at}]"
+            at -= listed
+        raise IndexError(at)
 
 
 def s13_times(view: View) -> Iterator[Problem]:

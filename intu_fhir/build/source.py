@@ -108,7 +108,10 @@ class Source:
 
     def text(self, path: str) -> str:
         """Return the first non-empty raw string at a path."""
-        return next((value for value in self.texts(path)), "")
+        own = self.values.get(path)
+        if type(own) is str and (found := own.strip(" \0")):  # as for most, in every instance
+            return found
+        return next(self.texts(path), "")
 
     def texts(self, path: str) -> Iterator[str]:
         """Give the raw strings at a path, inside items in their order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,7 @@ from fhir.resources.imagingstudy import ImagingStudy as ImagingStudyR5
 from fhir.resources.R4B.imagingstudy import ImagingStudy as ImagingStudyR4B
 from pydantic import BaseModel, ValidationError
 
+from intu_fhir.build.alike import without_alike
 from intu_fhir.build.checks import run_checks
 from intu_fhir.build.forms import View
 from intu_fhir.mappings import Release, acquisition_modalities
@@ -17,10 +19,6 @@ from intu_fhir.model.finding import Finding, Severity
 
 MODELS: dict[str, type[BaseModel]] = {"r4": ImagingStudyR4B, "r5": ImagingStudyR5}
 """R4 4.0.1 has no model of its own; its ImagingStudy is that of R4B 4.3.0."""
-
-LARGE = 5_000
-"""Above this many instances the schema sees one instance of each series; the semantic checks see
-all of them."""
 
 MOST_SCHEMA_FINDINGS = 50
 
@@ -31,37 +29,33 @@ def validate_resource(resource: dict[str, Any], release: Release) -> tuple[Findi
     Codes are ``schema`` for the schema of the release and ``S01`` to ``S20`` for semantic checks.
     """
     view = View(resource, release, acquisition_modalities())
-    seen = _skeleton(resource) if len(view.instances) > LARGE else resource
+    seen = without_alike(resource)
     try:
         model = MODELS[release].model_validate(seen)
     except ValidationError as error:
-        schema = [
-            _finding(details) for details in error.errors(include_url=False, include_input=False)
-        ]
-        return (*schema[:MOST_SCHEMA_FINDINGS], *run_checks(view))
+        return (*_schema_findings(resource, release, error), *run_checks(view))
     except KeyError:
         # The library looks an unknown contained resource type up without care.
         unknown = _schema_finding("contained", "holds a resource of an unknown type")
         return (unknown, *run_checks(view))
     lost = [
         Finding(Severity.ERROR, "S20", f"{path}: is lost when the resource is read", attribute=path)
-        for path in _lost(_skeleton(seen), model, "")
+        for path in _lost(seen, model, "")
     ]
     return (*lost, *run_checks(view))
 
 
-def _skeleton(resource: dict[str, Any]) -> dict[str, Any]:
-    """Return the resource with one instance of each series."""
-    series = resource.get("series")
-    if not isinstance(series, list):
-        return resource
-    return {**resource, "series": [_with_one(one) for one in series]}
-
-
-def _with_one(series: Any) -> Any:
-    if not isinstance(series, dict) or not isinstance(series.get("instance"), list):
-        return series
-    return {**series, "instance": series["instance"][:1]}
+def _schema_findings(
+    resource: dict[str, Any], release: Release, error: ValidationError
+) -> list[Finding]:
+    """Tell the mistakes of the whole resource, by the places they have there."""
+    with contextlib.suppress(KeyError):
+        try:
+            MODELS[release].model_validate(resource)
+        except ValidationError as whole:
+            error = whole
+    details = error.errors(include_url=False, include_input=False)
+    return [_finding(one) for one in details[:MOST_SCHEMA_FINDINGS]]
 
 
 def _finding(details: Any) -> Finding:
@@ -87,7 +81,7 @@ def _schema_finding(path: str, words: str) -> Finding:
 
 
 def _lost(value: Any, model: Any, path: str) -> Iterator[str]:
-    """Give the paths of a resource that the model does not have; one instance of each series."""
+    """Give the paths of a resource that the model does not have."""
     if isinstance(value, dict) and isinstance(model, BaseModel):
         names = _fields(type(model))
         for key, inner in value.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +60,9 @@ def load_headers(
             instances.c.sop_instance_uid,
             instances.c.sop_class_uid,
             instances.c.transfer_syntax_uid,
+            instances.c.modality,
             instances.c.series_number,
             instances.c.instance_number,
-            instances.c.modality,
             instances.c.attributes,
             instances.c.file,
             instances.c.header_group_key,
@@ -74,10 +74,13 @@ def load_headers(
     more = _read_later(connection, rows, later) if later else {}
     by_series: dict[str, list[StagedHeader]] = {}
     for row in rows:
-        staged = _staged_header(row, shared)
-        if found := more.get(row.instance_key):
+        # By place instead of by name: a study of 5,000 images is 60,000 values.
+        uid, instance_key, _, sop_uid, sop_class, syntax, *numbers, own, file, group = row
+        instance = Instance(sop_uid, sop_class, syntax, own or {}, file)
+        staged = StagedHeader(instance, shared.get(group, {}), group, *numbers)
+        if found := more.get(instance_key):
             staged = with_more(staged, *found)
-        by_series.setdefault(row.series_instance_uid, []).append(staged)
+        by_series.setdefault(uid, []).append(staged)
     return StudyHeaders(
         study_instance_uid=study.study_instance_uid,
         revision=study.revision,
@@ -114,24 +117,6 @@ def _group_attributes(connection: Connection, study_key: int) -> dict[int, Any]:
         .where(series.c.study_key == study_key)
     )
     return {row.header_group_key: row.attributes for row in found}
-
-
-def _staged_header(row: Any, shared: Mapping[int, Any]) -> StagedHeader:
-    instance = Instance(
-        uid=row.sop_instance_uid,
-        sop_class_uid=row.sop_class_uid,
-        transfer_syntax_uid=row.transfer_syntax_uid,
-        values=row.attributes or {},
-        file=row.file,
-    )
-    return StagedHeader(
-        instance=instance,
-        shared=shared.get(row.header_group_key, {}),
-        group=row.header_group_key,
-        modality=row.modality,
-        series_number=row.series_number,
-        instance_number=row.instance_number,
-    )
 
 
 def _calling_ae_titles(connection: Connection, study_key: int) -> tuple[str, ...]:
