@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ def test_too_large_even_without_instances(ehr: StandInEhr, client: FhirClient) -
 
 @pytest.mark.parametrize("status", [409, 412])
 def test_conflict_is_rebased(ehr: StandInEhr, client: FhirClient, status: int) -> None:
-    """What another writer added stays, what we changed arrives."""
+    """What another writer added stays, what we changed arrives (E36)."""
     first = delivered(client.publish(publication(imaging_study())))
     theirs = {**ehr.resources("ImagingStudy")[0], "note": [{"text": "theirs"}]}
     ehr.store.write(theirs, first.server_id)
@@ -321,6 +322,19 @@ def test_minimal_answer_is_read_back(ehr: StandInEhr, client: FhirClient) -> Non
     outcome = delivered(client.publish(publication(imaging_study(instances=3), known=first)))
     assert ehr.received[-1].method == "GET"
     assert outcome.server_id == first.server_id
+
+
+def test_e37_a_success_with_warnings_is_a_success(ehr: StandInEhr, client: FhirClient) -> None:
+    """A server that answers with warnings alone has the resource, and its words are kept."""
+    first = delivered(client.publish(publication(imaging_study())))
+    said = {
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": "warning", "code": "code-invalid", "diagnostics": "odd body site"}],
+    }
+    where = {"Location": f"ImagingStudy/{first.server_id}", "Content-Type": "application/fhir+json"}
+    ehr.fail_next(Fault(200, where, body=json.dumps(said).encode()))
+    outcome = delivered(client.publish(publication(imaging_study(instances=3), known=first)))
+    assert "odd body site" in outcome.warning
 
 
 def test_location_of_another_study_is_no_success(ehr: StandInEhr, client: FhirClient) -> None:

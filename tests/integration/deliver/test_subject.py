@@ -104,7 +104,7 @@ def test_subject_without_identifier_is_held(client: FhirClient) -> None:
 
 
 def test_merged_patient_is_followed(ehr: StandInEhr, client: FhirClient) -> None:
-    """A record that was replaced leads to the one that took its place."""
+    """A record that was replaced leads to the one that took its place (E38)."""
     survivor = ehr.store.write({**PATIENT, "identifier": [{"system": "x", "value": "other"}]})
     reference = {"reference": f"Patient/{survivor['id']}"}
     ehr.store.write({**PATIENT, "link": [{"other": reference, "type": "replaced-by"}]})

@@ -107,7 +107,7 @@ def test_the_same_object_again_leaves_one_row_and_one_file(staging: Staging) -> 
 
 
 def test_other_bytes_under_a_known_uid_are_quarantined(staging: Staging) -> None:
-    """The first object stays as it was, the second is kept aside with both hashes (D-02)."""
+    """The first object stays as it was, the second is kept aside with both hashes (D-02, E05)."""
     first = make_instance()
     staging.accept(staging.receive(first))
     changed = make_instance(StudyDescription="Altered")
@@ -146,7 +146,7 @@ REFUSED = [
 def test_a_bad_object_is_refused_and_leaves_no_row(
     staging: Staging, error: type[IntuError], told: dict[str, Any], attributes: dict[str, Any]
 ) -> None:
-    """What cannot be read, or is not what was announced, is refused with the right error."""
+    """What cannot be read, or is not what was announced, is refused with the right error (E07)."""
     received = staging.receive(make_instance(**attributes), **told)
     with pytest.raises(error):
         staging.accept(received)

@@ -130,7 +130,7 @@ def test_meta_information_is_written_anew(staging: Staging, tmp_path: Path) -> N
 
 
 def test_the_data_set_wins_over_meta_information(staging: Staging, tmp_path: Path) -> None:
-    """UIDs of the meta information that differ are replaced by the data set's, with a remark."""
+    """Meta information with other UIDs than the data set is corrected and remarked (E08)."""
     dataset = make_instance(number=1)
     path = write_file(dataset, tmp_path / "x.dcm")
     path.write_bytes(path.read_bytes().replace(dataset.SOPInstanceUID.encode(), b"2.25.1", 1))

@@ -1,6 +1,6 @@
 """Mistakes that converters are known to make, C01 to C36: none of them is made here.
 
-Not here: C16 and C17 towards a server (delivery), C33 (no observations are made of reports).
+C16 and C17 towards a server are with delivery, C33 with dose reports.
 """
 
 from __future__ import annotations
@@ -338,7 +338,7 @@ def test_c36_empty_names_make_no_reference(keyword: str, empty: str) -> None:
 
 
 @pytest.mark.parametrize("empty", [[], [{}], [{"CodeValue": ""}]])
-def test_c36_empty_sequences_make_no_codes(empty: list[Any]) -> None:
+def test_c36_e23_empty_sequences_make_no_codes(empty: list[Any]) -> None:
     """A sequence without a filled item is no value."""
     assert "procedureCode" not in resource(header(ProcedureCodeSequence=empty))
 

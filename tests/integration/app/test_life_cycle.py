@@ -1,0 +1,136 @@
+"""What becomes of a published study later: more images, fewer images, another patient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import KeyObjectSelectionDocumentStorage
+
+from intu_fhir.db.replay import ReplayFilter
+from intu_fhir.pipeline.replay import ReplaySelection, replay
+from tests.support.running import Running, running_site
+from tests.support.studies import make_instance, uid
+from tests.support.waiting import wait_until
+
+
+def _item(**values: Any) -> Sequence:
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return Sequence([item])
+
+
+def _rejection_note(code: str, *rejected: str, number: int = 1) -> Dataset:
+    """Return a key object selection that rejects instances (PS3.16 CID 7011, IHE IOCM)."""
+    note = make_instance(series=99, number=number, Modality="KO", BodyPartExamined=None)
+    note.SOPClassUID = KeyObjectSelectionDocumentStorage
+    note.ConceptNameCodeSequence = _item(
+        CodeValue=code, CodingSchemeDesignator="DCM", CodeMeaning="Rejected"
+    )
+    series = _item(
+        SeriesInstanceUID=uid("study", 1),
+        ReferencedSOPSequence=Sequence([_reference(one) for one in rejected]),
+    )
+    note.CurrentRequestedProcedureEvidenceSequence = _item(
+        StudyInstanceUID=uid("study"), ReferencedSeriesSequence=series
+    )
+    for name in ("PixelData", "Rows", "Columns"):
+        del note[name]
+    return note
+
+
+def _reference(instance: str) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = make_instance().SOPClassUID
+    reference.ReferencedSOPInstanceUID = instance
+    return reference
+
+
+def _versions(running: Running) -> list[Any]:
+    [resource] = running.imaging_studies()
+    return running.ehr.versions("ImagingStudy", resource["id"])
+
+
+def test_a_late_series_leaves_the_start_where_it_was(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """A later object with its own, earlier or later, times makes a version with the same start."""
+    with running_site(tmp_path, migrated_database_url) as running:
+        running.send([make_instance(number=1), make_instance(number=2)])
+        running.rest()
+        late = make_instance(series=2, StudyTime="235959", SeriesDate="20240302", Modality="SEG")
+        running.send([late])
+        running.rest(generation=2)
+        first, second = _versions(running)
+        assert (first["numberOfSeries"], second["numberOfSeries"]) == (1, 2)
+        assert second["started"] == first["started"]
+        assert (first["status"], second["status"]) == ("available", "available")
+
+
+def test_a_rejection_note_takes_images_out_and_leaves_word(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """A rejected image leaves list and counts in a new version, and a finding says so (E26)."""
+    with running_site(tmp_path, migrated_database_url) as running:
+        running.send([make_instance(number=1), make_instance(number=2)])
+        running.rest()
+        running.send([_rejection_note("113001", uid("study", 1, 2))])
+        running.rest(generation=2)
+        first, second = _versions(running)
+        assert (first["numberOfInstances"], second["numberOfInstances"]) == (2, 1)
+        assert [i["uid"] for i in second["series"][0]["instance"]] == [uid("study", 1, 1)]
+        assert second["status"] == "available"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("113001", "cancelled"), ("113037", "entered-in-error"), ("113038", "entered-in-error")],
+)
+def test_a_study_of_which_all_is_rejected_changes_its_status(
+    tmp_path: Path, migrated_database_url: str, code: str, status: str
+) -> None:
+    """The resource stays, with the status that the reason of the rejection asks for (E26)."""
+    with running_site(tmp_path, migrated_database_url) as running:
+        running.send([make_instance(number=1)])
+        running.rest()
+        running.send([_rejection_note(code, uid("study", 1, 1))])
+        running.rest(generation=2)
+        first, second = _versions(running)
+        assert (first["status"], second["status"]) == ("available", status)
+        assert second["id"] == first["id"]
+
+
+def test_a_patient_merged_later_is_followed_by_a_replay(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """After a merge at the EHR a replay points the same resource to the survivor (E38)."""
+    system = "https://site.example/patients"
+    patient = {
+        "resourceType": "Patient",
+        "identifier": [{"system": system, "value": "P1"}],
+        "name": [{"family": "Sample", "given": ["Sam"]}],
+        "birthDate": "1970-01-01",
+    }
+    options: dict[str, Any] = {
+        "ehr": {"subject": {"strategy": "search"}},
+        "identifiers": {"patient": {"default": system}},
+    }
+    with running_site(tmp_path, migrated_database_url, **options) as running:
+        old = running.ehr.store.write(patient)
+        running.send([make_instance()])
+        running.rest()
+        assert running.imaging_studies()[0]["subject"]["reference"] == f"Patient/{old['id']}"
+        survivor = running.ehr.store.write(
+            {**patient, "identifier": [{"system": system, "value": "P2"}]}
+        )
+        link = {"other": {"reference": f"Patient/{survivor['id']}"}, "type": "replaced-by"}
+        running.ehr.store.write({**patient, "link": [link]}, old["id"])
+        app = running.site.app
+        replay(app.database, app.clock, ReplaySelection(ReplayFilter(), rebuild=True))
+        wait_until(lambda: running.imaging_studies()[0]["meta"]["versionId"] == "2")
+        [resource] = running.imaging_studies()
+        assert resource["subject"]["reference"] == f"Patient/{survivor['id']}"
