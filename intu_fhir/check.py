@@ -9,6 +9,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sized
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -251,16 +252,17 @@ def _destinations(configuration: Configuration, clock: Clock) -> Iterator[CheckR
     destinations = configuration.site.destinations
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
         asked = [
-            pool.submit(_destination, name, destination, clock)
+            pool.submit(check_destination, name, destination, clock)
             for name, destination in destinations.items()
         ]
         for answer in asked:
             yield answer.result()
 
 
-def _destination(
+def check_destination(
     name: str, destination: FhirDestination | DicomDestination, clock: Clock
 ) -> CheckRow:
+    """Ask one destination whether it is there and takes what we have."""
     patience = min(destination.timeout_seconds, PATIENCE_SECONDS)
     hurried = destination.model_copy(update={"timeout_seconds": patience})
     try:
@@ -273,8 +275,13 @@ def _destination(
 
 
 def _fhir(name: str, destination: FhirDestination, clock: Clock) -> CheckRow:
-    row = partial(CheckRow, "destination", name)
-    client = FhirClient(destination, clock=clock)
+    with closing(FhirClient(destination, clock=clock)) as client:
+        return _fhir_server(partial(CheckRow, "destination", name), destination, client)
+
+
+def _fhir_server(
+    row: partial[CheckRow], destination: FhirDestination, client: FhirClient
+) -> CheckRow:
     said = client.metadata()
     if isinstance(said, (Retry, Dead)):
         return row(False, said.detail, "correct base_url, tls or auth, or start the server")

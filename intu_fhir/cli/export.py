@@ -1,50 +1,17 @@
-"""Query results as table, JSON, CSV or Parquet."""
+"""Query results on a terminal, and as files."""
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import click
-import orjson
 from rich.console import Console
 
+from intu_fhir.app.exporting import WRITERS as WRITERS
+from intu_fhir.app.exporting import Rows, readable
 from intu_fhir.cli.table import Column, show_table
-from intu_fhir.cli.text import as_json
-
-Rows: TypeAlias = Sequence[tuple[Any, ...]]
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def readable(value: Any) -> Any:
-    """Return a value that text formats can hold: bytes as hexadecimal, JSON as text."""
-    if isinstance(value, (bytes, memoryview)):
-        return bytes(value).hex()
-    if isinstance(value, (dict, list)):
-        return orjson.dumps(value, default=str).decode()
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="microseconds")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold; JSON inside stays JSON."""
-    return value if isinstance(value, (dict, list)) else readable(value)
-
-
-def harmless(value: Any) -> Any:
-    """Return a CSV cell that a spreadsheet does not run as a formula (OWASP ASVS 5.0, 1.2.10)."""
-    value = readable(value)
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return f"'{value}"
-    return value
 
 
 def write_table(columns: Sequence[str], rows: Rows, console: Console) -> None:
@@ -62,72 +29,6 @@ def _cell(index: int) -> Callable[[tuple[Any, ...]], object]:
 
 def _all_numbers(rows: Rows, index: int) -> bool:
     return bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
-
-
-def to_json(columns: Sequence[str], rows: Rows) -> bytes:
-    """Write rows as a JSON array of objects."""
-    names = unique_names(columns)
-    objects = [
-        {name: _plain(value) for name, value in zip(names, row, strict=True)} for row in rows
-    ]
-    return as_json(objects).encode() + b"\n"
-
-
-def to_csv(columns: Sequence[str], rows: Rows) -> bytes:
-    """Write rows as CSV (RFC 4180) in UTF-8."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow([harmless(name) for name in columns])
-    writer.writerows([harmless(value) for value in row] for row in rows)
-    return buffer.getvalue().encode()
-
-
-def to_parquet(columns: Sequence[str], rows: Rows) -> bytes:
-    """Write rows as an Apache Parquet file.
-
-    Raises:
-        click.ClickException: pyarrow is not installed.
-    """
-    try:
-        # Untyped and optional: looked up by name.
-        pa: Any = import_module("pyarrow")
-        parquet: Any = import_module("pyarrow.parquet")
-    except ImportError:
-        raise click.ClickException(
-            "Parquet needs one more package; run: pip install pyarrow"
-        ) from None
-    arrays = [_array(pa, [row[index] for row in rows]) for index in range(len(columns))]
-    sink = io.BytesIO()
-    parquet.write_table(pa.Table.from_arrays(arrays, names=unique_names(columns)), sink)
-    return sink.getvalue()
-
-
-def _array(pa: Any, values: list[Any]) -> Any:
-    """Return a column of one type; what SQLite mixes in a column becomes text."""
-    plain = [readable(value) if isinstance(value, (dict, list)) else value for value in values]
-    try:
-        return pa.array(plain)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else str(readable(value)) for value in plain])
-
-
-def unique_names(columns: Iterable[str]) -> list[str]:
-    """Number names that stand twice, so that no column is lost: ``a``, ``a_2``."""
-    names: list[str] = []
-    for column in columns:
-        name, number = column, 1
-        while name in names:
-            number += 1
-            name = f"{column}_{number}"
-        names.append(name)
-    return names
-
-
-WRITERS: Mapping[str, Callable[[Sequence[str], Rows], bytes]] = {
-    "json": to_json,
-    "csv": to_csv,
-    "parquet": to_parquet,
-}
 
 
 def write_bytes(data: bytes, output: Path | None) -> None:

@@ -74,6 +74,17 @@ class StoredResource:
     resource_key: int = 0
 
 
+def find_resource(
+    connection: Connection, study_key: int, resource_key: int
+) -> dict[str, Any] | None:
+    """Return the content of one built resource of a study; None where there is none."""
+    found = sa.select(resources.c.resource).where(
+        resources.c.resource_key == resource_key, resources.c.study_key == study_key
+    )
+    content: dict[str, Any] | None = connection.execute(found).scalar_one_or_none()
+    return content
+
+
 def newest_resource(
     connection: Connection, study_key: int, release: str, *, generation: int | None = None
 ) -> StoredResource | None:

@@ -73,6 +73,7 @@ class GenerationRow:
 class ResourceRow:
     """One ImagingStudy as built; ``findings`` are remarks of the mapping and the validation."""
 
+    resource_key: int
     generation: int
     release: str
     mapping_version: str

@@ -34,3 +34,8 @@ class Cached:
                 slot.value = make()
                 slot.made_at = time.monotonic()
             return cast(T, slot.value)
+
+    def forget(self, name: str) -> None:
+        """Have it made anew by the next who asks: it was changed just now."""
+        with self._lock:
+            self._slots.pop(name, None)

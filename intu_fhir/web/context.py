@@ -19,6 +19,7 @@ from intu_fhir.web.access.roles import Person
 from intu_fhir.web.access.users import UserFile
 from intu_fhir.web.access.visits import Visits
 from intu_fhir.web.cached import Cached
+from intu_fhir.web.far_sides import FarSides
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -69,6 +70,11 @@ class Site:
             lifetime=timedelta(seconds=web.session_seconds),
             idle=timedelta(seconds=web.idle_seconds),
         )
+
+    @cached_property
+    def far_sides(self) -> FarSides:
+        """What asks the destinations whether they are there."""
+        return FarSides(self.configuration.site.destinations, self.clock)
 
     @cached_property
     def users(self) -> UserFile | None:

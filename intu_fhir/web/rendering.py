@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from intu_fhir.settings.web import Web
 from intu_fhir.web import words
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.context import Site
@@ -129,12 +130,12 @@ def _navigation(request: Request, role: Role | None) -> list[Entry]:
 
 
 def _needed(entry: Entry, site: Site) -> Role:
-    return sql_role(site) if entry.path == "/sql" else entry.needs
+    return sql_role(site.web) if entry.path == "/sql" else entry.needs
 
 
-def sql_role(site: Site) -> Role:
+def sql_role(web: Web) -> Role:
     """Return the least role that may ask SQL."""
-    return Role[site.web.sql.role.upper()]
+    return Role[web.sql.role.upper()]
 
 
 _SAID: Mapping[str, str] = {

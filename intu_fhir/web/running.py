@@ -49,6 +49,7 @@ class WebPage:
     def stop(self) -> None:
         """Finish the requests in hand and stop."""
         self.server.stop()
+        self.site.far_sides.close()
         self._database.close()
 
 

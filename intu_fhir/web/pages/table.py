@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from intu_fhir.settings.web import Web
-from intu_fhir.web.pages import health, login, overview
+from intu_fhir.web.pages import (
+    audit,
+    destinations,
+    health,
+    login,
+    overview,
+    review,
+    sql,
+    studies,
+    study,
+)
 from intu_fhir.web.routes import Route
 
 
@@ -13,4 +23,10 @@ def routes(web: Web) -> tuple[Route, ...]:
         *health.routes(public_metrics=web.public_metrics),
         *login.ROUTES,
         *overview.ROUTES,
+        *studies.ROUTES,
+        *study.ROUTES,
+        *review.ROUTES,
+        *destinations.ROUTES,
+        *sql.routes(web),
+        *audit.ROUTES,
     )

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from intu_fhir.cli.export import to_csv, to_json, to_parquet, unique_names
+from intu_fhir.app.exporting import to_csv, to_json, to_parquet, unique_names
 
 TIME = datetime(2024, 3, 1, 12, tzinfo=UTC)
 

@@ -1,0 +1,33 @@
+"""What waits for a person's decision: held studies, and objects that were put aside."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from intu_fhir.db.review import list_holds, list_quarantine
+from intu_fhir.web.access.roles import Role
+from intu_fhir.web.rendering import page, site_of
+from intu_fhir.web.routes import get
+
+MOST = 200
+
+
+def show(request: Request) -> Response:
+    """Show the page."""
+    with site_of(request).database.snapshot() as connection:
+        holds = list_holds(connection, limit=MOST + 1)
+        objects = list_quarantine(connection, limit=MOST + 1)
+    return page(
+        request,
+        "review.html",
+        title="Review",
+        holds=holds[:MOST],
+        objects=objects[:MOST],
+        more_holds=len(holds) > MOST,
+        more_objects=len(objects) > MOST,
+        most=MOST,
+    )
+
+
+ROUTES = (get("/review", Role.VIEWER, show),)

@@ -1,0 +1,176 @@
+"""SQL of a person's own: read-only, bounded in rows, size and time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from intu_fhir.app.exporting import WRITERS, readable
+from intu_fhir.db.readonly import RefusedQuery, read_only_query
+from intu_fhir.db.schema_report import tables, views
+from intu_fhir.errors import TransientError
+from intu_fhir.model.audit import Action
+from intu_fhir.settings.web import Web
+from intu_fhir.web.context import Site
+from intu_fhir.web.fields import asked, one
+from intu_fhir.web.http.trail import event_of, note
+from intu_fhir.web.rendering import page, site_of, sql_role
+from intu_fhir.web.routes import Route, get, post
+from intu_fhir.web.saved_queries import SAVED, opened
+
+MAX_STATEMENT = 100_000
+MAX_BYTES = 64 * 1024 * 1024
+"""Most bytes of text that a result may have."""
+
+_CELL = 400
+"""Characters of a cell that are shown."""
+
+_KINDS: Mapping[str, str] = {
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "parquet": "application/vnd.apache.parquet",
+}
+_AT_ONCE = threading.BoundedSemaphore(2)
+
+
+class Busy(TransientError):
+    """Enough statements run already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement gave; ``has_more`` where rows were left out."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    has_more: bool
+
+
+def show(request: Request) -> Response:
+    """Show the page with a statement to begin with."""
+    saved = SAVED.get(asked(request, "query"))
+    now = site_of(request).clock.now()
+    statement = opened(saved, now) if saved else ""
+    return _page(request, statement)
+
+
+def run(request: Request) -> Response:
+    """Run a statement and show its rows."""
+    site = site_of(request)
+    statement = one(request, "statement", longest=MAX_STATEMENT)
+    try:
+        answer = ask(site, statement, site.web.sql.max_rows)
+    except RefusedQuery as error:
+        return _page(request, statement, problem=str(error), status=400)
+    note(site, event_of(request, site, Action.QUERIED, objects=len(answer.rows), reason="sql"))
+    return _page(request, statement, answer=answer)
+
+
+def download(request: Request) -> Response:
+    """Run a statement and give its rows as a file."""
+    site, kind = site_of(request), one(request, "kind")
+    statement = one(request, "statement", longest=MAX_STATEMENT)
+    if kind not in _KINDS:
+        return _page(request, statement, problem="Choose CSV, JSON or Parquet.", status=400)
+    try:
+        answer = ask(site, statement, site.web.sql.max_download_rows)
+        if answer.has_more:
+            problem = f"More than {len(answer.rows)} rows; narrow it down, or use `intu-fhir sql`."
+            return _page(request, statement, problem=problem, status=400)
+        content = WRITERS[kind](answer.columns, answer.rows)
+    except RefusedQuery as error:
+        return _page(request, statement, problem=str(error), status=400)
+    reason = f"sql as {kind}"
+    note(site, event_of(request, site, Action.EXPORTED, objects=len(answer.rows), reason=reason))
+    name = f'attachment; filename="intu-fhir.{kind}"'
+    return Response(content, media_type=_KINDS[kind], headers={"content-disposition": name})
+
+
+def ask(site: Site, statement: str, limit: int) -> Answer:
+    """Run a statement.
+
+    Raises:
+        RefusedQuery: it is wrong, would write, or takes too long.
+        Busy: enough others run.
+    """
+    settings = site.web.sql
+    if not statement.strip():
+        raise RefusedQuery("There is no statement; write a SELECT, or open a saved query")
+    url = site.configuration.site.database
+    with (
+        _turn(settings.timeout_seconds),
+        read_only_query(url, statement, timeout_seconds=settings.timeout_seconds) as result,
+    ):
+        rows, is_cut = _bounded(result.rows, limit)
+    return Answer(result.columns, rows, is_cut)
+
+
+def _bounded(found: Iterator[tuple[Any, ...]], limit: int) -> tuple[list[tuple[Any, ...]], bool]:
+    """Take rows up to a limit in number and in size."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for row in islice(found, limit + 1):
+        size += sum(len(value) if isinstance(value, (str, bytes)) else 16 for value in row)
+        if len(rows) == limit or size > MAX_BYTES:
+            return rows, True
+        rows.append(row)
+    return rows, False
+
+
+@contextmanager
+def _turn(patience: float) -> Iterator[None]:
+    if not _AT_ONCE.acquire(timeout=min(5.0, patience)):
+        raise Busy("Other statements run already; wait until they have ended")
+    try:
+        yield
+    finally:
+        _AT_ONCE.release()
+
+
+def cell(value: Any) -> str:
+    """Return what a cell shows of a value."""
+    if value is None:
+        return ""
+    text = str(readable(value))
+    return text if len(text) <= _CELL else text[:_CELL] + " …"
+
+
+def _page(
+    request: Request,
+    statement: str,
+    *,
+    answer: Answer | None = None,
+    problem: str = "",
+    status: int = 200,
+) -> Response:
+    return page(
+        request,
+        "sql.html",
+        status=status,
+        title="SQL",
+        statement=statement,
+        answer=answer,
+        problem=problem,
+        saved=SAVED,
+        views=views(),
+        tables=tables(),
+        cell=cell,
+        settings=site_of(request).web.sql,
+    )
+
+
+def routes(web: Web) -> tuple[Route, ...]:
+    """Return the routes; the configuration says which role they need."""
+    needed = sql_role(web)
+    return (
+        get("/sql", needed, show),
+        post("/sql", needed, run),
+        post("/sql/download", needed, download),
+    )

@@ -1,0 +1,73 @@
+"""Studies: search and list; and the grid of the same studies by steps and destinations."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from intu_fhir.db.grid import grid
+from intu_fhir.db.reports import list_studies
+from intu_fhir.db.study_states import STUDY_STATES
+from intu_fhir.model.audit import Action
+from intu_fhir.web.access.roles import Role
+from intu_fhir.web.fields import asked
+from intu_fhir.web.http.trail import note_look
+from intu_fhir.web.pages.search import PAGE, position_after, search_of
+from intu_fhir.web.rendering import page, site_of
+from intu_fhir.web.routes import get, post
+
+GRID_ROWS = 40
+
+
+def show(request: Request) -> Response:
+    """Show the studies that are asked for, the one that received last first."""
+    site, search = site_of(request), search_of(request)
+    if request.method == "POST" and not search.names_a_patient and not asked(request, "after"):
+        # What identifies nobody may stand in the address, to be kept and sent to a colleague.
+        return RedirectResponse(search.address("/studies"), 303)
+    with site.database.read() as connection:
+        found = list_studies(connection, search.wanted)
+    rows = found[:PAGE]
+    note_look(request, site, Action.QUERIED, what="studies", objects=len(rows))
+    return page(
+        request,
+        "studies.html",
+        title="Studies",
+        search=search,
+        rows=rows,
+        next_after=position_after(rows[-1]) if len(found) > PAGE else "",
+        is_first=search.wanted.after is None,
+        is_live=request.method == "GET" and search.wanted.after is None,
+        states=STUDY_STATES,
+        destinations=list(site.configuration.site.destinations),
+    )
+
+
+def show_grid(request: Request) -> Response:
+    """Show studies down, steps and destinations across."""
+    site, search = site_of(request), search_of(request, limit=GRID_ROWS)
+    with site.database.read() as connection:
+        found = grid(connection, search.wanted)
+    rows = found[:GRID_ROWS]
+    note_look(request, site, Action.QUERIED, what="grid", objects=len(rows))
+    configured = list(site.configuration.site.destinations)
+    others = {name for row in rows for name in row.destinations} - set(configured)
+    return page(
+        request,
+        "grid.html",
+        title="Grid",
+        search=search,
+        rows=rows,
+        columns=[*configured, *sorted(others)],
+        next_after=position_after(rows[-1].study) if len(found) > GRID_ROWS else "",
+        is_first=search.wanted.after is None,
+        states=STUDY_STATES,
+        is_live=search.wanted.after is None,
+    )
+
+
+ROUTES = (
+    get("/studies", Role.VIEWER, show),
+    post("/studies", Role.VIEWER, show),
+    get("/grid", Role.VIEWER, show_grid),
+)

@@ -1,0 +1,208 @@
+"""The pages over a site that has received, built and delivered real studies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+
+from intu_fhir.db.tables import audit_events, holds, resources
+from intu_fhir.demo.ehr import Fault
+from intu_fhir.web.running import WebPage
+from tests.support.databases import sqlite_url
+from tests.support.ports import free_port
+from tests.support.running import Running, running_site
+from tests.support.studies import make_instance, make_study, uid
+from tests.support.web import token_in
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@dataclass
+class Looked:
+    """A page over a running site, and what a browser without script sees of it."""
+
+    running: Running
+    client: httpx.Client
+
+    def get(self, path: str) -> str:
+        """Return a page that has to be there."""
+        answer = self.client.get(path)
+        assert answer.status_code == 200, f"{path}: {answer.status_code}"
+        return answer.text
+
+    def post(self, path: str, **fields: str) -> httpx.Response:
+        """Send a form of the overview's session."""
+        token = token_in(self.get("/studies"))
+        return self.client.post(path, data={"form_token": token, **fields})
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
+    """A site with one delivered study in two versions, and one that the EHR refused."""
+    folder = tmp_path_factory.mktemp("pages")
+    options = {"web": {"port": free_port()}}
+    with running_site(folder, sqlite_url(folder / "staging.db"), **options) as running:
+        running.send(make_study("good", StudyDescription=HOSTILE))
+        running.rest()
+        running.send([make_instance("good", series=3, number=1)])
+        running.rest(generation=2)
+        running.ehr.fail_next(Fault(status=422))
+        running.send(make_study("bad", PatientName="Other^Olga", PatientID="P2"))
+        wait_for_bad(running)
+        page = WebPage(running.site.app)
+        page.start()
+        try:
+            url = f"http://127.0.0.1:{page.server.port}"
+            with httpx.Client(base_url=url, timeout=30) as client:
+                yield Looked(running, client)
+        finally:
+            page.stop()
+
+
+def wait_for_bad(running: Running) -> None:
+    """Wait until the refused study is a dead letter."""
+    states = {row.study_instance_uid: row.state for row in running.rest()}
+    assert states[uid("bad")] == "failed"
+
+
+class Links(HTMLParser):
+    """Collects where a page leads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take the links of ours."""
+        href = dict(attrs).get("href") or ""
+        if tag == "a" and href.startswith(("/", "?")):
+            self.found.add(href)
+
+
+def test_every_link_of_every_page_leads_somewhere(looked: Looked) -> None:
+    """Whoever follows links from the overview finds a page behind each of them."""
+    seen: set[str] = set()
+    ahead = {"/"}
+    while ahead:
+        path = ahead.pop()
+        seen.add(path)
+        links = Links()
+        links.feed(looked.get(path))
+        targets = {path.split("?")[0] + one if one[0] == "?" else one for one in links.found}
+        ahead |= {one.split("#")[0] for one in targets if "/failures" not in one} - seen
+    assert {"/grid", "/studies", "/review", "/destinations", "/sql", "/audit"} <= seen
+    assert f"/studies/{uid('good')}" in seen
+    assert len([one for one in seen if "/versions/" in one]) == len(looked.running.rows(resources))
+
+
+def test_nothing_of_an_image_is_markup(looked: Looked) -> None:
+    """A description that is a script stands on the page as text."""
+    for path in ("/studies", f"/studies/{uid('good')}", "/grid"):
+        assert "<script>alert" not in looked.get(path)
+    assert "&lt;script&gt;alert(1)" in looked.get("/studies")
+
+
+def test_a_search_by_patient_leaves_no_trace_in_addresses(looked: Looked) -> None:
+    """A search for a patient is answered in place; in an address the same fields do nothing."""
+    answer = looked.post("/studies", patient_id="P2")
+    assert answer.status_code == 200
+    assert uid("bad") in answer.text
+    assert uid("good") not in answer.text
+    assert uid("good") in looked.get("/studies?patient_id=P2")
+
+
+def test_a_search_by_other_things_has_an_address(looked: Looked) -> None:
+    """A search that names no patient leads to an address that may be sent to a colleague."""
+    answer = looked.post("/studies", modality="CT", state="failed", patient_id="")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/studies?state=failed&modality=CT"
+    assert uid("good") not in looked.get(answer.headers["location"])
+
+
+def test_a_study_tells_what_the_peer_said(looked: Looked) -> None:
+    """The page of a failed study has the timeline, the tries and the peer's own answer."""
+    shown = looked.get(f"/studies/{uid('bad')}")
+    for expected in ("Other, Olga", "Timeline", "HTTP 422", "dead", "association"):
+        assert expected in shown, expected
+
+
+def test_two_versions_are_told_apart_by_what_changed(looked: Looked) -> None:
+    """The difference of two versions names the series that came, and the counts."""
+    newest = max(r.resource_key for r in looked.running.rows(resources) if r.generation == 2)
+    shown = looked.get(f"/studies/{uid('good')}/versions/{newest}")
+    assert "numberOfInstances" in shown
+    assert uid("good", 3) in shown
+
+
+def test_looking_at_a_study_is_audited(looked: Looked) -> None:
+    """Each view of a study is an event with its UID; the page's own renewals are not."""
+    path = f"/studies/{uid('bad')}"
+
+    def views() -> int:
+        return sum(
+            row.action == "viewed" and row.study_instance_uid == uid("bad")
+            for row in looked.running.rows(audit_events)
+        )
+
+    before = views()
+    looked.get(path)
+    assert views() == before + 1
+    looked.client.get(path, headers={"x-fragment": "live"})
+    assert views() == before + 1
+
+
+def test_a_destination_is_paused_and_resumed(looked: Looked) -> None:
+    """Pausing says who and why; resuming ends it."""
+    assert looked.post("/destinations/pacs/pause", reason="new disks").status_code == 303
+    assert "new disks" in looked.get("/destinations")
+    assert looked.post("/destinations/pacs/resume").status_code == 303
+    assert "new disks" not in looked.get("/destinations")
+    assert looked.post("/destinations/nowhere/pause").status_code == 404
+
+
+def test_a_hold_that_is_gone_is_no_error(looked: Looked) -> None:
+    """Releasing what is released, or was never held, leads back and says so."""
+    assert not looked.running.rows(holds)
+    answer = looked.post("/holds/1/release", back="https://elsewhere.example")
+    assert answer.headers["location"] == "/review?said=not-held"
+
+
+def test_sql_reads_and_never_writes(looked: Looked) -> None:
+    """A SELECT is shown; what would write is refused, and nothing changed."""
+    shown = looked.post("/sql", statement="SELECT study_instance_uid, patient_id FROM studies")
+    assert uid("bad") in shown.text
+    refused = looked.post("/sql", statement="DELETE FROM studies")
+    assert refused.status_code == 400
+    assert len(looked.running.studies()) == 2
+
+
+def test_sql_shows_no_more_rows_than_it_says(looked: Looked) -> None:
+    """A result beyond the cap is cut, and says that there is more."""
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) "
+        "SELECT i FROM n"
+    )
+    shown = looked.post("/sql", statement=endless)
+    assert "there are more" in shown.text
+    assert shown.text.count("<tr>") == 501
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_csv_of_the_page_runs_no_formula(looked: Looked, start: str) -> None:
+    """A cell that a spreadsheet would run is escaped in the download (S-06)."""
+    statement = f"SELECT '{start}1+1' AS a"
+    answer = looked.post("/sql/download", statement=statement, kind="csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.content.decode().splitlines()[1].lstrip('"').startswith("'")
+
+
+def test_parquet_of_the_page_can_be_read(looked: Looked) -> None:
+    """The Parquet download holds the rows."""
+    pyarrow = pytest.importorskip("pyarrow")
+    answer = looked.post("/sql/download", statement="SELECT 7 AS a", kind="parquet")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert parquet.read_table(pyarrow.BufferReader(answer.content)).to_pylist() == [{"a": 7}]
