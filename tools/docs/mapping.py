@@ -8,17 +8,21 @@ import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
 
+import orjson
+
 from intu_fhir.build.checks import CHECKS
 from intu_fhir.build.notes import REASONS
 from intu_fhir.mappings import load_mapping
 from intu_fhir.mappings.elements import ELEMENTS, RELEASES
 from intu_fhir.mappings.rules import CONVERTERS, Rule
 from tools.docs.markdown import code, page, table
+from tools.docs.sample import example_of
 
 _INTRO = """\
 Of the shipped mapping, `mappings/imaging_study.yaml`. `intu-fhir preview` shows it on a study;
 [change the mapping](../how-to/change-the-mapping.md) says how a site's own looks. R4 is 4.0.1 and
-4.3.0, whose ImagingStudy is the same."""
+4.3.0, whose ImagingStudy is the same. The examples are of one made-up CT image, in R4 where R4 has
+the element."""
 
 _NOTES = """\
 What a header says and could not be converted as it stands. The message of a finding names the
@@ -57,8 +61,13 @@ def _level(level: str) -> str:
         types = [code(element.types.get(release, "")) or "–" for release in RELEASES]
         listed = rules.get(name, ())
         sources = "; ".join(map(_source, listed)) or "left out"
-        rows.append((code(name), *types, sources))
-    return table(("Element", "R4", "R5", "From"), rows)
+        rows.append((code(name), *types, sources, _example(level, name)))
+    return table(("Element", "R4", "R5", "From", "Example"), rows)
+
+
+def _example(level: str, name: str) -> str:
+    value = example_of(level, name)
+    return code(orjson.dumps(value).decode()) if value is not None else ""
 
 
 def _source(rule: Rule) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tools.docs.cli import cli_page
 from tools.docs.configuration import configuration_page
 from tools.docs.conformance import conformance_page
+from tools.docs.fhir_conformance import fhir_conformance_page
 from tools.docs.mapping import mapping_page
 from tools.docs.mapping_schema import mapping_schema
 from tools.docs.metrics import metrics_page
@@ -18,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/conformance/dicom-conformance-statement.md": conformance_page,
+    "docs/conformance/fhir-conformance-statement.md": fhir_conformance_page,
     "docs/reference/cli.md": cli_page,
     "docs/reference/configuration.md": configuration_page,
     "docs/reference/mapping.md": mapping_page,
