@@ -175,7 +175,10 @@ class Working:
         deliver = self.delivery(destination)
         if not destination.after:
             return deliver
-        return AfterOthers(self._app.database, destination.after, deliver)
+        announce = None
+        if isinstance(deliver, FhirDelivery) and deliver.destination.announce:
+            announce = deliver.announce
+        return AfterOthers(self._app.database, destination.after, deliver, announce)
 
     def delivery(self, destination: AnyDestination) -> Deliver:
         """Return what delivers to a destination."""

@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 from intu_fhir.db.following import first_missing
 from intu_fhir.db.session import Database
-from intu_fhir.model.outcome import DeliveryOutcome
+from intu_fhir.model.outcome import Delivered, DeliveryOutcome
 from intu_fhir.model.work import Claim, Follows, NotYet
 
 Deliver: TypeAlias = Callable[[Claim], DeliveryOutcome | NotYet]
+Announce: TypeAlias = Callable[[Claim], DeliveryOutcome | None]
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class AfterOthers:
     Args:
         after: their names.
         deliver: what delivers then.
+        announce: tells the destination of the study while it waits; None where it knows already.
     """
 
     database: Database
     after: tuple[str, ...]
     deliver: Deliver
+    announce: Announce | None = None
 
     def __call__(self, claim: Claim) -> DeliveryOutcome | NotYet | Follows:
         """Deliver, or wait for the first destination that lacks the study."""
@@ -37,4 +40,7 @@ class AfterOthers:
         def still(connection: Any) -> bool:
             return bool(first_missing(connection, claim.study_key, (missing,), claim.want))
 
-        return Follows(missing, still)
+        announced = self.announce(claim) if self.announce else None
+        if announced is None or isinstance(announced, Delivered):
+            return Follows(missing, still, announced)
+        return announced

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from intu_fhir.db.companions import (
     companions_of,
@@ -40,6 +40,8 @@ from intu_fhir.model.work import Claim
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.settings.schema import FhirDestination
 
+_OF_IMAGES = frozenset({"series", "numberOfSeries", "numberOfInstances", "endpoint"})
+
 FLUSH_EVERY = 25
 """How many answers of a PACS are kept in memory before they are put on disk."""
 
@@ -63,20 +65,59 @@ class FhirDelivery:
 
     def __call__(self, claim: Claim) -> DeliveryOutcome:
         """Publish what ``claim`` wants, unless the server has this very content already."""
+        stored = self._stored(claim)
+        if not isinstance(stored, StoredResource):
+            return stored
+        publication = self._publication(claim, stored)
+        if not isinstance(publication, Publication):
+            return publication
+        kinds = self.destination.publish.kinds
+        if not kinds:
+            return self.client.publish(publication)
+        wanted = Wanted(publication, claim.study_key, self._companions(stored, kinds), kinds)
+        ledger = ResourceLedger(self, claim)
+        return SeveralPublisher(self.client, wanted, ledger, self.clock.now, self.guard).run()
+
+    def announce(self, claim: Claim) -> DeliveryOutcome | None:
+        """Tell the server of a study whose images are not yet where it is to find them.
+
+        The status is ``registered`` (FHIR ImagingStudyStatus: known to exist, nothing available).
+        A study that the server has already stays as it is there until the next version may go.
+        """
+        stored = self._stored(claim)
+        if not isinstance(stored, StoredResource):
+            return stored
+        publication = self._publication(claim, stored)
+        if not isinstance(publication, Publication):
+            return publication
+        if publication.server_id or publication.resource.get("status") != "available":
+            return None
+        outcome = self.client.publish(_as_registered(publication))
+        if isinstance(outcome, Delivered):
+            return replace(outcome, detail="announced as registered")
+        return outcome
+
+    def _stored(self, claim: Claim) -> StoredResource | DeliveryOutcome:
+        """Return what was built, where it is fit to be sent."""
         with self.database.read() as connection:
             stored = newest_resource(
                 connection, claim.study_key, self.destination.release, generation=claim.want
             )
-            known = known_at(connection, claim.key)
-            patient = demographics(connection, claim.study_key)
         if stored is None or stored.resource is None:
             return Dead(detail="Nothing was built for it; replay it with --rebuild")
         if stored.state != VALID:
             return Hold("invalid_resource", "The resource has errors; mend the mapping and rebuild")
-        linked = link_subject(stored.resource, patient, self.destination, self.client)
+        return stored
+
+    def _publication(self, claim: Claim, stored: StoredResource) -> Publication | DeliveryOutcome:
+        """Return it with its subject, and what the server is known to have of it."""
+        with self.database.read() as connection:
+            known = known_at(connection, claim.key)
+            patient = demographics(connection, claim.study_key)
+        linked = link_subject(stored.resource or {}, patient, self.destination, self.client)
         if not isinstance(linked, dict):
             return linked
-        publication = Publication(
+        return Publication(
             study_uid=claim.study_instance_uid,
             resource=linked,
             content_hash=content_hash(linked),
@@ -84,12 +125,6 @@ class FhirDelivery:
             version=known.server_version,
             last_hash=known.content_hash,
         )
-        kinds = self.destination.publish.kinds
-        if not kinds:
-            return self.client.publish(publication)
-        wanted = Wanted(publication, claim.study_key, self._companions(stored, kinds), kinds)
-        ledger = ResourceLedger(self, claim)
-        return SeveralPublisher(self.client, wanted, ledger, self.clock.now, self.guard).run()
 
     def _companions(self, stored: StoredResource, kinds: frozenset[str]) -> list[Companion]:
         """Return what this destination asks for of all that was built."""
@@ -98,6 +133,13 @@ class FhirDelivery:
         expired = any(one.get("code") == IMAGES_EXPIRED for one in stored.findings)
         endpoint = [self.endpoint] if self.endpoint and not expired else []
         return [one for one in (*endpoint, *built) if one.kind in kinds]
+
+
+def _as_registered(publication: Publication) -> Publication:
+    """Return the study without everything that says where which images are."""
+    kept = {key: v for key, v in publication.resource.items() if key not in _OF_IMAGES}
+    resource = {**kept, "status": "registered"}
+    return replace(publication, resource=resource, content_hash=content_hash(resource))
 
 
 class ResourceLedger:

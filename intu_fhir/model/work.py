@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from intu_fhir.model.outcome import Delivered
 from intu_fhir.model.settling import StudyHold
 
 AGGREGATE = "aggregate"
@@ -100,7 +101,9 @@ class Follows:
     Args:
         destination: the other one.
         still: reads, in the transaction that ends the lease, whether that is still so.
+        announced: what came of telling the destination meanwhile that the study exists.
     """
 
     destination: str
     still: Callable[[Any], bool]
+    announced: Delivered | None = None

@@ -74,6 +74,8 @@ class Recorder:
             work.put_off(connection, claim, until=result.until, now=now)
             return WAITING
         if isinstance(result, Follows):
+            if result.announced:
+                record_attempt(connection, claim, Attempt(started_at, now, result.announced))
             work.put_off(connection, claim, until=now, now=now)
             follow(connection, claim, result)
             return WAITING

@@ -8,7 +8,7 @@ from pydicom.datadict import tag_for_keyword
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.expression_text import parse_expression
-from intu_fhir.settings.schema import AnyDestination, Channel, Site
+from intu_fhir.settings.schema import AnyDestination, Channel, FhirDestination, Site
 from intu_fhir.settings.yaml_lines import Document
 
 NAMED_BY_US = frozenset({"CallingAETitle", "Channel", "NumberOfInstances", "NumberOfSeries"})
@@ -25,6 +25,7 @@ def route_mistakes(
         *_not_before(site.destinations, channels),
         *_unknown_channels(site.destinations, document, {c.id for c, _ in channels}),
         *_unknown_attributes(site.destinations, document),
+        *_nothing_to_wait_for(site.destinations, document),
     ]
 
 
@@ -113,3 +114,16 @@ def _unknown_attributes(
                     f"{attribute} is not a DICOM keyword; write one such as StudyDescription",
                     *("destinations", name, "only", "where"),
                 )
+
+
+def _nothing_to_wait_for(
+    destinations: Mapping[str, AnyDestination], document: Document
+) -> Iterator[ConfigurationError]:
+    for name, destination in destinations.items():
+        announces = isinstance(destination, FhirDestination) and destination.announce
+        if announces and not destination.after:
+            yield document.mistake(
+                "it waits for nobody, so there is nothing to announce; name in `after` who has to "
+                "have the images first, or remove announce",
+                *("destinations", name, "announce"),
+            )

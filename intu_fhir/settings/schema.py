@@ -208,6 +208,9 @@ class FhirDestination(Destination):
     """How the patient is referred to."""
     publish: Publish = Publish()
     """What is sent beside the ImagingStudy."""
+    announce: bool = False
+    """True = a new study is published as `registered`, without series, while the destinations in
+    `after` do not have it yet."""
     tls: ClientTls | None = None
     """Authorities and client certificate."""
     max_body_bytes: PositiveInt = 1_000_000

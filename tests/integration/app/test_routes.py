@@ -6,6 +6,7 @@ from pathlib import Path
 
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
 from intu_fhir.db.replay import ReplayFilter
+from intu_fhir.db.tables import attempts
 from intu_fhir.pipeline.replay import ReplaySelection, replay
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study
@@ -37,6 +38,36 @@ def test_the_ehr_speaks_only_of_what_the_pacs_has(
         replay(running.site.app.database, running.site.app.clock, selection)
         running.rest()
         assert len(running.imaging_studies()) == 1
+
+
+def test_a_study_is_registered_before_it_is_available(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """With ``announce`` the EHR knows of a study before the PACS has it, as the same resource."""
+    images = list(make_study(series=1, instances=2))
+    ehr = {"after": ["pacs"], "announce": True}
+    with running_site(tmp_path, migrated_database_url, ehr=ehr) as running:
+        poison = str(images[1].SOPInstanceUID)
+        running.pacs.answer_for(poison, 0xC000)
+        running.send(images)
+        wait_until(
+            lambda: [row for row in _deliveries(running, "ehr") if row.followed_state == "dead"]
+        )
+        [registered] = running.imaging_studies()
+        assert registered["status"] == "registered"
+        assert {"series", "numberOfInstances"} & registered.keys() == set()
+        running.restart()
+        assert running.imaging_studies() == [registered]
+        running.pacs.answer_for(poison, 0)
+        selection = ReplaySelection(ReplayFilter(destination="pacs"))
+        replay(running.site.app.database, running.site.app.clock, selection)
+        running.rest()
+        [available] = running.imaging_studies()
+        assert (available["status"], available["numberOfInstances"]) == ("available", 2)
+        assert available["id"] == registered["id"]
+        assert available["meta"]["versionId"] == "2"
+        told = [row.detail for row in running.rows(attempts) if row.status in {"200", "201"}]
+        assert told == ["announced as registered", ""]
 
 
 def test_a_study_that_is_not_for_the_pacs(tmp_path: Path, migrated_database_url: str) -> None:

@@ -81,3 +81,9 @@ def test_what_only_cannot_say(tmp_path: Path, only: str, words: str) -> None:
     key = only.partition(":")[0]
     assert mistake.startswith(f"intu.yaml:2: destinations.a.only.{key}")
     assert words in mistake
+
+
+def test_nothing_to_announce(tmp_path: Path) -> None:
+    """Who waits for nobody has nothing to announce."""
+    [mistake] = _mistakes(tmp_path, {"a": "announce: true"})
+    assert mistake.startswith("intu.yaml:2: destinations.a.announce: it waits for nobody")
