@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.conditions import all_of, given
+from intu_fhir.db.failures import cause_column
 from intu_fhir.db.readonly import read_only_query
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, instance_deliveries, studies, work
@@ -59,6 +60,9 @@ class ReplayFilter:
         until: the row changed before this time.
         by_reception: ``since`` and ``until`` mean when the study's last instance came.
         where: an SQL predicate over the columns of ``replay_columns``.
+        step: deliver, or a step before it.
+        cause: why it failed, as ``db.failures.causes`` tells it.
+        keys: these rows of ``step`` alone.
     """
 
     study_instance_uid: str | None = None
@@ -68,6 +72,9 @@ class ReplayFilter:
     until: datetime | None = None
     by_reception: bool = False
     where: str | None = None
+    step: str | None = None
+    cause: str | None = None
+    keys: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,7 @@ def _view() -> sa.Subquery:
 def _beside_study(queue: sa.Table, first: list[Any]) -> sa.Select[Any]:
     return sa.select(
         *first,
+        cause_column(queue).label("cause"),
         *(queue.c[name] for name in _QUEUE_COLUMNS),
         *(studies.c[name] for name in _STUDY_COLUMNS),
     ).join_from(queue, studies, studies.c.study_key == queue.c.study_key)
@@ -166,6 +174,9 @@ class ReplayQuery:
             given(c.state.in_, wanted.states),
             given(time.__ge__, wanted.since),
             given(time.__lt__, wanted.until),
+            given(c.step.__eq__, wanted.step),
+            given(c.cause.__eq__, wanted.cause),
+            given(c.key.in_, wanted.keys),
         )
 
     def _judge(self, predicate: str, timeout_seconds: float) -> list[tuple[bool, int]]:

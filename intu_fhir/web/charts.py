@@ -87,12 +87,14 @@ def bars(
     write: Callable[[float], str],
     *,
     over: bool = False,
+    named: bool = False,
 ) -> Chart:
     """Return bars, the series upon each other.
 
     Args:
         write: says a value in words.
         over: draw the series over each other instead, each from the ground, such as percentiles.
+        named: name a series that is alone too.
     """
     heights = {at: [one.values.get(at, 0.0) for one in series] for at in span.starts()}
     top = nice(max((max(h) if over else sum(h) for h in heights.values()), default=0.0))
@@ -110,7 +112,7 @@ def bars(
         drawing=Markup("").join([_grid(), *drawn]),
         high=[write(top), write(top / 2), write(0)],
         along=_along(span),
-        legend=[one.name for one in series] if len(series) > 1 else [],
+        legend=[one.name for one in series] if named or len(series) > 1 else [],
         is_empty=is_empty,
     )
 

@@ -20,6 +20,7 @@ from intu_fhir.web.access.users import UserFile
 from intu_fhir.web.access.visits import Visits
 from intu_fhir.web.cached import Cached
 from intu_fhir.web.far_sides import FarSides
+from intu_fhir.web.replays import Replays
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -55,6 +56,7 @@ class Site:
     attempts: Attempts = field(default_factory=Attempts)
     looks: Looks = field(default_factory=Looks)
     cached: Cached = field(default_factory=Cached)
+    replays: Replays = field(default_factory=Replays)
 
     @property
     def web(self) -> Web:

@@ -100,7 +100,7 @@ def steps(seen: Overview) -> list[Step]:
     return [
         receiving,
         staging,
-        _queued(seen, AGGREGATE, "Aggregate", "instances become a study", "receiving", "settled"),
+        _queued(seen, AGGREGATE, "Aggregate", "images become studies", "receiving", "settled"),
         _queued(seen, BUILD, "Build", "the study becomes FHIR", "building", "built"),
         _queued(seen, DELIVER, "Deliver", "sent and confirmed", "delivering", "delivered"),
     ]
@@ -142,7 +142,7 @@ def _charts(site: Site) -> list[Chart]:
         bars(
             "Last image to EHR", "by hour", coarse, _percentiles(day.latencies), duration, over=True
         ),
-        bars("Failed tries", "by hour and destination", coarse, _failures(day), number),
+        bars("Failed tries", "by hour and destination", coarse, _failures(day), number, named=True),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -78,7 +79,6 @@ def show(request: Request) -> Response:
         findings=remarks(report),
         open_holds=[hold for hold in report.holds if hold.released_at is None],
         can_settle=bool(waiting),
-        may_replay=False,
         has_failed=bool(states & {DEAD, RETRYING}),
         address=address(study.study_instance_uid),
     )
@@ -87,14 +87,15 @@ def show(request: Request) -> Response:
 def remarks(report: StudyReport) -> list[tuple[Remark, int]]:
     """Count the findings of the newest generation, the grave ones first."""
     newest = max((row.generation for row in report.resources), default=0)
-    counted = Counter(
-        Remark(*(finding.get(key, "") for key in Remark._fields))
-        for row in report.resources
-        if row.generation == newest
-        for finding in row.findings
-    )
+    built = [row for row in report.resources if row.generation == newest]
+    return counted(finding for row in built for finding in row.findings)
+
+
+def counted(findings: Iterable[Mapping[str, str]]) -> list[tuple[Remark, int]]:
+    """Count findings, the grave ones first."""
+    found = Counter(Remark(*(one.get(key, "") for key in Remark._fields)) for one in findings)
     order = {"error": 0, "warning": 1}
-    return sorted(counted.items(), key=lambda one: (order.get(one[0].severity, 2), one[0]))
+    return sorted(found.items(), key=lambda one: (order.get(one[0].severity, 2), one[0]))
 
 
 def show_series(request: Request) -> Response:

@@ -79,7 +79,8 @@ function moveRow(by) {
   next.querySelector("a, button")?.focus();
 }
 
-let afterG = 0;
+// Long ago: a page that was opened just now has seen no g yet.
+let afterG = -Infinity;
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("textarea") && event.key === "Enter" && event.ctrlKey) {
     event.target.form?.requestSubmit();
@@ -87,7 +88,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
   if (event.timeStamp - afterG < 1500) {
-    afterG = 0;
+    afterG = -Infinity;
     const link = document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
     if (link) { event.preventDefault(); link.click(); }
     return;

@@ -26,7 +26,14 @@ PUBLIC = {
 }
 """What needs no login; to add one here is a decision."""
 
-FILLED = {"uid": "1.2.3", "series": "1.2.3.4", "key": "1", "name": "ehr", "number": "1"}
+FILLED = {
+    "uid": "1.2.3",
+    "series": "1.2.3.4",
+    "key": "1",
+    "name": "ehr",
+    "number": "1",
+    "cause": "0",
+}
 
 
 def _routes(app: FastAPI) -> Iterator[APIRoute]:

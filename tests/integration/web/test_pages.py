@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from tests.support.databases import sqlite_url
 from tests.support.ports import free_port
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study, uid
+from tests.support.waiting import wait_until
 from tests.support.web import token_in
 
 HOSTILE = "<script>alert(1)</script>"
@@ -93,8 +95,8 @@ def test_every_link_of_every_page_leads_somewhere(looked: Looked) -> None:
         links = Links()
         links.feed(looked.get(path))
         targets = {path.split("?")[0] + one if one[0] == "?" else one for one in links.found}
-        ahead |= {one.split("#")[0] for one in targets if "/failures" not in one} - seen
-    assert {"/grid", "/studies", "/review", "/destinations", "/sql", "/audit"} <= seen
+        ahead |= {one.split("#")[0] for one in targets} - seen
+    assert {"/grid", "/studies", "/failures", "/review", "/destinations", "/sql", "/audit"} <= seen
     assert f"/studies/{uid('good')}" in seen
     assert len([one for one in seen if "/versions/" in one]) == len(looked.running.rows(resources))
 
@@ -206,3 +208,67 @@ def test_parquet_of_the_page_can_be_read(looked: Looked) -> None:
     answer = looked.post("/sql/download", statement="SELECT 7 AS a", kind="parquet")
     parquet = pytest.importorskip("pyarrow.parquet")
     assert parquet.read_table(pyarrow.BufferReader(answer.content)).to_pylist() == [{"a": 7}]
+
+
+def test_failures_stand_together_by_cause(looked: Looked) -> None:
+    """A dead letter is found by its cause, with what to do, and leads to its study."""
+    shown = looked.get("/failures")
+    assert "HTTP 422" in shown
+    assert "What to do" in shown
+    one = looked.get(cause_in(shown))
+    assert uid("bad") in one
+    assert looked.client.get("/failures/0000").status_code == 404
+
+
+def cause_in(page: str) -> str:
+    """Return the address of the first cause."""
+    found = re.search(r'href="(/failures/[0-9a-f]{20})"', page)
+    assert found, "no cause is shown"
+    return found[1]
+
+
+def test_a_replay_is_seen_before_it_is_done(looked: Looked) -> None:
+    """The first question changes nothing and says what would be done; its answer does it."""
+    cause = cause_in(looked.get("/failures")).rpartition("/")[2]
+    asked = looked.post("/replay", cause=cause)
+    assert "1 delivery" in asked.text
+    assert looked.get("/failures").count("Replay all 1") == 1
+    done = looked.post("/replay", cause=cause, confirmed="yes")
+    progress = done.headers["location"]
+    assert progress.startswith("/replays/")
+    wait_until(lambda: "All done" in looked.get(progress), 20, "the replay to end")
+    assert "Nothing fails" in looked.get("/failures")
+    assert looked.post("/replay", cause=cause, confirmed="yes").status_code == 404
+    replayed = [e for e in looked.running.rows(audit_events) if e.action == "replayed"]
+    assert [event.objects for event in replayed] == [1]
+
+
+def test_a_delivered_study_is_not_sent_again_by_mistake(looked: Looked) -> None:
+    """Replay of a study that is delivered would do nothing, and says why."""
+    asked = looked.post("/replay", study=uid("good"))
+    assert "Nothing would be put back" in asked.text
+    assert "--force" in asked.text or "has it" in asked.text
+    assert looked.post("/replay", study="1.2.3").status_code == 404
+
+
+def test_a_study_is_built_again(looked: Looked) -> None:
+    """Building again is shown to its end."""
+    done = looked.post("/replay", study=uid("good"), rebuild="yes", confirmed="yes")
+    progress = done.headers["location"]
+    wait_until(lambda: "All done" in looked.get(progress), 20, "the build to end")
+
+
+def test_a_mapping_beside_the_channel_can_be_tried(looked: Looked) -> None:
+    """Preview offers the files beside the channel, shows what they change, and no other file."""
+    file = looked.running.folder / "channels" / "radiology" / "ours.yaml"
+    file.write_text("extends: shipped\nversion: ours-1\nstudy:\n  description: leave_out\n")
+    address = f"/studies/{uid('good')}/preview"
+    tried = looked.get(f"{address}?mapping=radiology: ours.yaml")
+    assert "ours-1" in tried
+    assert "removed" in tried
+    other = looked.get(f"{address}?mapping=../../../etc/passwd")
+    assert "The content is the same" in other
+    file.write_text("extends: shipped\nversion: ours-1\nstudy:\n  nonsense: leave_out\n")
+    wrong = looked.client.get(f"{address}?mapping=radiology: ours.yaml")
+    assert wrong.status_code == 400
+    assert "nonsense" in wrong.text

@@ -1,0 +1,90 @@
+"""What fails, by cause: one line for a hundred studies that fail for one reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from intu_fhir.db.failures import Cause, causes, failures_of
+from intu_fhir.web.access.roles import Role
+from intu_fhir.web.fields import asked, number
+from intu_fhir.web.rendering import page, site_of
+from intu_fhir.web.routes import get
+
+ROWS = 100
+
+
+def name_of(cause: Cause) -> str:
+    """Return a name for an address: the words of a far side do not belong into one."""
+    words = "\0".join((cause.step, cause.destination, cause.cause))
+    return hashlib.sha256(words.encode()).hexdigest()[:20]
+
+
+def remedy_in(error: str) -> str:
+    """Return what an error says to do; our errors end with it, after a semicolon."""
+    return error.rpartition("; ")[2].strip() if "; " in error else ""
+
+
+def reason_in(error: str) -> str:
+    """Return what an error says without what to do."""
+    return (error.rpartition("; ")[0] or error).strip() or "no reason given"
+
+
+def find_cause(found: Iterable[Cause], name: str) -> Cause | None:
+    """Return the cause of that name, where something still fails for it."""
+    return next((cause for cause in found if name_of(cause) == name), None)
+
+
+def show(request: Request) -> Response:
+    """Show all causes."""
+    site = site_of(request)
+    destination = asked(request, "destination") or None
+    with site.database.read() as connection:
+        found = causes(connection, destination)
+    return page(
+        request,
+        "failures.html",
+        title="Failures",
+        causes=found,
+        destination=destination,
+        destinations=list(site.configuration.site.destinations),
+        name_of=name_of,
+        remedy_in=remedy_in,
+        reason_in=reason_in,
+    )
+
+
+def show_cause(request: Request) -> Response:
+    """Show what fails for one cause."""
+    site, name = site_of(request), request.path_params["cause"]
+    after = number(asked(request, "after"))
+    with site.database.read() as connection:
+        cause = find_cause(causes(connection), name)
+        if cause is None:
+            return page(request, "failure_gone.html", title="Failures", status=404)
+        found = failures_of(connection, cause, after=after, limit=ROWS + 1)
+    if not found and after is not None:
+        raise HTTPException(404)
+    rows = found[:ROWS]
+    return page(
+        request,
+        "failure.html",
+        title="Failure",
+        cause=cause,
+        name=name,
+        remedy=remedy_in(cause.example),
+        reason=reason_in(cause.cause),
+        rows=rows,
+        next_after=rows[-1].key if len(found) > ROWS else "",
+        is_first=after is None,
+    )
+
+
+ROUTES = (
+    get("/failures", Role.VIEWER, show),
+    get("/failures/{cause}", Role.VIEWER, show_cause),
+)

@@ -1,0 +1,171 @@
+"""Replay: first what it would do, then it is done, then how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from intu_fhir.db.failures import build_keys, causes, states_of
+from intu_fhir.db.replay import ReplayFilter, ReplayQuery
+from intu_fhir.db.reports import find_study
+from intu_fhir.model.audit import Action
+from intu_fhir.model.work import DEAD, DELIVER, DELIVERED, DONE, HELD, RETRYING, RUNNING, WAITING
+from intu_fhir.pipeline.replay import RETRIABLE, ReplaySelection, replay
+from intu_fhir.web.access.roles import Role
+from intu_fhir.web.context import Site
+from intu_fhir.web.fields import number, one, several
+from intu_fhir.web.http.trail import event_of, note
+from intu_fhir.web.pages.failures import find_cause, reason_in
+from intu_fhir.web.rendering import asker_of, page, site_of
+from intu_fhir.web.replays import MOST_WATCHED, Watched
+from intu_fhir.web.routes import get, post
+
+MOST_CHOSEN = 1_000
+_FIELDS = ("study", "destination", "cause", "rebuild", "force")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a form asks to put back.
+
+    Args:
+        what: the same in words.
+    """
+
+    selection: ReplaySelection
+    what: str
+    study: str
+    back: str
+
+
+def ask(request: Request) -> Response:
+    """Say what would be put back, and ask; or do it, where that was seen."""
+    site, wish = site_of(request), _wish(request)
+    if one(request, "confirmed") == "yes":
+        return _do(request, site, wish)
+    would = replay(site.database, site.clock, replace(wish.selection, dry_run=True))
+    fields = [(name, one(request, name)) for name in _FIELDS if one(request, name)]
+    fields += [("key", key) for key in several(request, "key")[:MOST_CHOSEN]]
+    return page(
+        request,
+        "replay.html",
+        title="Replay",
+        wish=wish,
+        would=would,
+        anything=would.deliveries + would.steps + would.studies,
+        fields=fields,
+    )
+
+
+def _wish(request: Request) -> Wish:
+    """Read a form.
+
+    Raises:
+        HTTPException: it names nothing that is there.
+    """
+    study, cause_name = one(request, "study"), one(request, "cause")
+    if study:
+        return _of_study(request, study)
+    if not cause_name:
+        raise HTTPException(404)
+    with site_of(request).database.read() as connection:
+        cause = find_cause(causes(connection), cause_name)
+    if cause is None:
+        raise HTTPException(404)
+    keys = tuple(filter(None, map(number, several(request, "key")[:MOST_CHOSEN])))
+    wanted = ReplayFilter(
+        step=cause.step,
+        destination=cause.destination if cause.step == DELIVER else None,
+        cause=cause.cause,
+        states=(DEAD, RETRYING),
+        keys=keys or None,
+    )
+    place = f"to {cause.destination}" if cause.step == DELIVER else f"in step {cause.step}"
+    return Wish(
+        ReplaySelection(wanted),
+        f"{'What was chosen' if keys else 'All'} that failed {place}: {reason_in(cause.cause)}",
+        "",
+        f"/failures/{cause_name}",
+    )
+
+
+def _of_study(request: Request, uid: str) -> Wish:
+    with site_of(request).database.read() as connection:
+        if find_study(connection, uid) is None:
+            raise HTTPException(404)
+    destination = one(request, "destination")
+    rebuild, force = one(request, "rebuild") == "yes", one(request, "force") == "yes"
+    wanted = ReplayFilter(study_instance_uid=uid, destination=destination or None)
+    act = "Build again" if rebuild else "Send again" if force else "Replay"
+    place = f" at {destination}" if destination else ""
+    selection = ReplaySelection(wanted, rebuild=rebuild, force=force and not rebuild)
+    return Wish(selection, f"{act}{place}: study {uid}", uid, f"/studies/{uid}")
+
+
+def _do(request: Request, site: Site, wish: Wish) -> Response:
+    deliveries, steps = _rows(site, wish.selection)
+    count = len(deliveries) + len(steps)
+    if not count:
+        return RedirectResponse(f"{wish.back}?said=nothing", 303)
+    action = Action.REBUILT if wish.selection.rebuild else Action.REPLAYED
+    event = event_of(request, site, action, study=wish.study, objects=count, reason=wish.what)
+    note(site, event)
+    replay(site.database, site.clock, wish.selection)
+    person = asker_of(request).person
+    watched = Watched(
+        wish.what,
+        person.name if person else "",
+        site.clock.now(),
+        count,
+        deliveries[:MOST_WATCHED],
+        steps[:MOST_WATCHED],
+    )
+    return RedirectResponse(f"/replays/{site.replays.keep(watched)}", 303)
+
+
+def _rows(site: Site, selection: ReplaySelection) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the keys of the deliveries, and of the steps before, that are put back."""
+    query = ReplayQuery(site.database, selection.filter)
+    if selection.rebuild:
+        ready = [key for key, generation in query.studies().items() if generation > 0]
+        with site.database.read() as connection:
+            return [], build_keys(connection, ready)
+    states = RETRIABLE | {DELIVERED} if selection.force else RETRIABLE
+    rows = query.rows(states)
+    return (
+        [row.key for row in rows if row.step == DELIVER],
+        [row.key for row in rows if row.step != DELIVER],
+    )
+
+
+def progress(request: Request) -> Response:
+    """Show how a replay goes on."""
+    site = site_of(request)
+    watched = site.replays.find(request.path_params["number"])
+    if watched is None:
+        return page(request, "replay_gone.html", title="Replay", status=404)
+    with site.database.read() as connection:
+        states = states_of(connection, watched.delivery_keys, watched.work_keys)
+    done = states[DELIVERED] + states[DONE]
+    return page(
+        request,
+        "progress.html",
+        title="Replay",
+        watched=watched,
+        done=done,
+        ahead=states[WAITING] + states[RUNNING],
+        failing=states[RETRYING],
+        dead=states[DEAD],
+        held=states[HELD],
+        is_over=not (states[WAITING] + states[RUNNING] + states[RETRYING]),
+    )
+
+
+ROUTES = (
+    post("/replay", Role.OPERATOR, ask),
+    get("/replays/{number}", Role.VIEWER, progress),
+)

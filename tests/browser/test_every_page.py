@@ -1,0 +1,215 @@
+"""Every page as a person sees it: wide, narrow, light and dark, and what its buttons do."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from intu_fhir.db.tables import resources
+from tests.browser.conftest import Looked
+from tests.support.browser import Look, Watch, watch
+from tests.support.studies import make_study, uid
+from tests.support.web import Served
+
+LOOKS: tuple[Look, ...] = ("light", "dark", "narrow")
+PAGES = {
+    "overview": "/",
+    "grid": "/grid",
+    "studies": "/studies",
+    "study": f"/studies/{uid('good')}",
+    "study-failed": f"/studies/{uid('refused-1')}",
+    "study-held": f"/studies/{uid('nobody')}",
+    "series": f"/studies/{uid('good')}/series/{uid('good', 1)}",
+    "preview": f"/studies/{uid('good')}/preview?release=r5",
+    "failures": "/failures",
+    "review": "/review",
+    "destinations": "/destinations",
+    "sql": "/sql",
+    "audit": "/audit",
+    "not-found": "/studies/1.2.3",
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_readable_wide_and_narrow_light_and_dark(window: Watch, name: str) -> None:
+    """No page is wider than its window, runs a foreign script, or breaks its own policy."""
+    page = window.go(PAGES[name])
+    expect(page.locator("h1, h2").first).to_be_visible()
+    if name == "destinations":
+        expect(page.locator(".good-text")).to_have_count(2, timeout=15_000)
+    for look in LOOKS:
+        window.picture(name, look)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/grid", "/studies", "/failures", "/review", "/destinations"]
+)
+def test_an_empty_site_says_what_to_do_next(browser: Browser, empty: Served, path: str) -> None:
+    """Before the first image each page says what it waits for."""
+    with watch(browser, empty.url) as window:
+        page = window.go(path)
+        expect(page.locator(".empty, .notice.good").first).to_be_visible()
+        window.picture(f"empty{path.replace('/', '-').rstrip('-')}")
+
+
+def test_a_page_renews_itself(window: Watch, looked: Looked) -> None:
+    """A study that arrives stands on the overview and in the list without reload."""
+    page = window.go("/studies")
+    looked.running.send(make_study("late", PatientName="Late^Laura", PatientID="LATE"))
+    expect(page.get_by_text("Late, Laura")).to_be_visible(timeout=20_000)
+    assert page.evaluate("performance.getEntriesByType('navigation').length") == 1
+
+
+def test_a_search_finds_a_study_and_opens_it(window: Watch) -> None:
+    """Name, then Enter, then the link: the study opens, and no patient stands in the address."""
+    page = window.go("/studies")
+    page.keyboard.press("/")
+    page.get_by_label("Name").fill("okafor")
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert "okafor" not in page.url.lower()
+    window.picture("search")
+    page.get_by_role("link", name="Okafor, Chidi").click()
+    expect(page.get_by_role("heading", name="Okafor, Chidi")).to_be_visible()
+
+
+def test_the_keyboard_is_enough(window: Watch) -> None:
+    """Pages, rows and the list of shortcuts are reached without a mouse; focus is visible."""
+    page = window.go("/")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    page.wait_for_url("**/studies")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/studies/2.25.*")
+    page.keyboard.press("?")
+    expect(page.locator("#shortcuts")).to_be_visible()
+    window.picture("shortcuts")
+
+
+def test_a_colour_scheme_is_kept(window: Watch) -> None:
+    """Who chooses dark finds every page dark, whatever the system says."""
+    page = window.go("/")
+    page.locator("[data-theme-button]").click(click_count=1)
+    page.locator("[data-theme-button]").click(click_count=1)
+    window.go("/grid")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 19, 24)"
+
+
+def test_a_cell_of_the_grid_leads_to_its_study(window: Watch) -> None:
+    """A red cell opens the deliveries of its study."""
+    page = window.go("/grid")
+    page.locator("a.cell.dead").first.click()
+    page.wait_for_url("**/studies/2.25.*#deliveries")
+    expect(page.get_by_text("HTTP 422").first).to_be_visible()
+
+
+def test_two_versions_are_compared(window: Watch, looked: Looked) -> None:
+    """The difference between the versions of a study can be read."""
+    newest = max(row.resource_key for row in looked.running.rows(resources) if row.generation == 2)
+    page = window.go(f"/studies/{uid('good')}/versions/{newest}")
+    expect(page.locator("table.difference")).to_be_visible()
+    for look in LOOKS:
+        window.picture("version", look)
+
+
+def test_a_hold_is_released(window: Watch, looked: Looked) -> None:
+    """Who has read why a study is held lets it go, and what it kept back is sent."""
+    page = window.go("/review")
+    page.get_by_role("button", name="Release").first.click()
+    expect(page.get_by_role("status")).to_contain_text("Released")
+    window.go(f"/studies/{uid('nobody')}")
+    sent = page.locator("tr", has_text="pacs").first
+    expect(sent.locator(".state")).to_contain_text("delivered", timeout=20_000)
+
+
+def test_a_selection_then_all_of_a_cause_are_replayed(window: Watch) -> None:
+    """One chosen study, then all others of the cause: first a dry run, then progress to its end."""
+    page = window.go("/failures")
+    page.get_by_role("link", name="Look").first.click()
+    expect(page.locator("tbody tr")).to_have_count(4)
+    page.locator("tbody input[type=checkbox]").first.check()
+    for look in LOOKS:
+        window.picture("failure", look)
+    page.get_by_role("button", name="Replay what is chosen").click()
+    expect(page.get_by_text("1 delivery")).to_be_visible()
+    for look in LOOKS:
+        window.picture("replay", look)
+    page.get_by_role("button", name="Do it").click()
+    expect(page.get_by_text("All done")).to_be_visible(timeout=20_000)
+    for look in LOOKS:
+        window.picture("progress", look)
+    window.go("/failures")
+    page.get_by_role("button", name="Replay all 3").click()
+    page.get_by_role("button", name="Do it").click()
+    expect(page.get_by_text("All done")).to_be_visible(timeout=20_000)
+    window.go("/failures")
+    expect(page.get_by_text("Nothing fails")).to_be_visible()
+    window.picture("failures-none")
+
+
+def test_a_destination_is_paused_and_resumed(window: Watch) -> None:
+    """Pausing asks why and shows it to everybody; one click resumes."""
+    page = window.go("/destinations")
+    card = page.locator("section#pacs")
+    card.get_by_text("Pause …").click()
+    card.get_by_label("Why").fill("new disks until ten")
+    card.get_by_role("button", name="Pause").click()
+    expect(page.locator("section#pacs")).to_contain_text("new disks until ten")
+    window.picture("destinations-paused")
+    page.locator("section#pacs").get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("status")).to_contain_text("Resumed")
+
+
+def test_sql_is_run_and_downloaded(window: Watch) -> None:
+    """A saved query opens and runs by Ctrl+Enter; CSV comes as a file, its formulas tame."""
+    page = window.go("/sql")
+    page.get_by_role("link", name="Studies by modality and day").click()
+    page.locator("textarea").click()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".result table")).to_be_visible()
+    for look in LOOKS:
+        window.picture("sql-result", look)
+    page.locator("textarea").fill("SELECT patient_name FROM studies WHERE patient_id = 'X9'")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_text())))
+    assert rows[0] == ["patient_name"]
+    assert rows[1][0].startswith("'=")
+
+
+def test_sql_that_is_wrong_is_explained(window: Watch) -> None:
+    """A mistake keeps what was written and says what the database says."""
+    page = window.go("/sql")
+    page.locator("textarea").fill("SELECT uid FROM nowhere")
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_role("alert")).to_contain_text("nowhere")
+    expect(page.locator("textarea")).to_have_value("SELECT uid FROM nowhere")
+    window.picture("sql-wrong")
+
+
+def test_no_text_of_an_image_becomes_anything_else(window: Watch, looked: Looked) -> None:
+    """W-03: hostile texts stand on every page as text: no dialog, no report of the policy."""
+    hostile = [row for row in looked.running.studies() if row.patient_id.startswith("X")]
+    assert len(hostile) == 12
+    for row in hostile:
+        page = window.go(f"/studies/{row.study_instance_uid}")
+        series = page.locator("#series + div a").first.get_attribute("href")
+        window.go(series or "")
+        window.go(f"/studies/{row.study_instance_uid}/preview")
+        assert page.locator("iframe, object, embed, body style, main script").count() == 0
+    page = window.go("/sql")
+    page.locator("textarea").fill("SELECT * FROM studies")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator(".result table")).to_be_visible()
+    assert page.locator("main script, main iframe").count() == 0
