@@ -23,6 +23,7 @@ from intu_fhir.receive.association import Association, Message
 from intu_fhir.receive.deadlines import LIMIT_OF, Deadlines
 from intu_fhir.receive.dimse import EventAnswer
 from intu_fhir.receive.ending import Ended, printable, report_association, report_connection
+from intu_fhir.receive.hurry import Hurry
 from intu_fhir.receive.intake import Intake, Store
 from intu_fhir.receive.negotiation import (
     LOCAL_LIMIT_EXCEEDED,
@@ -141,12 +142,17 @@ class Connection:
             raise Ended(EndReason.CONNECTION_LOST, detail, limit=limit) from error
 
     def _events(self) -> Iterator[Event]:
-        reader, clock = self._reader, self._service.clock
+        reader, clock, hurry = self._reader, self._service.clock, Hurry()
+        heard, is_inside = clock.monotonic(), False
         while True:
             self._receive()
+            if is_inside:
+                hurry.waited(clock.monotonic() - heard)
             yield from reader.events()
-            self._deadlines.heard(clock.monotonic(), reader.open_pdu)
-            if self._more_has_to_come():
+            heard = clock.monotonic()
+            self._deadlines.heard(heard, reader.open_pdu)
+            is_inside = self._more_has_to_come()
+            if is_inside and hurry.is_wanted():
                 self._transport.hurry_acknowledgement()
 
     def _receive(self) -> None:

@@ -74,7 +74,8 @@ class Transport:
 
         A sender that leaves Nagle's algorithm on holds back the end of its data until then; a
         delayed acknowledgement would cost it 40 ms. The option does not stick: the kernel falls
-        back by itself, so this is called again after each read. Linux only; harmless elsewhere.
+        back by itself, so this is called again after each read that ``Hurry`` wants it for. Linux
+        only; harmless elsewhere.
         """
         if _QUICKACK is not None:
             with contextlib.suppress(OSError):

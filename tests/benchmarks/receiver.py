@@ -1,6 +1,7 @@
 """How fast the receiver is, beside others: ``python -m tests.benchmarks.receiver``.
 
-Prints Markdown and writes it to ``tests/benchmarks/results/receiver.md``. What is compared has to
+Prints Markdown and writes it to ``tests/benchmarks/results/receiver.md``; with ``--only`` some of
+its parts, and the others stay as they are. What is compared has to
 be installed; on Debian: ``apt install dcmtk orthanc orthanc-postgresql postgresql gcc``. What is
 missing is named and left out. Best on a machine that does nothing else; the ratios of one run
 mean more than its absolute figures.
@@ -76,6 +77,9 @@ class Plan:
         here = _here([*shipped, sqlite])
         rates = nagle.measure_stock_senders(here, rounds=self.rounds, say=_say)
         pairs = [(sqlite, one) for one in shipped if one in here]
+        without = receivers.ours_without_quickack()
+        own = [sqlite, without]
+        cost = measure(own, CELLS, instances=self.instances, rounds=self.rounds, say=_say)
         return "\n\n".join(
             (
                 "## Stock DCMTK senders, small images per second\n\nOne association, Nagle's "
@@ -83,6 +87,10 @@ class Plan:
                 "included.",
                 report.rates_table(rates, here, nagle.SENDERS),
                 report.ratios_table(rates, pairs, nagle.SENDERS),
+                "What asking for acknowledgements at once costs where the sender has Nagle's "
+                "algorithm off:",
+                report.rates_table(cost, own, CELLS),
+                report.ratios_table(cost, [(sqlite, without)], CELLS),
             )
         )
 
@@ -144,11 +152,10 @@ def main() -> None:
         parts = [PARTS[name](plan) for name in given.only]
     finally:
         cluster.stop()
-    text = "\n\n".join((f"# The receiver's speed\n\n{report.ground()}.", *parts)) + "\n"
-    print(text)
-    if given.only == list(PARTS):
-        RESULT.parent.mkdir(exist_ok=True)
-        RESULT.write_text(text, encoding="utf-8")
+    print("\n\n".join(parts))
+    RESULT.parent.mkdir(exist_ok=True)
+    old = RESULT.read_text(encoding="utf-8") if RESULT.is_file() else ""
+    RESULT.write_text(report.page("The receiver's speed", parts, old), encoding="utf-8")
 
 
 def _here(wanted: Sequence[Receiver]) -> list[Receiver]:

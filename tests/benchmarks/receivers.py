@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -198,17 +199,28 @@ def _orthanc(folder: Path, port: int, more: dict[str, object]) -> list[str]:
     return [str(find("Orthanc")), str(path)]
 
 
-def ours_sqlite(role: str = "receive") -> Receiver:
+def ours_sqlite(role: str = "receive", *, processes: int = 1) -> Receiver:
     """This receiver on SQLite; with the role ``serve``, all workers in the same process."""
-    return ours("SQLite", lambda folder: sqlite_url(folder / "staging.db"), role)
+    return ours(
+        "SQLite", lambda folder: sqlite_url(folder / "staging.db"), role, processes=processes
+    )
 
 
-def ours_postgresql(cluster: PostgresCluster, role: str = "receive") -> Receiver:
+def ours_without_quickack() -> Receiver:
+    """This receiver on a system that cannot acknowledge at once."""
+    path = (("PYTHONPATH", str(_HERE / "without_quickack")),)
+    one = ours_sqlite()
+    return dataclasses.replace(one, name=f"{one.name}, without TCP_QUICKACK", environment=path)
+
+
+def ours_postgresql(cluster: PostgresCluster, *, processes: int = 1) -> Receiver:
     """This receiver on PostgreSQL."""
-    return ours("PostgreSQL", lambda _: cluster.url(cluster.create()), role)
+    return ours("PostgreSQL", lambda _: cluster.url(cluster.create()), processes=processes)
 
 
-def ours(what: str, database: Callable[[Path], str], role: str = "receive") -> Receiver:
+def ours(
+    what: str, database: Callable[[Path], str], role: str = "receive", *, processes: int = 1
+) -> Receiver:
     """This receiver on a database that is made for each run."""
 
     def command(folder: Path, port: int) -> list[str]:
@@ -216,10 +228,12 @@ def ours(what: str, database: Callable[[Path], str], role: str = "receive") -> R
         migrate.upgrade(url)
         source = {"type": "dicom", "host": "127.0.0.1", "port": port, "ae_title": CALLED}
         channel = {"source": source, "settle": {"quiet_seconds": 30}}
-        write_site(folder, database=url, port=port, channel=channel)
+        receiver = {"processes": processes}
+        write_site(folder, database=url, port=port, channel=channel, receiver=receiver)
         program = str(Path(sys.executable).with_name("intu-fhir"))
         return [program, role, "--config", str(folder), "--log-level", "WARNING"]
 
     workers = ", with all workers" if role == "serve" else ""
+    workers += f", {processes} processes" if processes > 1 else ""
     durable = "file, directory entry and row"
     return Receiver(f"intu-fhir, {what}{workers}", durable, "", command)

@@ -45,6 +45,21 @@ def ratios_table(
     return table(["ratio, middle of the rounds", *map(str, columns)], rows)
 
 
+def page(title: str, parts: Sequence[str], old: str = "") -> str:
+    """Return a page of parts that begin with a heading each.
+
+    Args:
+        old: the page so far; its parts stay where no new one has their heading.
+    """
+    sections = {_heading(part): part.strip() for part in re.split(r"(?m)^(?=## )", old)[1:]}
+    sections |= {_heading(part): part for part in parts}
+    return "\n\n".join((f"# {title}", f"{ground()}.", *sections.values())) + "\n"
+
+
+def _heading(part: str) -> str:
+    return part.partition("\n")[0]
+
+
 def ground() -> str:
     """Name what it ran on, without the machine's name."""
     parts = [

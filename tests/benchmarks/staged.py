@@ -50,7 +50,7 @@ INSERT INTO instances (sop_instance_uid, study_key, series_key, association_id, 
     transfer_syntax_uid, received_at, file, data_set_offset, data_set_bytes, sha256, patient_id,
     modality, series_number, instance_number, described_at)
 {_COUNT.format(rows=ROWS)}
-SELECT '2.25.' || (CAST(n AS bigint) * 7919 + 1000003) * 1000003 % 998244353 || '.' || n,
+SELECT '2.25.' || ((CAST(n AS bigint) * 7919 + 1000003) * 1000003 % 998244353) || '.' || n,
     n / {_IN_STUDY} + 1, n / {_IN_SERIES} + 1, 'before', '1.2.840.10008.5.1.4.1.1.2',
     '1.2.840.10008.1.2.1', {_THEN}, 'instances/2024/01/01/0000/' || n || '.dcm', 340, 526000,
     '{"0" * 64}', 'P' || n / {_IN_STUDY}, 'CT', '1', '1', {_THEN}

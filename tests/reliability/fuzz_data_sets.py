@@ -196,9 +196,16 @@ def read_on_purpose(one: Damaged) -> str:
         return "tags out of order"
     if any(one.length == UNDEFINED and one.vr in {b"OB", b"OW"} for one in elements):
         return "fragments in another element than Pixel Data"
+    if any(one.length == UNDEFINED and _is_private_creator(one.tag) for one in elements):
+        return "a private creator that holds items"
     if any(element.tag >> 16 == 0 for element in elements):
         return "an element of group 0000"
     return ""
+
+
+def _is_private_creator(tag: int) -> bool:
+    """Say whether a tag reserves a block of private elements (PS3.5 7.8.1)."""
+    return tag >> 16 & 1 != 0 and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
 def dcmdump_says(one: Original | Damaged) -> str | None:
