@@ -28,7 +28,7 @@ from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.encodings import Limits
 
 DESCRIBE, COMMIT, TELL, TELL_HERE = "describe", "commit", "tell", "tell-here"
-SEAL = "seal"
+SEAL, PRUNE = "seal", "prune"
 _MOST_CONNECTIONS = 40
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from intu_fhir.aggregate.merge import merge_headers
 from intu_fhir.aggregate.step import AggregateStep
 from intu_fhir.app.sealing import Sealing
-from intu_fhir.app.wiring import COMMIT, DESCRIBE, SEAL, TELL, App
+from intu_fhir.app.wiring import COMMIT, DESCRIBE, PRUNE, SEAL, TELL, App
 from intu_fhir.build.companions import CompanionBuilder
 from intu_fhir.build.endpoint import wado_rs_endpoint
 from intu_fhir.build.imaging_study import BuildContext
@@ -22,6 +22,7 @@ from intu_fhir.build.step import BuildStep, ChannelPlan
 from intu_fhir.build.structured_report import DOCUMENT_ATTRIBUTES
 from intu_fhir.build.transform import load_transformer
 from intu_fhir.db.following import let_all_go
+from intu_fhir.db.pruning import Pruner
 from intu_fhir.db.study_headers import Later, load_headers
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
@@ -43,6 +44,7 @@ from intu_fhir.stage.describer import Describer
 from intu_fhir.stage.documents import Documents
 from intu_fhir.stage.encodings import Limits
 from intu_fhir.stage.from_json import values_by_level
+from intu_fhir.upkeep.prune import Prune, ScheduledPrune
 
 
 class Working:
@@ -164,11 +166,19 @@ class Working:
             limit = destination.limit
             lanes.append((Lane(DELIVER, name, limit), limit))
         chores = [Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)]
+        if site.retention.after_days is not None:
+            chores.append(Chore(PRUNE, self.scheduled_prune().prune_some, then=PRUNE))
         chores.append(Chore(SEAL, Sealing(self._app.database, self._app.clock), then=SEAL))
         if site.receiver.storage_commitment.enabled:
             chores.append(Chore(COMMIT, self._app.commitments.check_some, then=TELL))
             chores.append(Chore(TELL, self._app.commitment_results.tell_far, then=TELL))
         return LocalEngine(self._app.runner(functions), lanes, chores)
+
+    def scheduled_prune(self) -> ScheduledPrune:
+        """Return what removes the files of old studies."""
+        by = Pruner(self._app.receiver)
+        prune = Prune(self._app.database, self._app.files, self._app.clock, by)
+        return ScheduledPrune(prune, self._app.configuration.site.retention)
 
     def _in_turn(self, destination: AnyDestination) -> StepFunction:
         """Return what delivers to a destination once those before it have the study."""

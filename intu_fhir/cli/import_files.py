@@ -68,7 +68,7 @@ def import_command(
     if wants_json:
         print_json(_as_json(report))
     else:
-        _show(report)
+        show_import(report)
     ctx.exit(1 if any(report.counts[result] for result in _BAD) else 0)
 
 
@@ -100,7 +100,8 @@ def _as_json(report: ImportReport) -> dict[str, object]:
     }
 
 
-def _show(report: ImportReport) -> None:
+def show_import(report: ImportReport) -> None:
+    """Show what became of everything that was found."""
     for result, count in report.counts.items():
         if count:
             say(f"{count:>8}  {_WORDS[result]}")

@@ -45,6 +45,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "audit": ("audit", "Show who did what, check that nothing of it was changed, export it."),
     "preview": ("preview", "Show the ImagingStudy that would be published."),
     "sql": ("sql", "Ask the staging database, read-only."),
+    "prune": ("prune", "Remove the image files of old studies that were delivered."),
+    "files": ("files", "Hold the file store against the database."),
+    "backup": ("backup", "Copy database and files to FOLDER while the site runs."),
     "db": ("database", "Upgrade or downgrade the schema of the staging database."),
 }
 """Module and summary by command; a module is loaded only when its command runs."""

@@ -170,7 +170,8 @@ def unchecked(connection: Connection, held: CommitmentClaim, limit: int) -> list
             items.c.sop_class_uid,
             items.c.sop_instance_uid,
             instances.c.sop_class_uid,
-            instances.c.file,
+            # What was pruned is not here any more, so it cannot be promised.
+            sa.case((instances.c.pruned_at.is_(None), instances.c.file)),
             instances.c.data_set_offset,
             instances.c.sha256,
         )

@@ -132,6 +132,7 @@ class PendingInstance:
     transfer_syntax_uid: str
     file: str
     data_set_offset: int
+    sha256: str
 
 
 def pending_instances(connection: Connection, held: Claim) -> list[PendingInstance]:
@@ -152,6 +153,7 @@ def pending_instances(connection: Connection, held: Claim) -> list[PendingInstan
             instances.c.transfer_syntax_uid,
             instances.c.file,
             instances.c.data_set_offset,
+            instances.c.sha256,
         )
         .where(instances.c.study_key == held.study_key, ~taken.exists())
         .order_by(

@@ -54,12 +54,14 @@ class StagedAs:
     """What staging holds under the SOP Instance UID after the transaction.
 
     ``new`` tells whether it is this very object; else the other fields say what was there.
+    ``wants_file`` tells that its file was pruned or is damaged.
     """
 
     new: bool
     sha256: str
     study_instance_uid: str
     series_instance_uid: str
+    wants_file: bool = False
 
 
 class ForgottenParent(Exception):
@@ -266,6 +268,7 @@ _FIND = Prepared(
             instances.c.sha256,
             studies.c.study_instance_uid,
             series.c.series_instance_uid,
+            sa.or_(instances.c.pruned_at.is_not(None), instances.c.damaged_at.is_not(None)),
         )
         .join(series, series.c.series_key == instances.c.series_key)
         .join(studies, studies.c.study_key == instances.c.study_key)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from intu_fhir.deliver.association import Association, Rejected
 from intu_fhir.deliver.outcomes import (
@@ -28,11 +29,13 @@ from intu_fhir.deliver.upper_layer import (
     Context,
     Response,
 )
+from intu_fhir.files.digest import data_set_digest
 from intu_fhir.model.outcome import Dead, Delivered, InstanceOutcome, Retry
 from intu_fhir.settings.schema import DicomDestination
 
 NO_CONTEXT = "no context"
 NO_FILE = "no file"
+DAMAGED_FILE = "damaged file"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 """Deflated Explicit VR Little Endian, whose odd stream is padded to be sent (PS3.5 A.5)."""
 
@@ -43,6 +46,7 @@ class ObjectToSend:
 
     Args:
         data_set_offset: where the data set starts in the file.
+        sha256: of the data set as it was received; empty = it is not compared.
     """
 
     sop_class_uid: str
@@ -50,6 +54,7 @@ class ObjectToSend:
     transfer_syntax_uid: str
     path: Path
     data_set_offset: int
+    sha256: str = ""
 
     @property
     def syntax(self) -> tuple[str, str]:
@@ -226,15 +231,20 @@ class _Sender:
         try:
             response = self._store(one, context_id)
         except FileNotFoundError:
-            rule = Rule(Verdict.DEAD, "the stored file is gone", "restore the file store, replay")
-            self.tally.add(one.sop_instance_uid, NO_FILE, rule)
+            self.tally.add(one.sop_instance_uid, NO_FILE, _GONE)
+            return
+        if response is None:
+            self.tally.add(one.sop_instance_uid, DAMAGED_FILE, _DAMAGED)
             return
         rule = dimse_rule(response.status)
         said = scrub(response.comment)[:100]
         self.tally.add(one.sop_instance_uid, f"{response.status:04X}", rule, said)
 
-    def _store(self, one: ObjectToSend, context_id: int) -> Response:
+    def _store(self, one: ObjectToSend, context_id: int) -> Response | None:
+        """Send one instance; None where its file does not hold what was received."""
         with one.path.open("rb") as file:
+            if not _is_sound(one, file):
+                return None
             size = file.seek(0, 2) - one.data_set_offset
             file.seek(one.data_set_offset)
             self.tally.in_hand = one.sop_instance_uid
@@ -249,6 +259,26 @@ class _Sender:
                 )
             except OSError as error:
                 raise Broken(f"the stored file cannot be read ({error.strerror})") from error
+
+
+_GONE = Rule(
+    Verdict.DEAD,
+    "the stored file is gone, or was pruned",
+    "restore the file store or have the image sent again, then replay",
+)
+_DAMAGED = Rule(
+    Verdict.DEAD,
+    "the stored file is not what was received",
+    "restore it from a backup or have the image sent again, then replay",
+)
+
+
+def _is_sound(one: ObjectToSend, file: BinaryIO) -> bool:
+    """Say whether a file holds what was received: a bad one never leaves the house."""
+    try:
+        return not one.sha256 or data_set_digest(file, one.data_set_offset) == one.sha256
+    except OSError as error:
+        raise Broken(f"the stored file cannot be read ({error.strerror})") from error
 
 
 def _context_rule(one: ObjectToSend, result: int) -> Rule:

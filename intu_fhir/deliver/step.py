@@ -20,12 +20,13 @@ from intu_fhir.db.deliveries import (
     pending_instances,
     record_instances,
 )
+from intu_fhir.db.file_checks import note_damage
 from intu_fhir.db.resources import VALID, StoredResource, newest_resource
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import demographics
 from intu_fhir.deliver.answers import Place
 from intu_fhir.deliver.beside import SeveralPublisher
-from intu_fhir.deliver.dicom import ObjectToSend, StorageScu
+from intu_fhir.deliver.dicom import DAMAGED_FILE, ObjectToSend, StorageScu
 from intu_fhir.deliver.fhir import FhirClient, Publication
 from intu_fhir.deliver.lease import Lease
 from intu_fhir.deliver.ledger import Wanted
@@ -218,6 +219,7 @@ class DicomDelivery:
             transfer_syntax_uid=instance.transfer_syntax_uid,
             path=self.files.path(instance.file),
             data_set_offset=instance.data_set_offset,
+            sha256=instance.sha256,
         )
 
 
@@ -248,4 +250,7 @@ class AnswerLedger:
         answers, self._answers = self._answers, {}
         if answers:
             with self._delivery.database.write() as connection:
-                record_instances(connection, self._claim, answers, self._delivery.clock.now())
+                now = self._delivery.clock.now()
+                record_instances(connection, self._claim, answers, now)
+                damaged = [key for key, a in answers.items() if a.status == DAMAGED_FILE]
+                note_damage(connection, damaged, now)

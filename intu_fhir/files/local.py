@@ -9,12 +9,13 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from intu_fhir.errors import StoreUnavailable
+from intu_fhir.files.removal import keep_files, names_below, remove_files
 from intu_fhir.files.store import Spool, SpooledFile
 from intu_fhir.files.sync import make_folders, sync, write_all
 from intu_fhir.files.writers import Abandoned, Writer, abandoned
@@ -149,6 +150,20 @@ class LocalFileStore:
         with _disk_errors("Removing a file"):
             self.path(name).unlink(missing_ok=True)
         self._writer.end(name)
+
+    def remove_all(self, names: Collection[str]) -> bool:
+        """Remove kept files for good; False while ``keeping`` forbids it."""
+        with _disk_errors("Removing files"):
+            return remove_files(self.root, [(name, self.path(name)) for name in names])
+
+    def keeping(self) -> contextlib.AbstractContextManager[None]:
+        """Let ``remove_all`` of every process wait until the context ends."""
+        return keep_files(self.root)
+
+    def names(self) -> Iterator[str]:
+        """Give the name of every kept file, sorted by code point."""
+        for part in ("instances", "quarantine"):
+            yield from names_below(self.root, part)
 
     def path(self, name: str) -> Path:
         """Return where the file ``name`` can be read; names never lead outside the store."""

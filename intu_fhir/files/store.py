@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -84,6 +85,14 @@ class FileStore(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a kept file; one that is gone already is fine."""
+        ...
+
+    def remove_all(self, names: Collection[str]) -> bool:
+        """Remove kept files; on return they are gone for good, whatever happens to the machine.
+
+        Returns:
+            False where nothing may be removed now, since a backup is being made.
+        """
         ...
 
     def path(self, name: str) -> Path:

@@ -16,6 +16,7 @@ from intu_fhir.settings.base import Settings as Settings
 from intu_fhir.settings.receiver import CommitmentRequester as CommitmentRequester
 from intu_fhir.settings.receiver import Receiver as Receiver
 from intu_fhir.settings.receiver import StorageCommitment as StorageCommitment
+from intu_fhir.settings.retention import Retention as Retention
 from intu_fhir.settings.routes import Only
 from intu_fhir.settings.web import Web as Web
 
@@ -307,6 +308,8 @@ class Site(Settings):
     """Destinations by name."""
     receiver: Receiver = Receiver()
     """Limits of the receiver."""
+    retention: Retention = Retention()
+    """How long image files are kept."""
     retry: RetrySettings = RetrySettings()
     """How failed work is tried again."""
     lease_seconds: PositiveFloat = 60.0

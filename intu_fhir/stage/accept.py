@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from intu_fhir.db.file_checks import restore_file
 from intu_fhir.db.instances import NewInstance, StagedAs
 from intu_fhir.db.quarantine import Quarantined, is_quarantined, store_quarantined
 from intu_fhir.db.session import Database
@@ -43,6 +44,7 @@ from intu_fhir.stage.header import read_header
 
 OTHER_BYTES = "different_bytes"
 OTHER_PARENT = "other_study_or_series"
+RESTORED = "file_restored"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Accept:
             self.files.confirm(name)
             return self._accepted(header, Disposition.STORED)
         if staged.sha256 == received.sha256:
+            if staged.wants_file and self._restore(received, header, name, now):
+                return self._accepted(header, Disposition.ALREADY_STORED, RESTORED)
             self.files.remove(name)
             return self._accepted(header, Disposition.ALREADY_STORED, "same_bytes")
         return self._quarantine(received, header, name, staged, now)
@@ -118,6 +122,23 @@ class Accept:
             received_at=now,
             first_look_seconds=self.first_look_seconds.get(received.origin.channel, 0.0),
         )
+
+    def _restore(
+        self, received: ReceivedObject, header: InstanceHeader, name: str, now: datetime
+    ) -> bool:
+        """Keep an object whose file was pruned or damaged: Success promises that it is here."""
+        with self._row_or_no_file(name, header), self.database.write() as connection:
+            restored = restore_file(
+                connection,
+                header.sop_instance_uid,
+                received.sha256,
+                file=name,
+                data_set_offset=received.data_set_offset,
+                now=now,
+            )
+        if restored:
+            self.files.confirm(name)
+        return restored
 
     def _quarantine(
         self,

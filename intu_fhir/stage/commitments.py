@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from intu_fhir.db import commitments as table
 from intu_fhir.db.commitments import Unchecked
 from intu_fhir.db.session import Database
 from intu_fhir.errors import StaleClaim, StoreUnavailable
+from intu_fhir.files.digest import data_set_digest
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.commitment import ASKED, CommitmentClaim, CommitmentRequest, FailureReason
 from intu_fhir.observe.clock import Clock
@@ -22,7 +22,6 @@ from intu_fhir.stage.commitment import read_action_information
 _log = structlog.get_logger("intu_fhir.commitment")
 _BATCH = 100
 _LEASE_SECONDS = 600.0
-_BLOCK = 1 << 20
 # What goes by itself: too many open files, no memory. Anything else of a disk means damage.
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 
@@ -138,9 +137,5 @@ class Commitments:
         return FailureReason.PROCESSING_FAILURE
 
     def _digest(self, file: str, offset: int) -> str:
-        digest = hashlib.sha256()
         with self.files.open(file) as stored:
-            stored.seek(offset)
-            while block := stored.read(_BLOCK):
-                digest.update(block)
-        return digest.hexdigest()
+            return data_set_digest(stored, offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,12 @@ def files(tmp_path: Path) -> LocalFileStore:
 @pytest.fixture
 def claim(database: Database, files: LocalFileStore, clock: FakeClock) -> Claim:
     """The delivery of a study of five instances, claimed."""
-    staged = [new_instance(clock.now(), header(instance=uid)) for uid in UIDS]
+    staged = [
+        new_instance(
+            clock.now(), header(instance=uid), sha256=hashlib.sha256(uid.encode()).hexdigest()
+        )
+        for uid in UIDS
+    ]
     for one in staged:
         path = files.path(one.file)
         path.parent.mkdir(parents=True, exist_ok=True)

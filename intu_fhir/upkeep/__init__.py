@@ -1,0 +1,1 @@
+"""Keeps the stores in order beside the steps: files are checked, pruned and backed up."""

@@ -1,0 +1,115 @@
+"""A copy of database and files that fit together, made while the site runs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from intu_fhir.db.copy import copy_database, name_of_copy
+from intu_fhir.errors import StoreUnavailable
+from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.sync import make_folders, sync
+
+FILES = "files"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a backup has copied.
+
+    Args:
+        database: the copy of the database.
+        copied: files that were not in the backup yet.
+        there: files that were.
+    """
+
+    database: Path
+    copied: int
+    there: int
+
+
+def back_up(
+    url: str,
+    files: LocalFileStore,
+    to: Path,
+    *,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> BackupReport:
+    """Copy the database, then the files that are not in the backup yet.
+
+    A file is written before its row. So the files, copied after the database, are all that its
+    rows speak of, and perhaps some more. Nothing is pruned meanwhile.
+
+    Args:
+        to: folder of the backup; made where it is not there.
+        on_progress: told how many files more were looked at.
+
+    Raises:
+        StoreUnavailable: a disk is full or fails, or the database does not answer.
+        ConfigurationError: pg_dump is not installed.
+    """
+    with _disk_errors(), files.keeping():
+        to.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = _copy_database(url, to)
+        copied, there = _copy_files(files, to / FILES, on_progress)
+        sync(to)
+    return BackupReport(database, copied, there)
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreUnavailable(
+            f"The backup failed: {reason}; free space or mend the disk"
+        ) from error
+
+
+def _copy_database(url: str, to: Path) -> Path:
+    """Copy the database; an earlier copy stays until the new one is whole."""
+    copy = to / name_of_copy(url)
+    new = copy.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    copy_database(url, new)
+    sync(new)
+    new.rename(copy)
+    return copy
+
+
+def _copy_files(
+    files: LocalFileStore, to: Path, on_progress: Callable[[int], None]
+) -> tuple[int, int]:
+    """Copy what is not there; a file never changes, so its size tells whether it is whole."""
+    copied = there = 0
+    touched: set[Path] = set()
+    to.mkdir(mode=0o700, exist_ok=True)
+    for name in files.names():
+        source, target = files.path(name), to / name
+        try:
+            if target.is_file() and target.stat().st_size == source.stat().st_size:
+                there += 1
+            else:
+                if target.parent not in touched:
+                    make_folders(to, target.parent)
+                    touched.add(target.parent)
+                _copy_file(source, target)
+                copied += 1
+        except FileNotFoundError:
+            continue  # taken back by the receiver: no row speaks of it
+        on_progress(1)
+    for folder in sorted(touched):
+        sync(folder)
+    return copied, there
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    new = target.with_suffix(".new")
+    shutil.copyfile(source, new)
+    new.chmod(0o600)
+    sync(new)
+    new.rename(target)

@@ -1,0 +1,108 @@
+"""Old studies lose their image files, and nothing else; never one that is still needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intu_fhir.cli.main import run
+from intu_fhir.db.tables import audit_events, headers, instances, resources
+from intu_fhir.demo.ehr import Fault
+from tests.support.running import Running, running_site
+from tests.support.studies import make_instance, make_study
+from tests.support.waiting import wait_until
+
+
+def _files(running: Running) -> list[Path]:
+    place = running.folder / "files" / "instances"
+    return sorted(path for path in place.rglob("*") if path.is_file())
+
+
+def _prune(running: Running, *options: str) -> int:
+    return run(["prune", "--config", str(running.folder), "--older-than", "0", "--yes", *options])
+
+
+def test_a_delivered_study_loses_its_files_and_keeps_what_is_known(published: Running) -> None:
+    """Files go; rows, headers, published versions and the EHR's resource stay, and say so."""
+    assert len(_files(published)) == 4
+    assert _prune(published) == 0
+    assert _files(published) == []
+    rows = published.rows(instances)
+    assert len(rows) == len(published.rows(headers)) == 4
+    assert all(row.pruned_at is not None for row in rows)
+    assert len(published.rows(resources)) == 1
+    assert published.imaging_studies()[0]["meta"]["versionId"] == "1"
+    [event] = [row for row in published.rows(audit_events) if row.action == "deleted"]
+    assert (event.actor_kind, event.objects) == ("person", 4)
+
+
+def test_dry_run_removes_nothing(published: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run names what would go and leaves it."""
+    assert _prune(published, "--dry-run") == 0
+    assert "1 studies (4 images" in capsys.readouterr().out
+    assert len(_files(published)) == 4
+
+
+def test_nothing_goes_before_its_time(published: Running) -> None:
+    """A study that is younger than the rule says stays."""
+    assert run(["prune", "--config", str(published.folder), "--older-than", "1", "--yes"]) == 0
+    assert len(_files(published)) == 4
+
+
+def test_what_is_sent_again_after_pruning_is_kept_again(published: Running) -> None:
+    """Success promises that the image is here: a pruned one is stored anew, and published once."""
+    _prune(published)
+    [answer] = published.send([make_instance(series=1, number=1)])
+    assert answer.status == "0000"
+    published.rest()
+    assert len(_files(published)) == 1
+    assert sum(row.pruned_at is None for row in published.rows(instances)) == 1
+    assert published.imaging_studies()[0]["meta"]["versionId"] == "1"
+
+
+def test_what_is_not_delivered_stays(tmp_path: Path, migrated_database_url: str) -> None:
+    """While a destination lacks a study none of its files goes, whatever the age."""
+    with running_site(tmp_path, migrated_database_url) as running:
+        running.ehr.fail_next(*[Fault(status=422)] * 5)
+        running.send(make_study())
+        wait_until(lambda: running.studies()[0].state == "failed")
+        assert _prune(running) == 0
+        assert len(_files(running)) == 6
+
+
+def test_a_held_study_stays(tmp_path: Path, migrated_database_url: str) -> None:
+    """A study that waits for a person keeps its files."""
+    with running_site(tmp_path, migrated_database_url) as running:
+        running.send([make_instance(number=1), make_instance(number=2, PatientID="P2")])
+        running.rest()
+        assert _prune(running) == 0
+        assert len(_files(running)) == 2
+
+
+def test_images_that_no_pacs_has_stay_unless_one_says_so(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """Where no PACS confirmed an image, ours may be the only copy."""
+    channel = {"destinations": ["ehr"]}
+    with running_site(tmp_path, migrated_database_url, channel=channel) as running:
+        running.send(make_study())
+        running.rest()
+        assert _prune(running) == 0
+        assert len(_files(running)) == 6
+        assert _prune(running, "--unforwarded") == 0
+        assert _files(running) == []
+
+
+def test_a_site_prunes_by_its_own_rule(tmp_path: Path, migrated_database_url: str) -> None:
+    """``retention`` lets serve itself remove what is old enough, and only that."""
+    retention: dict[str, Any] = {"after_days": 1, "every_minutes": 0.0005}
+    with running_site(tmp_path, migrated_database_url, retention=retention) as running:
+        running.send(make_study())
+        running.rest()
+        assert running.site.working is not None
+        prune = running.site.working.scheduled_prune()
+        while prune.prune_some():
+            pass
+        assert len(_files(running)) == 6
