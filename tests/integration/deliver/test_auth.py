@@ -20,6 +20,7 @@ from intu_fhir.demo.ehr import Fault, StandInEhr
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.outcome import Dead, Retry
 from tests.integration.deliver.conftest import ConnectFhir
+from tests.support.assertions import verified_claims
 from tests.support.clock import FakeClock
 from tests.support.far_sides import Peer, RawServer
 from tests.support.publications import delivered, imaging_study, publication
@@ -281,15 +282,8 @@ def test_smart_backend_services(
         assertion = field["client_assertion"]
         header = jwt.get_unverified_header(assertion)
         assert (header["alg"], header["kid"], header["typ"]) == (algorithm, "key-1", "JWT")
-        claims.append(
-            jwt.decode(
-                assertion,
-                KEYS[algorithm].public_key(),
-                algorithms=[algorithm],
-                audience=tokens.token_url,
-                options={"verify_exp": False, "verify_iat": False},
-            )
-        )
+        claims.append(verified_claims(assertion, KEYS[algorithm].public_key()))
+    assert all(claim["aud"] == tokens.token_url for claim in claims)
     assert claims[0]["jti"] != claims[1]["jti"]
     assert all(claim["iss"] == claim["sub"] == "us" for claim in claims)
     now = clock.now().timestamp()
