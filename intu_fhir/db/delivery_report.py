@@ -121,9 +121,10 @@ def list_deliveries(connection: Connection, wanted: DeliveryFilter) -> list[Deli
 
 
 def _delivery_follows(after: tuple[datetime, int]) -> sa.ColumnElement[bool]:
+    """What stands below ``after``; the first condition lets an index be entered at the place."""
     time, key = after
     d = deliveries.c
-    return sa.or_(d.updated_at < time, sa.and_(d.updated_at == time, d.delivery_key < key))
+    return sa.and_(d.updated_at <= time, sa.or_(d.updated_at < time, d.delivery_key < key))
 
 
 def count_deliveries(connection: Connection) -> dict[str, dict[str, int]]:

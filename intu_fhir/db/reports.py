@@ -87,7 +87,7 @@ def list_studies(connection: Connection, wanted: StudyFilter) -> list[StudyRow]:
     """Return studies, the one that received last first."""
     rows = connection.execute(
         sa.select(*_study_columns())
-        .where(*_study_conditions(wanted))
+        .where(*_study_conditions(wanted, connection))
         .order_by(studies.c.last_received_at.desc(), studies.c.study_key.desc())
         .limit(wanted.limit)
     )
@@ -155,20 +155,20 @@ def _counted(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
     return counted.correlate(studies).scalar_subquery()
 
 
-def _study_conditions(wanted: StudyFilter) -> list[sa.ColumnElement[bool]]:
-    c = studies.c
+def _study_conditions(wanted: StudyFilter, connection: Connection) -> list[sa.ColumnElement[bool]]:
+    c, dialect = studies.c, connection.dialect.name
     return all_of(
         given(lambda text: _matches(c.patient_id, text), wanted.patient_id),
         given(lambda text: _matches(c.accession_number, text), wanted.accession_number),
-        given(lambda text: _contains(c.patient_name, text), wanted.patient_name),
+        given(lambda text: _contains(c.patient_name, text, dialect), wanted.patient_name),
         given(c.channel.__eq__, wanted.channel),
         given(in_state, wanted.state),
         given(c.study_date.__ge__, _da(wanted.study_date_from)),
         given(c.study_date.__le__, _da(wanted.study_date_to)),
         given(c.last_received_at.__ge__, wanted.received_from),
         given(c.last_received_at.__lt__, wanted.received_to),
-        given(_has_modality, wanted.modality),
-        given(_has_caller, wanted.calling_ae_title),
+        given(lambda one: _has(connection, _with_modality(one)), wanted.modality),
+        given(lambda one: _has(connection, _with_caller(one)), wanted.calling_ae_title),
         given(_has_destination, wanted.destination),
         given(_follows, wanted.after),
     )
@@ -185,29 +185,43 @@ def _matches(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
     return column == text
 
 
-def _contains(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
+def _contains(column: sa.Column[Any], text: str, dialect: str) -> sa.ColumnElement[bool]:
     pattern = wildcards(text) if has_wildcards(text) else f"%{wildcards(text)}%"
-    return sa.func.lower(column).like(sa.func.lower(pattern), escape="\\")
+    matches = sa.func.lower(column).like(sa.func.lower(pattern), escape="\\")
+    beginning = text[:-1]
+    if dialect != "sqlite" or not beginning or not text.endswith("*") or has_wildcards(beginning):
+        return matches
+    # SQLite enters an index by a range alone; the last character there is ends it.
+    first = sa.func.lower(beginning)
+    last = first.concat(chr(0x10FFFF))
+    return sa.and_(matches, sa.func.lower(column) >= first, sa.func.lower(column) < last)
 
 
-def _has_modality(modality: str) -> sa.ColumnElement[bool]:
-    inner = sa.select(sa.literal(1)).where(
-        series.c.study_key == studies.c.study_key, series.c.modality == modality.upper()
-    )
-    return inner.exists()
+def _has(connection: Connection, found: sa.Select[tuple[int]]) -> sa.ColumnElement[bool]:
+    """Return the condition that a study is among those found.
+
+    Few are named; among many the newest are soon met in the order of the list.
+    """
+    few = connection.execute(found.distinct().limit(_FEW + 1)).scalars().all()
+    if len(few) <= _FEW:
+        return studies.c.study_key.in_(few)
+    key = found.selected_columns[0]
+    return found.where(key == studies.c.study_key).correlate(studies).exists()
 
 
-def _has_caller(title: str) -> sa.ColumnElement[bool]:
-    inner = (
-        sa.select(sa.literal(1))
-        .select_from(association_studies)
+_FEW = 2_000
+
+
+def _with_modality(modality: str) -> sa.Select[tuple[int]]:
+    return sa.select(series.c.study_key).where(series.c.modality == modality.upper())
+
+
+def _with_caller(title: str) -> sa.Select[tuple[int]]:
+    return (
+        sa.select(association_studies.c.study_key)
         .join(associations, associations.c.association_id == association_studies.c.association_id)
-        .where(
-            association_studies.c.study_key == studies.c.study_key,
-            associations.c.calling_ae_title == title,
-        )
+        .where(associations.c.calling_ae_title == title)
     )
-    return inner.exists()
 
 
 def _has_destination(name: str) -> sa.ColumnElement[bool]:
@@ -218,10 +232,13 @@ def _has_destination(name: str) -> sa.ColumnElement[bool]:
 
 
 def _follows(after: tuple[datetime, int]) -> sa.ColumnElement[bool]:
-    """What stands below ``after`` in the list."""
+    """What stands below ``after`` in the list.
+
+    The first condition follows from the second; by it the index is entered at the place.
+    """
     time, key = after
     c = studies.c
-    return sa.or_(c.last_received_at < time, sa.and_(c.last_received_at == time, c.study_key < key))
+    return sa.and_(c.last_received_at <= time, sa.or_(c.last_received_at < time, c.study_key < key))
 
 
 def _grouped(connection: Connection, pairs: sa.Select[Any]) -> dict[int, tuple[str, ...]]:

@@ -59,6 +59,7 @@ associations = Table(
     count("quarantined", "objects kept aside, see quarantine"),
     count("refused", "objects answered with an error status"),
     Index("ix_associations_started_at", "started_at"),
+    Index("ix_associations_calling_ae_title", "calling_ae_title"),
     comment="One row per DICOM association, or run of the batch door.",
 )
 
@@ -92,6 +93,11 @@ studies = Table(
     Index("ix_studies_patient_id", "patient_id"),
     Index("ix_studies_accession_number", "accession_number"),
     Index("ix_studies_study_date", "study_date"),
+    Index(
+        "ix_studies_patient_name",
+        sa.func.lower(sa.literal_column("patient_name")).label("name"),
+        postgresql_ops={"name": "text_pattern_ops"},
+    ),
     comment="One row per study that any instance has come of.",
 )
 
@@ -116,6 +122,7 @@ series = Table(
     words("operators_name"),
     UniqueConstraint("study_key", "series_instance_uid"),
     Index("ix_series_series_instance_uid", "series_instance_uid"),
+    Index("ix_series_modality", "modality", "study_key"),
     comment="One row per series of a study.",
 )
 

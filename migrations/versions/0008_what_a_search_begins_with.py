@@ -1,0 +1,36 @@
+"""Indexes by which studies are found: the beginning of a name, the modality, the sender.
+
+Revision ID: 0008
+Revises: 0007
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0008"
+down_revision: str | None = "0007"
+branch_labels: str | None = None
+depends_on: str | None = None
+
+NAME = "ix_studies_patient_name"
+
+
+def upgrade() -> None:
+    # In PostgreSQL only this class of operators serves LIKE, whatever the database's collation.
+    op.create_index(
+        NAME,
+        "studies",
+        [sa.func.lower(sa.literal_column("patient_name")).label("name")],
+        postgresql_ops={"name": "text_pattern_ops"},
+    )
+
+    op.create_index("ix_series_modality", "series", ["modality", "study_key"])
+    op.create_index("ix_associations_calling_ae_title", "associations", ["calling_ae_title"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_associations_calling_ae_title", "associations")
+    op.drop_index("ix_series_modality", "series")
+    op.drop_index(NAME, "studies")
