@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check format docs wheel clean
+.PHONY: help demo test test-quick check format docs site wheel clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ format: $(VENV)/.dev ## lay out the code
 
 docs: $(VENV)/.dev ## write the reference pages anew from the code
 	@$(BIN)/python -m tools.docs
+
+site: $(VENV)/.dev ## build the site of the documentation into build-output/site/
+	@$(BIN)/python -m tools.docs.site
+	@$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open build-output/site/index.html"
 
 wheel: $(VENV)/.dev ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel

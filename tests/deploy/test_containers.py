@@ -1,0 +1,176 @@
+"""What stands in `deploy/` for containers fits together, and fits the program."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from intu_fhir.cli.main import COMMANDS
+from intu_fhir.settings.load import load_configuration
+from intu_fhir.settings.receiver import Receiver
+from intu_fhir.settings.schema import Configuration, DicomDestination
+from tests.docs.pages import REPOSITORY
+
+DEPLOY = REPOSITORY / "deploy"
+CONTAINERFILE = DEPLOY / "container" / "Containerfile"
+KUBERNETES = "1.30"
+
+
+def _yaml(path: str) -> Any:
+    return yaml.safe_load((DEPLOY / path).read_text(encoding="utf-8"))
+
+
+COMPOSE = _yaml("compose/compose.yaml")
+OBJECTS: list[dict[str, Any]] = _yaml("kubernetes/intu-fhir.yaml")["items"]
+PODS = {
+    item["metadata"]["name"]: item["spec"]["template"]["spec"]
+    for item in OBJECTS
+    if "template" in item["spec"]
+}
+
+
+def test_the_containerfile_has_no_fault() -> None:
+    """Hadolint finds nothing in it."""
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run(
+        [hadolint, CONTAINERFILE], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_what_is_copied_into_the_image_is_there() -> None:
+    """Each path of a COPY stands in the repository, and the ignore file lets it through."""
+    text = CONTAINERFILE.read_text(encoding="utf-8")
+    ignored = CONTAINERFILE.with_name("Containerfile.dockerignore").read_text(encoding="utf-8")
+    copied = [
+        path
+        for line in re.findall(r"^COPY (?!--)(.+)$", text, re.MULTILINE)
+        for path in line.split()[:-1]
+    ]
+    assert copied
+    assert [path for path in copied if not (REPOSITORY / path).exists()] == []
+    assert sorted(copied) == sorted(re.findall(r"^!(.+)$", ignored, re.MULTILINE))
+
+
+def test_the_image_builds_the_package_from_what_is_copied(tmp_path: Path) -> None:
+    """A wheel can be built from just the files that go into the image."""
+    text = CONTAINERFILE.read_text(encoding="utf-8")
+    for line in re.findall(r"^COPY (?!--)(.+)$", text, re.MULTILINE):
+        for path in line.split()[:-1]:
+            source = REPOSITORY / path
+            if source.is_dir():
+                shutil.copytree(source, tmp_path / path, ignore=shutil.ignore_patterns("_data"))
+            else:
+                shutil.copy(source, tmp_path / path)
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "out", tmp_path],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _compose_site(folder: Path) -> Configuration:
+    """Load the site of the compose file, its secret in a place that is there."""
+    shutil.copytree(DEPLOY / "compose" / "site", folder / "site")
+    secret = folder / "database_password"
+    secret.write_text("words\n", encoding="utf-8")
+    file = folder / "site" / "intu.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert "/run/secrets/database_password" in text
+    file.write_text(text.replace("/run/secrets/database_password", str(secret)), encoding="utf-8")
+    return load_configuration(folder / "site", {})
+
+
+def test_the_site_of_the_compose_file_is_valid(tmp_path: Path) -> None:
+    """Its configuration loads, speaks to its database, and listens on the port it publishes."""
+    configuration = _compose_site(tmp_path)
+    assert configuration.site.database == "postgresql+psycopg://intu:words@database/intu"
+    assert "database" in COMPOSE["services"]
+    (channel,) = configuration.channels
+    port = channel.source.port
+    assert COMPOSE["services"]["intu"]["ports"] == [f"{port}:{port}"]
+    assert f"EXPOSE {port}\n" in CONTAINERFILE.read_text(encoding="utf-8")
+
+
+def test_orthanc_is_the_pacs_of_the_site(tmp_path: Path) -> None:
+    """Orthanc listens where, and by the name, that the site calls."""
+    destination = _compose_site(tmp_path).site.destinations["pacs_archive"]
+    orthanc = json.loads((DEPLOY / "compose" / "orthanc.json").read_text(encoding="utf-8"))
+    assert isinstance(destination, DicomDestination)
+    assert destination.host in COMPOSE["services"]
+    assert destination.port == orthanc["DicomPort"]
+    assert destination.called_ae_title == orthanc["DicomAet"]
+
+
+def test_compose_names_only_what_it_has() -> None:
+    """Volumes, secrets, services to wait for, and mounted files are all there."""
+    for service in COMPOSE["services"].values():
+        assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"])
+        assert set(service.get("depends_on", {})) <= set(COMPOSE["services"])
+        for mount in service["volumes"]:
+            source = mount.partition(":")[0]
+            there = (DEPLOY / "compose" / source).exists() if "/" in source else None
+            assert there or source in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("item", OBJECTS, ids=lambda item: item["metadata"]["name"])
+def test_kubernetes_takes_it(item: dict[str, Any]) -> None:
+    """Each object obeys the schema of Kubernetes, with no field that it does not know."""
+    kubernetes_validate.validate(item, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
+def test_a_pod_is_shut_in(pod: dict[str, Any]) -> None:
+    """No pod runs as root, gains rights, or writes to its image or to the cluster."""
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        volume["name"] for volume in pod["volumes"]
+    }
+
+
+def test_containers_run_commands_that_exist() -> None:
+    """What each container is told to run is a command of the program."""
+    told = [COMPOSE["services"]["intu"]["command"]]
+    told += [pod["containers"][0]["args"] for pod in PODS.values()]
+    assert {words[0] for words in told} <= set(COMMANDS)
+
+
+def test_services_find_their_pods() -> None:
+    """Each service and budget selects the labels of a pod that is there."""
+    labels = [
+        item["spec"]["template"]["metadata"]["labels"]
+        for item in OBJECTS
+        if "template" in item["spec"]
+    ]
+    for item in OBJECTS:
+        selector = item["spec"].get("selector", {})
+        if item["kind"] != "PersistentVolumeClaim":
+            assert selector.get("matchLabels", selector) in labels
+
+
+def test_containers_stop_later_than_the_receiver() -> None:
+    """Compose and Kubernetes wait longer than the receiver takes to finish what is in hand."""
+    grace = Receiver().shutdown_grace_seconds
+    assert int(COMPOSE["services"]["intu"]["stop_grace_period"].rstrip("s")) > grace
+    for name in ("intu-receive", "intu-worker"):
+        assert PODS[name]["terminationGracePeriodSeconds"] > grace
