@@ -17,6 +17,7 @@ from intu_fhir.db.session import Database
 from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.observe.clock import Clock, SystemClock
+from intu_fhir.pipeline.breaker import Breakers
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Runner, StepFunction
 from intu_fhir.receive.reporting import OpenRequesters
@@ -92,7 +93,7 @@ class App:
             database=self.database,
             clock=self.clock,
             functions=functions,
-            recorder=Recorder(site.retry, self._archives()),
+            recorder=Recorder(site.retry, self._archives(), Breakers(site.destinations)),
             retry=site.retry,
             holder=self.holder,
             lease_seconds=site.lease_seconds,

@@ -164,7 +164,7 @@ class Working:
         for name, destination in site.destinations.items():
             functions[DELIVER, name] = self._in_turn(destination)
             limit = destination.limit
-            lanes.append((Lane(DELIVER, name, limit), limit))
+            lanes.append((Lane(DELIVER, name, limit, destination.max_per_minute), limit))
         chores = [Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)]
         if site.retention.after_days is not None:
             chores.append(Chore(PRUNE, self.scheduled_prune().prune_some, then=PRUNE))

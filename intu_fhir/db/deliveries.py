@@ -34,8 +34,13 @@ def want_delivery(
     *,
     wish: DeliveryWish,
     now: datetime,
+    backlog: bool = False,
 ) -> None:
-    """Ask for a generation of a study at a destination, or note why it is kept back."""
+    """Ask for a generation of a study at a destination, or note why it is kept back.
+
+    Args:
+        backlog: fresh work goes first.
+    """
     state = wish.state
     statement = insert(connection, deliveries).values(
         study_key=study_key,
@@ -44,6 +49,7 @@ def want_delivery(
         state=state,
         due_at=now if state == WAITING else None,
         reason=wish.reason,
+        backlog=backlog,
         updated_at=now,
     )
     new = statement.excluded

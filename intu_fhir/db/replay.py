@@ -15,6 +15,7 @@ from intu_fhir.db.failures import cause_column
 from intu_fhir.db.readonly import read_only_query
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, instance_deliveries, studies, work
+from intu_fhir.db.work import NO_FAILURE
 from intu_fhir.model.work import BUILD, DELIVER, FILTERED, WAITING
 
 _CHUNK = 500
@@ -219,11 +220,10 @@ def put_back(
     Args:
         again: forget that the destination has it, so that it is sent once more.
     """
-    fresh = {
+    fresh = NO_FAILURE | {
         "state": WAITING,
         "attempts": 0,
-        "first_failed_at": None,
-        "last_error": "",
+        "backlog": True,
         "due_at": now,
         "updated_at": now,
     }
@@ -293,12 +293,12 @@ def _want_build(connection: Connection, study_keys: list[int], now: datetime) ->
             have=_generation(work) - 1,
             state=WAITING,
             attempts=0,
-            first_failed_at=None,
-            last_error="",
+            backlog=True,
             due_at=now,
             updated_at=now,
             lease_holder="",
             lease_until=None,
+            **NO_FAILURE,
         )
     )
     return int(written.rowcount)

@@ -72,7 +72,7 @@ class SeveralPublisher:
         try:
             return self._publish()
         except (NoAnswer, TokenUnavailable) as error:
-            return Retry(detail=f"{error}; it is tried again by itself")
+            return Retry(detail=f"{error}; it is tried again by itself", silent=True)
         except TokenRefused as error:
             return Dead("401", str(error))
         finally:

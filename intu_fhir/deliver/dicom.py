@@ -136,8 +136,10 @@ class StorageScu:
             association, accepted = self._associate(batch.contexts, keep_going)
         except Rejected as error:
             return rejected(error.result, error.source, error.reason)
-        except (NotConnected, Broken, BadAnswer, Stopped) as error:
+        except Stopped as error:
             return Retry(NO_ANSWER, self._where(str(error)))
+        except (NotConnected, Broken, BadAnswer) as error:
+            return Retry(NO_ANSWER, self._where(str(error)), silent=True)
         sender = _Sender(association, batch, accepted, tally, keep_going)
         try:
             sender.send_all()

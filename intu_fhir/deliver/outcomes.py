@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+from intu_fhir.model.cause import sentence as sentence
 from intu_fhir.model.outcome import Dead, Retry
 
 
@@ -96,6 +97,8 @@ _OTHER_HTTP: Mapping[int, Rule] = {
     4: Rule(Verdict.DEAD, "the server refuses the request", _MEND),
     5: Rule(Verdict.RETRY, "the server failed", _LATER),
 }
+_NOBODY_THERE = frozenset({502, 503, 504})
+"""The server as a whole is away, whatever was sent to it."""
 _NO_HTTP = Rule(Verdict.RETRY, "not an HTTP answer that exists", _LATER)
 
 
@@ -114,14 +117,8 @@ def failed(status: int, said: str = "", retry_after: float | None = None) -> Ret
     rule = http_rule(status)
     detail = sentence(f"HTTP {status}: {rule.meaning}", said, rule.remedy)
     if rule.verdict is Verdict.RETRY:
-        return Retry(str(status), detail, retry_after)
+        return Retry(str(status), detail, retry_after, silent=status in _NOBODY_THERE)
     return Dead(str(status), detail)
-
-
-def sentence(meaning: str, said: str = "", remedy: str = "") -> str:
-    """Put what happened, the far side's words and the remedy into one line."""
-    words = meaning + (f" ({said})" if said else "")
-    return f"{words}; {remedy}" if remedy else words
 
 
 def retry_after_seconds(value: str, now: datetime) -> float | None:

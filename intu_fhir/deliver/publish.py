@@ -72,9 +72,9 @@ class Publisher:
         except NoAnswer as error:
             if self._wrote and error.maybe_done:
                 return self._look_up(error)
-            return Retry(detail=f"{error}; it is tried again by itself")
+            return Retry(detail=f"{error}; it is tried again by itself", silent=True)
         except TokenUnavailable as error:
-            return Retry(detail=str(error))
+            return Retry(detail=str(error), silent=True)
         except TokenRefused as error:
             return Dead("401", str(error))
 
@@ -211,7 +211,8 @@ class Publisher:
     def _look_up(self, error: NoAnswer) -> DeliveryOutcome:
         """Find out whether a request without an answer was carried out."""
         later = Retry(
-            detail=f"{error}; whether the server acted is looked up before anything is repeated"
+            detail=f"{error}; whether the server acted is looked up before anything is repeated",
+            silent=True,
         )
         try:
             found = self._find()

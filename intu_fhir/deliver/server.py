@@ -64,7 +64,7 @@ class FhirServer:
         try:
             answer = self.call("GET", "metadata")
         except (NoAnswer, TokenUnavailable) as error:
-            return Retry(detail=f"The server's metadata cannot be read: {error}")
+            return Retry(detail=f"The server's metadata cannot be read: {error}", silent=True)
         except TokenRefused as error:
             return Dead(detail=str(error))
         if http_rule(answer.status).verdict is Verdict.RETRY:

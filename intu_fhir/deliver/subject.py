@@ -41,7 +41,7 @@ def link_subject(
     try:
         return link(resource, patient, server)
     except (NoAnswer, TokenUnavailable) as error:
-        return Retry(detail=f"The patient cannot be looked up: {error}")
+        return Retry(detail=f"The patient cannot be looked up: {error}", silent=True)
     except TokenRefused as error:
         return Dead("401", str(error))
 

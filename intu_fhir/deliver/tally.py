@@ -44,13 +44,16 @@ class Tally:
 
     def interrupted(self, reason: str) -> Retry:
         """Return the outcome of a call whose association ended early."""
+        silent = not self.verdicts  # who has answered for an instance is there
         if self.in_hand:
             uid = self.in_hand
             self.add(uid, NO_ANSWER, Rule(Verdict.RETRY, reason))
             return Retry(
-                NO_ANSWER, f"{reason}, with instance {uid} in hand; the rest is sent again later"
+                NO_ANSWER,
+                f"{reason}, with instance {uid} in hand; the rest is sent again later",
+                silent=silent,
             )
-        return Retry(NO_ANSWER, f"{reason}; the rest is sent later")
+        return Retry(NO_ANSWER, f"{reason}; the rest is sent later", silent=silent)
 
     def outcome(self, wanted: int) -> Delivered | Retry | Dead:
         """Return the outcome of a call that went through."""

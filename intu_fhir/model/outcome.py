@@ -31,11 +31,17 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not delivered, may succeed later; ``retry_after`` is the peer's own wish in seconds."""
+    """Not delivered, may succeed later.
+
+    Args:
+        retry_after: the peer's own wish, in seconds.
+        silent: the destination as a whole was not reached; it says nothing about this study.
+    """
 
     status: str = ""
     detail: str = ""
     retry_after: float | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Claim:
         due_at: when it was due; a later time in its row means that it was asked for again.
         attempts: failed tries so far.
         fence: number of this lease; a worker with an older one can write nothing.
+        backlog: it failed or was put back before; fresh work goes first.
     """
 
     key: int
@@ -46,6 +47,23 @@ class Claim:
     fence: int
     holder: str
     lease_until: datetime
+    backlog: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The rows that one kind of worker takes.
+
+    Args:
+        destination: for ``deliver``, the destination it serves.
+        limit: how many of them may be worked on at once, over all processes.
+        per_minute: how many may be begun within a minute, over all processes.
+    """
+
+    step: str
+    destination: str = ""
+    limit: int | None = None
+    per_minute: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

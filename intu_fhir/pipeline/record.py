@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +27,8 @@ from intu_fhir.model.work import (
     Follows,
     NotYet,
 )
-from intu_fhir.pipeline.retry import next_attempt_at
+from intu_fhir.pipeline.breaker import Breakers
+from intu_fhir.pipeline.retry import next_attempt_at, uncounted_attempt_at
 from intu_fhir.pipeline.steps import STEPS
 from intu_fhir.settings.schema import RetrySettings
 
@@ -46,6 +47,7 @@ class Recorder:
 
     retry: RetrySettings
     archives: Collection[str] = ()
+    breakers: Breakers = field(default_factory=Breakers)
 
     def record(
         self,
@@ -96,11 +98,27 @@ class Recorder:
         now: datetime,
         jitter: float,
     ) -> str:
+        down = claim.step == DELIVER and self.breakers.note(
+            connection, claim.destination, result, now, jitter
+        )
         if isinstance(result, Delivered):
             work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
             let_followers_go(connection, claim.study_key, claim.destination, now=now)
             return STEPS[claim.step].done
+        if down and isinstance(result, Retry) and result.silent:
+            return self._unheard(connection, claim, result, now, jitter)
         return self._failed(connection, claim, result, now, jitter)
+
+    def _unheard(
+        self, connection: Any, claim: Claim, result: Retry, now: datetime, jitter: float
+    ) -> str:
+        """Put back what nobody has heard of: that the destination is down is not its fault."""
+        due_at = uncounted_attempt_at(self.retry, claim.attempts, now, jitter, result.retry_after)
+        error = result.detail[:_ERROR_LENGTH]
+        work.fail(
+            connection, claim, state=RETRYING, error=error, due_at=due_at, now=now, counts=False
+        )
+        return RETRYING
 
     def _finished(self, connection: Any, claim: Claim, result: Finished, now: datetime) -> None:
         # The lease is given back before anything is written: where it is lost, nothing is.
@@ -108,24 +126,39 @@ class Recorder:
         result.record(connection)
         if STEPS[claim.step].next == BUILD:
             work.want_step(
-                connection, BUILD, claim.study_key, result.generation, due_at=now, now=now
+                connection,
+                BUILD,
+                claim.study_key,
+                result.generation,
+                due_at=now,
+                now=now,
+                backlog=claim.backlog,
             )
         held = is_held(connection, claim.study_key)
         for destination, wish in result.deliveries.items():
             if held and wish.state == WAITING:
                 wish = replace(wish, state=HELD)
-            self._want(connection, claim.study_key, destination, result.generation, wish, now)
+            self._want(connection, claim, destination, result.generation, wish, now)
 
     @staticmethod
     def _want(
         connection: Any,
-        study_key: int,
+        claim: Claim,
         destination: str,
         generation: int,
         wish: DeliveryWish,
         now: datetime,
     ) -> None:
-        want_delivery(connection, study_key, destination, generation, wish=wish, now=now)
+        study_key = claim.study_key
+        want_delivery(
+            connection,
+            study_key,
+            destination,
+            generation,
+            wish=wish,
+            now=now,
+            backlog=claim.backlog,
+        )
         if wish.hold:
             hold_delivery(
                 connection, study_key, destination, wish.hold, generation=generation, now=now

@@ -26,6 +26,27 @@ def next_attempt_at(
     """
     if attempt >= policy.max_attempts:
         return None
+    return _after_wait(policy, attempt, now, jitter, retry_after)
+
+
+def uncounted_attempt_at(
+    policy: RetrySettings,
+    attempts: int,
+    now: datetime,
+    jitter: float,
+    retry_after: float | None = None,
+) -> datetime:
+    """Return when to try again after a try that costs no attempt, since nobody answers anyway.
+
+    Args:
+        attempts: failed attempts so far, without this one.
+    """
+    return _after_wait(policy, attempts + 1, now, jitter, retry_after)
+
+
+def _after_wait(
+    policy: RetrySettings, attempt: int, now: datetime, jitter: float, retry_after: float | None
+) -> datetime:
     doubled = policy.first_seconds * 2 ** min(attempt - 1, 30)
     wait = min(doubled, policy.max_seconds) * (0.5 + 0.5 * jitter)
     if retry_after is not None:

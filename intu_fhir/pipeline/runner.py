@@ -15,6 +15,7 @@ from intu_fhir.db.session import Database
 from intu_fhir.errors import PermanentError, StaleClaim, TransientError
 from intu_fhir.model.outcome import Dead, DeliveryOutcome, Retry
 from intu_fhir.model.work import DEAD, HELD, Claim, Finished, Follows, NotYet
+from intu_fhir.model.work import Lane as Lane
 from intu_fhir.observe.clock import Clock
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.settings.schema import RetrySettings
@@ -24,19 +25,8 @@ log = structlog.get_logger("intu_fhir.pipeline")
 StepResult: TypeAlias = Finished | NotYet | Follows | DeliveryOutcome
 StepFunction: TypeAlias = Callable[[Claim], StepResult]
 
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """The rows that one kind of worker takes.
-
-    Args:
-        destination: for ``deliver``, the destination it serves.
-        limit: how many of them may be worked on at once, over all processes.
-    """
-
-    step: str
-    destination: str = ""
-    limit: int | None = None
+BACKLOG_SHARE = 0.25
+"""Part of the claims that look at the backlog first, so that it does not wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +74,8 @@ class Runner:
                 now=self.clock.now(),
                 lease_seconds=self.lease_seconds,
                 limit=lane.limit,
+                per_minute=lane.per_minute,
+                backlog_first=self.chance() < BACKLOG_SHARE,
             )
         if claim is None:
             return False
@@ -94,7 +86,9 @@ class Runner:
     def seconds_until_due(self, lane: Lane) -> float | None:
         """Return how long until the lane has something to do, or None where nothing waits."""
         with self.database.read() as connection:
-            due_at = work.next_due_at(connection, lane.step, lane.destination, self.clock.now())
+            due_at = work.next_due_at(
+                connection, lane.step, lane.destination, self.clock.now(), limit=lane.limit
+            )
         if due_at is None:
             return None
         return max((due_at - self.clock.now()).total_seconds(), 0.0)

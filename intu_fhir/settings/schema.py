@@ -160,6 +160,17 @@ class Subject(Settings):
     """
 
 
+class BreakerSettings(Settings):
+    """When a destination counts as down, and how often it is probed then."""
+
+    failures: PositiveInt = 5
+    """So many deliveries in a row that did not reach it; then nothing goes out but probes."""
+    first_seconds: PositiveFloat = 5.0
+    """Wait before the first probe; doubles from then on, and half of it is chance."""
+    max_seconds: PositiveFloat = 300.0
+    """Longest wait between probes."""
+
+
 class Destination(Settings):
     """What every destination has."""
 
@@ -169,6 +180,15 @@ class Destination(Settings):
     """Which studies it gets; absent = all of its channels."""
     after: tuple[str, ...] = ()
     """Destinations that have to have a study before this one gets it."""
+    max_per_minute: PositiveFloat | None = None
+    """Studies that may be begun within a minute, over all workers; absent = no limit."""
+    breaker: BreakerSettings = BreakerSettings()
+    """When it counts as down, so that it is left in peace and no attempt is lost on it."""
+
+    @property
+    def limit(self) -> int:
+        """How many studies may be on their way to it at the same time, over all workers."""
+        return 1
 
 
 class Publish(Settings):

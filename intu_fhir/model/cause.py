@@ -1,0 +1,55 @@
+"""What went wrong, in one line, and what of it is true of many studies.
+
+``sentence`` is how an outcome is written; ``cause_of`` and ``remedy_of`` read it again, so that a
+hundred failures with one reason can be shown as one.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_CAUSE = 200
+_SAID = " ("
+_REMEDY = "; "
+_UID = re.compile(r"\b\d+(?:\.\d+){3,}\b")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_NAMED = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[A-Za-z]+/[A-Za-z0-9.-]+(?:/[^\s;,]*)?")
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
+_TRIES = re.compile(r"; given up after \d+ tries$")
+
+
+def sentence(meaning: str, said: str = "", remedy: str = "") -> str:
+    """Put what happened, the far side's words and the remedy into one line."""
+    words = meaning + (f"{_SAID}{said})" if said else "")
+    return f"{words}{_REMEDY}{remedy}" if remedy else words
+
+
+def remedy_of(detail: str) -> str:
+    """Return what a failure's line says to do, or nothing."""
+    plain = _without_brackets(_TRIES.sub("", detail))
+    return plain.rpartition(_REMEDY)[2].strip() if _REMEDY in plain else ""
+
+
+def cause_of(detail: str) -> str:
+    """Return what a failure's line has in common with others of the same cause.
+
+    The far side's words in brackets, UIDs, ids, quotations and numbers are left out, except the
+    status that a line begins with.
+    """
+    plain = _without_brackets(_TRIES.sub("", detail))
+    head = plain.rpartition(_REMEDY)[0] or plain
+    status = re.match(r"HTTP \d{3}\b", head)
+    rest = head[status.end() :] if status else head
+    for pattern in (_UID, _QUOTED, _NAMED, _NUMBER):
+        rest = pattern.sub("…", rest)
+    return " ".join(((status[0] if status else "") + rest).split())[:LONGEST_CAUSE]
+
+
+def _without_brackets(text: str) -> str:
+    kept, depth = [], 0
+    for char in text:
+        depth += char == "("
+        if not depth:
+            kept.append(char)
+        depth = max(depth - (char == ")"), 0)
+    return "".join(kept)

@@ -1,0 +1,199 @@
+"""Which delivery is next: fresh before backlog, within the limits of its destination."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from intu_fhir.db import work
+from intu_fhir.db.claims import FRESH_SECONDS, head
+from intu_fhir.db.destinations import remember
+from intu_fhir.db.gates import store_state
+from intu_fhir.db.session import Database
+from intu_fhir.db.tables import deliveries
+from intu_fhir.model.destination import CLOSED, HALF_OPEN, OPEN, BreakerState
+from intu_fhir.model.outcome import Delivered, Hold, Retry
+from intu_fhir.model.work import AGGREGATE, DELIVER, RETRYING, Claim
+from intu_fhir.pipeline.breaker import Breakers
+from intu_fhir.settings.schema import BreakerSettings, DicomDestination
+from tests.support.clock import START, FakeClock
+from tests.support.seeded import stage
+
+PACS = DicomDestination(
+    type="dicom",
+    host="127.0.0.1",
+    port=104,
+    called_ae_title="PACS",
+    breaker=BreakerSettings(failures=2, first_seconds=10),
+)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The time at which what is staged is due."""
+    return FakeClock(START + timedelta(seconds=60))
+
+
+def _stage(database: Database, number: int) -> None:
+    with database.write() as connection:
+        for index in range(number):
+            stage(connection, f"pacs{index}", deliveries={"pacs": "waiting"})
+
+
+def _claim(
+    database: Database,
+    clock: FakeClock,
+    *,
+    limit: int | None = None,
+    per_minute: float | None = None,
+    backlog_first: bool = False,
+) -> Claim | None:
+    with database.write() as connection:
+        return work.claim(
+            connection,
+            DELIVER,
+            "pacs",
+            holder="w",
+            now=clock.now(),
+            lease_seconds=60,
+            limit=limit,
+            per_minute=per_minute,
+            backlog_first=backlog_first,
+        )
+
+
+def _next_due(database: Database, clock: FakeClock) -> object:
+    with database.read() as connection:
+        return work.next_due_at(connection, DELIVER, "pacs", clock.now())
+
+
+def _to_backlog(database: Database, clock: FakeClock) -> str:
+    claim = _claim(database, clock)
+    assert claim is not None
+    with database.write() as connection:
+        work.fail(connection, claim, state=RETRYING, error="x", due_at=clock.now(), now=clock.now())
+    return claim.study_instance_uid
+
+
+def _set(database: Database, clock: FakeClock, state: BreakerState) -> None:
+    with database.write() as connection:
+        remember(connection, "pacs", clock.now())
+        store_state(connection, "pacs", state, clock.now())
+
+
+def test_fresh_work_goes_before_what_failed(database: Database, clock: FakeClock) -> None:
+    """What failed waits for what is new, and is next when nothing new is there."""
+    _stage(database, 2)
+    failed = _to_backlog(database, clock)
+    fresh, then = _claim(database, clock), _claim(database, clock)
+    assert fresh is not None
+    assert then is not None
+    assert (fresh.study_instance_uid != failed, then.study_instance_uid) == (True, failed)
+    assert then.backlog
+
+
+def test_a_part_of_the_claims_takes_the_backlog_first(database: Database, clock: FakeClock) -> None:
+    """Backlog does not wait for ever behind fresh work."""
+    _stage(database, 2)
+    failed = _to_backlog(database, clock)
+    claim = _claim(database, clock, backlog_first=True)
+    assert claim is not None
+    assert claim.study_instance_uid == failed
+
+
+def test_what_waited_for_long_is_backlog(database: Database, clock: FakeClock) -> None:
+    """After hours without the destination a new study goes before those that waited."""
+    _stage(database, 1)
+    clock.advance(FRESH_SECONDS + 60)
+    with database.write() as connection:
+        stage(connection, "new", deliveries={"pacs": "waiting"})
+        newest = sa.select(sa.func.max(deliveries.c.delivery_key)).scalar_subquery()
+        connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.delivery_key == newest)
+            .values(due_at=clock.now())
+        )
+    claim = _claim(database, clock)
+    assert claim is not None
+    assert claim.due_at == clock.now()
+
+
+def test_the_rate_limit_holds_over_all_claims(database: Database, clock: FakeClock) -> None:
+    """Thirty a minute are one every two seconds, and the next is due when it may go."""
+    _stage(database, 3)
+    assert _claim(database, clock, per_minute=30) is not None
+    assert _claim(database, clock, per_minute=30) is None
+    assert _next_due(database, clock) == clock.now() + timedelta(seconds=2)
+    clock.advance(2)
+    assert _claim(database, clock, per_minute=30) is not None
+
+
+def test_what_failed_leaves_the_last_place_to_others(database: Database, clock: FakeClock) -> None:
+    """A study that hangs its worker again and again does not take all places."""
+    _stage(database, 3)
+    failed = {_to_backlog(database, clock) for _ in range(2)}
+    first = _claim(database, clock, limit=2, backlog_first=True)
+    second = _claim(database, clock, limit=2, backlog_first=True)
+    assert first is not None
+    assert second is not None
+    assert first.study_instance_uid in failed
+    assert second.study_instance_uid not in failed
+
+
+def test_one_probe_goes_to_a_destination_that_is_down(database: Database, clock: FakeClock) -> None:
+    """Nothing goes out before the time of the probe, and then one study only."""
+    _stage(database, 3)
+    probe_at = clock.now() + timedelta(seconds=10)
+    _set(database, clock, BreakerState(OPEN, silences=5, next_probe_at=probe_at))
+    assert _claim(database, clock, limit=3) is None
+    assert _next_due(database, clock) == probe_at
+    clock.advance(10)
+    assert _claim(database, clock, limit=3) is not None
+    assert _claim(database, clock, limit=3) is None
+
+
+def test_a_destination_that_recovers_gets_as_many_as_it_is_allowed(
+    database: Database, clock: FakeClock
+) -> None:
+    """What waited for hours does not go out all at once."""
+    _stage(database, 3)
+    _set(database, clock, BreakerState(HALF_OPEN, allowed=2))
+    assert [_claim(database, clock, limit=3) is None for _ in range(3)] == [False, False, True]
+
+
+def test_a_breaker_opens_and_closes_in_the_database(database: Database, clock: FakeClock) -> None:
+    """All workers see that a destination is down, and that it answers again."""
+    breakers = Breakers({"pacs": PACS})
+    silent, seen = Retry(detail="no answer", silent=True), []
+    outcomes = (silent, silent, Hold("x", "y"), Delivered(), Delivered())
+    for outcome in outcomes:
+        with database.write() as connection:
+            breakers.note(connection, "pacs", outcome, clock.now(), 1.0)
+            states = sa.text("SELECT breaker FROM destination_states")
+            seen.append(connection.execute(states).scalar_one())
+    assert seen == [CLOSED, OPEN, OPEN, HALF_OPEN, CLOSED]
+
+
+@pytest.mark.parametrize("backlog", [False, True])
+@pytest.mark.parametrize("step", [AGGREGATE, DELIVER])
+def test_the_next_row_is_read_from_the_index_of_due_rows(
+    database: Database, clock: FakeClock, step: str, backlog: bool
+) -> None:
+    """A claim neither scans a table nor sorts: finished work costs it nothing."""
+    with database.write() as connection:
+        postgresql = connection.dialect.name == "postgresql"
+        if postgresql:
+            connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+            connection.execute(sa.text("SET LOCAL enable_bitmapscan = off"))
+        query = head(step, "pacs", clock.now(), backlog=backlog).compile(
+            connection, compile_kwargs={"literal_binds": True}
+        )
+        explain = "EXPLAIN " if postgresql else "EXPLAIN QUERY PLAN "
+        rows = connection.exec_driver_sql(explain + str(query).replace("%", "%%")).all()
+    plan = "\n".join(str(row[-1]) for row in rows)
+    queue = "deliveries" if step == DELIVER else "work"
+    assert f"ix_{queue}_due" in plan
+    assert "TEMP B-TREE" not in plan
+    assert "Sort" not in plan
