@@ -17,6 +17,7 @@ from intu_fhir.model.work import DEAD, DELIVER, RETRYING
 
 MOST_CAUSES = 200
 _CHUNK = 500
+_CAUSE = "cause_told"
 _LONGEST = 200
 
 
@@ -79,12 +80,12 @@ def _causes(connection: Connection, queue: sa.Table, destination: str | None) ->
     if destination is not None and queue is work:
         return
     c = queue.c
-    place, cause = _place(queue), cause_column(queue)
+    named = c.destination if queue is deliveries else c.step
     time = c.updated_at.type
     rows = connection.execute(
         sa.select(
-            *place,
-            cause,
+            *_place(queue),
+            cause_column(queue).label(_CAUSE),
             sa.func.sum(sa.case((c.state == DEAD, 1), else_=0)),
             sa.func.sum(sa.case((c.state == RETRYING, 1), else_=0)),
             sa.type_coerce(sa.func.min(c.first_failed_at), time),
@@ -92,7 +93,7 @@ def _causes(connection: Connection, queue: sa.Table, destination: str | None) ->
             sa.func.max(c.last_error),
         )
         .where(_fails(queue), *_at(queue, destination))
-        .group_by(*place, cause)
+        .group_by(named, sa.text(_CAUSE))
         .order_by(sa.func.count().desc())
         .limit(MOST_CAUSES)
     )

@@ -138,7 +138,7 @@ def _open(connection: Connection) -> list[QueueCount]:
         rows = connection.execute(
             sa.select(step, destination, queue.c.state, sa.func.count(), _time(since))
             .where(queue.c.due_at.is_not(None))
-            .group_by(step, destination, queue.c.state)
+            .group_by(_named(queue), queue.c.state)
         )
         found += [QueueCount(*row) for row in rows]
     return found
@@ -154,7 +154,7 @@ def _dead(connection: Connection) -> list[QueueCount]:
             rows = connection.execute(
                 sa.select(step, destination, queue.c.state, sa.func.count(), _time(since))
                 .where(queue.c.state == sa.literal_column(f"'{state}'"))
-                .group_by(step, destination, queue.c.state)
+                .group_by(_named(queue), queue.c.state)
             )
             found += [QueueCount(*row) for row in rows]
     return found
@@ -171,6 +171,11 @@ _QUEUES: tuple[tuple[sa.Table, sa.ColumnElement[Any], sa.ColumnElement[Any]], ..
 )
 
 
+def _named(queue: sa.Table) -> sa.ColumnElement[Any]:
+    """Return what names a queue: PostgreSQL groups by no constant."""
+    return work.c.step if queue is work else deliveries.c.destination
+
+
 def _overdue(connection: Connection, now: datetime) -> list[Overdue]:
     found: list[Overdue] = []
     for queue, step, destination in _QUEUES:
@@ -178,7 +183,7 @@ def _overdue(connection: Connection, now: datetime) -> list[Overdue]:
         rows = connection.execute(
             sa.select(step, destination, sa.func.count(), sa.func.min(queue.c.due_at))
             .where(queue.c.due_at.is_not(None), queue.c.due_at <= now, free)
-            .group_by(step, destination)
+            .group_by(_named(queue))
         )
         found += [Overdue(*row) for row in rows]
     return found
@@ -186,18 +191,15 @@ def _overdue(connection: Connection, now: datetime) -> list[Overdue]:
 
 def _rates(connection: Connection, since: datetime) -> dict[str, int]:
     stored = sa.select(sa.func.coalesce(sa.func.sum(associations.c.stored), 0))
-    outcomes = (
-        sa.select(attempts.c.outcome == DELIVERED, sa.func.count())
-        .where(attempts.c.ended_at >= since)
-        .group_by(attempts.c.outcome == DELIVERED)
-    )
-    tries = {bool(good): number for good, number in connection.execute(outcomes)}
+    good = sa.func.count().filter(attempts.c.outcome == DELIVERED)
+    tried = sa.select(good, sa.func.count()).where(attempts.c.ended_at >= since)
+    delivered, tries = connection.execute(tried).one()
     return {
         "instances": int(
             connection.execute(stored.where(associations.c.started_at >= since)).scalar_one()
         ),
         AGGREGATE: _count(connection, generations, generations.c.settled_at >= since),
         BUILD: _count(connection, resources, resources.c.built_at >= since),
-        DELIVERED: tries.get(True, 0),
-        DEAD: tries.get(False, 0),
+        DELIVERED: delivered,
+        DEAD: tries - delivered,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from prometheus_client import Counter, Gauge, Histogram
 
 # Step 1, receive.
@@ -49,3 +51,42 @@ WEB_SECONDS = Histogram(
     ["route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A gauge that is read from the staging database when it is asked for."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+# The state of the whole site, whichever process is asked.
+DATABASE_UP = Standing("intu_database_up", "1 where the staging database answers, else 0.")
+STUDIES = Standing("intu_studies", "Studies in the staging database.")
+QUEUE = Standing(
+    "intu_queue_items",
+    "What waits, runs, fails, is held or is dead, by step and destination.",
+    ("step", "destination", "state"),
+)
+QUEUE_OLDEST = Standing(
+    "intu_queue_oldest_seconds",
+    "Age of the one that has been so for longest.",
+    ("step", "destination", "state"),
+)
+OVERDUE = Standing(
+    "intu_overdue_items", "What is due and nobody has taken.", ("step", "destination")
+)
+OVERDUE_OLDEST = Standing(
+    "intu_overdue_oldest_seconds", "For how long the first of them is due.", ("step", "destination")
+)
+HOLDS = Standing("intu_holds", "Holds that wait for a person.")
+QUARANTINED = Standing("intu_quarantined_last_day", "Objects put aside in the last 24 hours.")
+LAST_HOUR = Standing(
+    "intu_last_hour_items",
+    "What was done in the last hour: instances stored, studies settled and built, "
+    "tries that delivered and that failed.",
+    ("done",),
+)
+FILES_FREE = Standing("intu_files_free_bytes", "Free space where the file store is.")

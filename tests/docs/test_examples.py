@@ -8,7 +8,7 @@ import pytest
 
 from tests.docs.pages import blocks, name, pages, read
 
-FILES = ("intu.yaml", "channel.yaml", "mapping")
+FILES = ("intu.yaml", "channel.yaml", "mapping", "prometheus.yml")
 MAPPING = "extends: shipped"
 
 

@@ -13,6 +13,11 @@ from tools.docs.markdown import code, page, table
 _METRICS = """\
 For Prometheus. No label holds patient data, or text that a peer has chosen."""
 
+_STATE = """\
+These are read from the staging database, at most every five seconds, and tell of the whole site,
+whichever process is asked. See
+[watch with Prometheus](../how-to/watch-with-prometheus.md)."""
+
 _LOGS = """\
 One line for a unit of work, JSON unless standard error is a terminal. Only these fields get out;
 whatever else a call hands over is dropped, so that no patient data can slip in:"""
@@ -29,6 +34,15 @@ def metrics_page() -> str:
         "## Metrics",
         _METRICS,
         table(("Name", "Kind", "Labels", "Meaning"), rows),
+        _STATE,
+        table(
+            ("Name", "Kind", "Labels", "Meaning"),
+            (
+                (code(one.name), "gauge", ", ".join(map(code, one.labels)), one.text)
+                for one in vars(metrics).values()
+                if isinstance(one, metrics.Standing)
+            ),
+        ),
         "## Logs",
         _LOGS,
         ", ".join(map(code, sorted(logging.ALLOWED))) + ".",

@@ -9,6 +9,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.rendering import site_of
 from intu_fhir.web.routes import Route, get
+from intu_fhir.web.standing import standing_metrics
+
+STANDING_SECONDS = 5.0
+"""So long is the state of the site kept between two who ask."""
 
 
 def alive(_request: Request) -> Response:
@@ -24,9 +28,11 @@ def ready(request: Request) -> Response:
     return JSONResponse(body, 503 if wrong else 200)
 
 
-def metrics(_request: Request) -> Response:
-    """Return the metrics of this process for Prometheus."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+def metrics(request: Request) -> Response:
+    """Return the metrics of this process, and the state of the site, for Prometheus."""
+    site = site_of(request)
+    standing = site.cached.get("standing", STANDING_SECONDS, lambda: standing_metrics(site))
+    return Response(generate_latest() + standing, media_type=CONTENT_TYPE_LATEST)
 
 
 def routes(*, public_metrics: bool) -> tuple[Route, ...]:

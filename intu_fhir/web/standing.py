@@ -1,0 +1,94 @@
+"""The state of the site as gauges for Prometheus, read from the staging database when asked for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from intu_fhir.db.overview import Overview, overview
+from intu_fhir.errors import IntuError
+from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVERED
+from intu_fhir.observe import metrics as m
+from intu_fhir.web.context import Site
+
+_DONE = {
+    "instances": "stored",
+    AGGREGATE: "settled",
+    BUILD: "built",
+    DELIVERED: "delivered",
+    DEAD: "failed",
+}
+
+
+def standing_metrics(site: Site) -> bytes:
+    """Return the gauges of the whole site in the text format of Prometheus.
+
+    Where the database does not answer, only that is told, and what the disk says.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Families([*_of_database(site), *_of_files(site)]))
+    return generate_latest(registry)
+
+
+class _Families(Collector):
+    """Gives what was measured already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _of_database(site: Site) -> Iterator[Metric]:
+    now = site.clock.now()
+    try:
+        with site.database.read() as connection:
+            state = overview(connection, now)
+    except IntuError:
+        yield _family(m.DATABASE_UP, [((), 0)])
+        return
+    yield _family(m.DATABASE_UP, [((), 1)])
+    yield from _of_overview(state, now)
+
+
+def _of_overview(state: Overview, now: datetime) -> Iterator[Metric]:
+    """Return the gauges of an overview."""
+    yield _family(m.STUDIES, [((), state.studies)])
+    queue = [((q.step, q.destination, q.state), q) for q in state.queue]
+    yield _family(m.QUEUE, [(labels, q.count) for labels, q in queue])
+    yield _family(
+        m.QUEUE_OLDEST, [(labels, _age(q.oldest, now)) for labels, q in queue if q.oldest]
+    )
+    due = [((one.step, one.destination), one) for one in state.overdue]
+    yield _family(m.OVERDUE, [(labels, one.count) for labels, one in due])
+    yield _family(m.OVERDUE_OLDEST, [(labels, _age(one.since, now)) for labels, one in due])
+    yield _family(m.HOLDS, [((), state.held)])
+    yield _family(m.QUARANTINED, [((), state.quarantined)])
+    yield _family(m.LAST_HOUR, [((_DONE[key],), n) for key, n in state.rates.items()])
+
+
+def _of_files(site: Site) -> Iterator[Metric]:
+    try:
+        free = shutil.disk_usage(site.configuration.site.files).free
+    except OSError:
+        return
+    yield _family(m.FILES_FREE, [((), free)])
+
+
+def _family(
+    gauge: m.Standing, values: Iterable[tuple[tuple[str, ...], float]]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(gauge.name, gauge.text, labels=gauge.labels)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family
+
+
+def _age(since: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds()) if since else 0.0
