@@ -197,10 +197,10 @@ def _check_resources(app: App, census: Census) -> None:
         assert counted == expected[row.study_instance_uid]
         assert row.resource["numberOfSeries"] == len(counted)
         assert row.resource["numberOfInstances"] == sum(map(len, counted.values()))
-    for release in ("r4", "r5"):
+    for release, definitions in (("r4", "r4"), ("r4", "r4b"), ("r5", "r5")):
         built = [row.resource for row in _rows(app, _NEWEST) if row.release == release]
         assert len(built) == len(expected)
-        problems = validate_independently(built, release)
+        problems = validate_independently(built, definitions)
         assert problems == [], problems[:3]
 
 
