@@ -6,6 +6,7 @@ from datetime import datetime
 
 import click
 
+from intu_fhir.cli.causes import show_causes
 from intu_fhir.cli.program import (
     Program,
     command,
@@ -75,6 +76,7 @@ _UID: Column[DeliveryRow] = Column("STUDY INSTANCE UID", lambda row: row.study_i
 @command(
     "deliveries",
     "intu-fhir deliveries",
+    "intu-fhir deliveries --by-cause",
     "intu-fhir deliveries --state dead --destination ehr_fhir --since 12h",
 )
 @click.option("--study", "study_instance_uid", metavar="UID", help="Of one study.")
@@ -89,6 +91,7 @@ _UID: Column[DeliveryRow] = Column("STUDY INSTANCE UID", lambda row: row.study_i
     "Default: all that are not done.",
 )
 @click.option("--all", "every", is_flag=True, help="Delivered and filtered ones too.")
+@click.option("--by-cause", is_flag=True, help="What fails, gathered by place and cause.")
 @click.option("--since", "updated_from", type=TIME, help="Changed since: 2024-03-01 or 2h.")
 @click.option("--until", "updated_to", type=TIME, help="Changed before.")
 @limit_option()
@@ -100,6 +103,7 @@ def deliveries_command(
     destination: str | None,
     states: tuple[str, ...],
     every: bool,
+    by_cause: bool,
     updated_from: datetime | None,
     updated_to: datetime | None,
     limit: int,
@@ -109,6 +113,11 @@ def deliveries_command(
     A delivery is one study at one destination. HAS/WANTS counts versions of the study: 1/2
     means that the destination has the first and is to get the second.
     """
+    if by_cause:
+        if study_instance_uid or states or every or updated_from or updated_to:
+            raise click.UsageError("--by-cause is about all that fails; --destination may be added")
+        show_causes(program, destination, wants_json=wants_json)
+        return
     wanted = DeliveryFilter(
         study_instance_uid=study_instance_uid,
         destination=destination,

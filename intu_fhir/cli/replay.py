@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import click
 
 from intu_fhir.cli.program import Program, command, json_option, print_json, say
+from intu_fhir.cli.progress import progress
 from intu_fhir.cli.text import TIME
+from intu_fhir.db.audit import seal
 from intu_fhir.db.delivery_report import count_deliveries
+from intu_fhir.db.failures import states_of
 from intu_fhir.db.readonly import RefusedQuery
 from intu_fhir.db.replay import ReplayFilter, replay_columns
 from intu_fhir.db.reports import find_study
 from intu_fhir.db.session import Database
-from intu_fhir.model.work import DEAD, DELIVERED, RETRYING
+from intu_fhir.model.work import DEAD, DELIVERED, RETRYING, RUNNING, WAITING
 from intu_fhir.observe.clock import SystemClock
-from intu_fhir.pipeline.replay import Replayed, ReplaySelection, replay
+from intu_fhir.observe.login import login
+from intu_fhir.pipeline.replay import Replayed, ReplaySelection, chosen_rows, replay
+
+_GOES_ON = frozenset({WAITING, RUNNING, RETRYING})
+_LOOK_SECONDS = 0.5
+_LONGEST_REASON = 500
 
 
 def _show_columns(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -29,6 +42,7 @@ def _show_columns(ctx: click.Context, _parameter: click.Parameter, value: bool) 
     "intu-fhir replay --destination ehr_fhir --since 12h --dry-run",
     "intu-fhir replay --where \"last_status = '422' AND modalities LIKE '%MR%'\"",
     "intu-fhir replay --rebuild --since 7d",
+    'intu-fhir replay --state dead --per-minute 60 --reason "EHR was down" --wait',
 )
 @click.option("--study", metavar="UID", help="Of one study.")
 @click.option("--destination", metavar="NAME", help="At one destination.")
@@ -43,10 +57,21 @@ def _show_columns(ctx: click.Context, _parameter: click.Parameter, value: bool) 
 @click.option("--since", type=TIME, help="Changed since; with --rebuild: received since.")
 @click.option("--until", type=TIME, help="Changed before; with --rebuild: received before.")
 @click.option("--where", metavar="SQL", help="A predicate over the columns of --columns.")
+@click.option("--cause", metavar="TEXT", help="For this cause, as `deliveries --by-cause` has it.")
 @click.option("--rebuild", is_flag=True, help="Build again first: the mapping changed.")
 @click.option("--force", is_flag=True, help="Send again what the destination has already.")
 @click.option("--all", "everything", is_flag=True, help="Needed where nothing else is selected.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option(
+    "--per-minute",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Let so many become due within a minute. Default: all at once.",
+)
+@click.option("--by", metavar="NAME", help="Who asks. Default: the user who is logged in.")
+@click.option("--reason", metavar="TEXT", default="", help="Why, for the audit trail.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--wait", is_flag=True, help="Show how it goes on until all of it has ended.")
 @click.option(
     "--columns",
     is_flag=True,
@@ -65,21 +90,30 @@ def replay_command(
     since: datetime | None,
     until: datetime | None,
     where: str | None,
+    cause: str | None,
     rebuild: bool,
     force: bool,
     everything: bool,
     dry_run: bool,
+    per_minute: float | None,
+    by: str | None,
+    reason: str,
+    yes: bool,
+    wait: bool,
 ) -> None:
     """Put deliveries and failed steps back.
 
     They become due at once, with all their attempts ahead of them. Never sends again what a
-    destination has, unless --force says so; never lets a held study go.
+    destination has, unless --force says so; never lets a held study go. On a terminal it says
+    how many there are and asks first. Who and why is recorded in the audit trail.
     """
-    chosen = (study, destination, states, since, until, where)
+    chosen = (study, destination, states, since, until, where, cause)
     if not everything and not any(chosen):
         raise click.UsageError("select something, or say --all; --dry-run shows what it means")
     if force and rebuild:
         raise click.UsageError("--rebuild sends what changed anyway; leave --force out")
+    if rebuild and per_minute:
+        raise click.UsageError("--rebuild has no pace; give destinations a max_per_minute")
     wanted = ReplayFilter(
         study_instance_uid=study,
         destination=destination,
@@ -88,18 +122,61 @@ def replay_command(
         until=until,
         by_reception=rebuild,
         where=where,
+        cause=cause,
     )
-    selection = ReplaySelection(wanted, rebuild=rebuild, force=force, dry_run=dry_run)
+    selection = ReplaySelection(
+        wanted,
+        rebuild=rebuild,
+        force=force,
+        dry_run=dry_run,
+        per_minute=per_minute,
+        by=(by or login())[:64],
+        reason=reason[:_LONGEST_REASON],
+    )
+    asks = not (dry_run or yes or wants_json) and sys.stdin.isatty()
     with program.database() as database:
         _refuse_unknown(database, study, destination)
         try:
-            done = replay(database, SystemClock(), selection)
+            _act(database, selection, asks=asks, wants_json=wants_json, wait=wait)
         except RefusedQuery as error:
             raise click.BadParameter(str(error), param_hint="--where") from None
+
+
+def _act(
+    database: Database, selection: ReplaySelection, *, asks: bool, wants_json: bool, wait: bool
+) -> None:
+    """Ask where that is wanted, do it, say what was done, and watch how it goes on."""
+    clock = SystemClock()
+    if asks:
+        _show(replay(database, clock, replace(selection, dry_run=True)))
+        click.confirm("Do it?", abort=True)
+    keys = chosen_rows(database, selection) if wait and not selection.dry_run else ((), ())
+    done = replay(database, clock, selection)
     if wants_json:
         print_json(done)
     else:
         _show(done)
+    if not selection.dry_run:
+        seal(database)
+    if any(keys):
+        _watch(database, *keys)
+
+
+def _watch(database: Database, delivery_keys: Sequence[int], work_keys: Sequence[int]) -> None:
+    """Show how many have ended until all have; who is tired of it presses Ctrl-C."""
+    ended, counts = 0, Counter[str]()
+    with progress("Replaying") as on_progress:
+        on_progress(0, len(delivery_keys) + len(work_keys))
+        while True:
+            with database.read() as connection:
+                counts = states_of(connection, delivery_keys, work_keys)
+            now_ended = sum(number for state, number in counts.items() if state not in _GOES_ON)
+            on_progress(now_ended - ended)
+            ended = now_ended
+            if ended >= counts.total():
+                break
+            time.sleep(_LOOK_SECONDS)
+    say(", ".join(f"{number} {state}" for state, number in sorted(counts.items())))
 
 
 def _refuse_unknown(database: Database, study: str | None, destination: str | None) -> None:

@@ -213,18 +213,24 @@ class ReplayQuery:
 
 
 def put_back(
-    connection: Connection, rows: Collection[ReplayRow], *, again: bool, now: datetime
+    connection: Connection,
+    rows: Collection[ReplayRow],
+    *,
+    again: bool,
+    now: datetime,
+    due_at: datetime | None = None,
 ) -> int:
-    """Make rows due now, as if they had never failed; return how many.
+    """Make rows due, as if they had never failed; return how many.
 
     Args:
         again: forget that the destination has it, so that it is sent once more.
+        due_at: when; by default now.
     """
     fresh = NO_FAILURE | {
         "state": WAITING,
         "attempts": 0,
         "backlog": True,
-        "due_at": now,
+        "due_at": due_at or now,
         "updated_at": now,
     }
     count = 0

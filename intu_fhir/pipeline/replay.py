@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
+from intu_fhir.db.audit import record_audit
+from intu_fhir.db.failures import build_keys
 from intu_fhir.db.replay import ReplayFilter, ReplayQuery, ReplayRow, build_again, put_back
 from intu_fhir.db.session import Database
+from intu_fhir.model.audit import Action, Actor, AuditEvent
 from intu_fhir.model.work import (
     DEAD,
     DELIVER,
@@ -32,6 +36,9 @@ LEFT_ALONE: Mapping[str, str] = {
 }
 """Why a row of this state is not put back."""
 
+_HANDFUL_SECONDS = 5
+"""How finely a pace is kept."""
+
 RETRIABLE = frozenset({DEAD, RETRYING, RUNNING})
 """States that are put back; a running row only where its worker is gone."""
 
@@ -46,12 +53,18 @@ class ReplaySelection:
         rebuild: build the studies again first, since the mapping changed.
         force: send again what the destination has.
         dry_run: only say what would be done.
+        per_minute: how many become due within a minute; None = all at once.
+        by: who asks for it, for the audit trail; empty = whoever calls tells it itself.
+        reason: why, in the words of who asks.
     """
 
     filter: ReplayFilter = field(default_factory=ReplayFilter)
     rebuild: bool = False
     force: bool = False
     dry_run: bool = False
+    per_minute: float | None = None
+    by: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,27 @@ def replay(database: Database, clock: Clock, selection: ReplaySelection) -> Repl
     return act(database, query, selection, clock.now())
 
 
+def chosen_rows(
+    database: Database, selection: ReplaySelection
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the keys of the deliveries, and of the steps before, that are put back.
+
+    Raises:
+        RefusedQuery: the predicate of the filter is not SQL that only reads.
+    """
+    query = ReplayQuery(database, selection.filter)
+    if selection.rebuild:
+        ready = [key for key, generation in query.studies().items() if generation > 0]
+        with database.read() as connection:
+            return [], build_keys(connection, ready)
+    states = RETRIABLE | {DELIVERED} if selection.force else RETRIABLE
+    rows = query.rows(states)
+    return (
+        [row.key for row in rows if row.step == DELIVER],
+        [row.key for row in rows if row.step != DELIVER],
+    )
+
+
 def _rebuild(
     database: Database, query: ReplayQuery, selection: ReplaySelection, now: datetime
 ) -> Replayed:
@@ -93,6 +127,7 @@ def _rebuild(
     if not selection.dry_run:
         with database.write() as connection:
             build_again(connection, ready, now=now)
+            _tell(connection, selection, Action.REBUILT, len(ready), now)
     waiting = len(studies) - len(ready)
     left = {NOT_SETTLED: waiting} if waiting else {}
     return Replayed(0, 0, len(ready), left, selection.dry_run)
@@ -105,15 +140,48 @@ def _put_back(
     left = reasons_to_leave(query.counts(), force=selection.force)
     rows = [row for row in found if not is_in_hand(row, now)]
     if not selection.dry_run:
-        already = [row for row in rows if row.state == DELIVERED]
-        failed = [row for row in rows if row.state != DELIVERED]
         with database.write() as connection:
-            put_back(connection, failed, again=False, now=now)
-            put_back(connection, already, again=True, now=now)
+            for some, due_at in _paced(rows, selection.per_minute, now):
+                already = [row for row in some if row.state == DELIVERED]
+                failed = [row for row in some if row.state != DELIVERED]
+                put_back(connection, failed, again=False, now=now, due_at=due_at)
+                put_back(connection, already, again=True, now=now, due_at=due_at)
+            _tell(connection, selection, Action.REPLAYED, len(rows), now)
     deliveries = sum(row.step == DELIVER for row in rows)
     if in_hand := len(found) - len(rows):
         left[LEFT_ALONE[RUNNING]] = in_hand
     return Replayed(deliveries, len(rows) - deliveries, 0, left, selection.dry_run)
+
+
+def _paced(
+    rows: Sequence[ReplayRow], per_minute: float | None, now: datetime
+) -> Iterator[tuple[Sequence[ReplayRow], datetime]]:
+    """Give the rows in handfuls with the time when each becomes due."""
+    if per_minute is None:
+        yield rows, now
+        return
+    size = max(1, int(per_minute * _HANDFUL_SECONDS / 60))
+    for begin in range(0, len(rows), size):
+        yield rows[begin : begin + size], now + timedelta(minutes=begin / per_minute)
+
+
+def _tell(
+    connection: Any, selection: ReplaySelection, action: Action, number: int, now: datetime
+) -> None:
+    """Record who put back how much, and why, in the transaction that does it."""
+    if not selection.by or not number:
+        return
+    event = AuditEvent(
+        action,
+        now,
+        selection.by,
+        Actor.PERSON,
+        study_instance_uid=selection.filter.study_instance_uid or "",
+        destination=selection.filter.destination or "",
+        objects=number,
+        reason=selection.reason,
+    )
+    record_audit(connection, event)
 
 
 def is_in_hand(row: ReplayRow, now: datetime) -> bool:

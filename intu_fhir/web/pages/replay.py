@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from intu_fhir.db.failures import build_keys, causes, states_of
-from intu_fhir.db.replay import ReplayFilter, ReplayQuery
+from intu_fhir.db.failures import causes, states_of
+from intu_fhir.db.replay import ReplayFilter
 from intu_fhir.db.reports import find_study
 from intu_fhir.model.audit import Action
 from intu_fhir.model.work import DEAD, DELIVER, DELIVERED, DONE, HELD, RETRYING, RUNNING, WAITING
-from intu_fhir.pipeline.replay import RETRIABLE, ReplaySelection, replay
+from intu_fhir.pipeline.replay import ReplaySelection, chosen_rows, replay
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.context import Site
 from intu_fhir.web.fields import number, one, several
@@ -107,7 +106,7 @@ def _of_study(request: Request, uid: str) -> Wish:
 
 
 def _do(request: Request, site: Site, wish: Wish) -> Response:
-    deliveries, steps = _rows(site, wish.selection)
+    deliveries, steps = chosen_rows(site.database, wish.selection)
     count = len(deliveries) + len(steps)
     if not count:
         return RedirectResponse(f"{wish.back}?said=nothing", 303)
@@ -125,21 +124,6 @@ def _do(request: Request, site: Site, wish: Wish) -> Response:
         steps[:MOST_WATCHED],
     )
     return RedirectResponse(f"/replays/{site.replays.keep(watched)}", 303)
-
-
-def _rows(site: Site, selection: ReplaySelection) -> tuple[Sequence[int], Sequence[int]]:
-    """Return the keys of the deliveries, and of the steps before, that are put back."""
-    query = ReplayQuery(site.database, selection.filter)
-    if selection.rebuild:
-        ready = [key for key, generation in query.studies().items() if generation > 0]
-        with site.database.read() as connection:
-            return [], build_keys(connection, ready)
-    states = RETRIABLE | {DELIVERED} if selection.force else RETRIABLE
-    rows = query.rows(states)
-    return (
-        [row.key for row in rows if row.step == DELIVER],
-        [row.key for row in rows if row.step != DELIVER],
-    )
 
 
 def progress(request: Request) -> Response:

@@ -10,10 +10,11 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
+from intu_fhir.db import migrate
 from intu_fhir.db.tables import audit_events, holds, resources
 from intu_fhir.demo.ehr import Fault
 from intu_fhir.web.running import WebPage
-from tests.support.databases import sqlite_url
+from tests.support.databases import PostgresServer, sqlite_url
 from tests.support.ports import free_port
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study, uid
@@ -42,12 +43,19 @@ class Looked:
         return self.client.post(path, data={"form_token": token, **fields})
 
 
-@pytest.fixture(scope="module")
-def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def looked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Looked]:
     """A site with one delivered study in two versions, and one that the EHR refused."""
     folder = tmp_path_factory.mktemp("pages")
+    url = sqlite_url(folder / "staging.db")
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.url(server.create())
+        migrate.upgrade(url)
     options = {"web": {"port": free_port()}}
-    with running_site(folder, sqlite_url(folder / "staging.db"), **options) as running:
+    with running_site(folder, url, **options) as running:
         running.send(make_study("good", StudyDescription=HOSTILE))
         running.rest()
         running.send([make_instance("good", series=3, number=1)])

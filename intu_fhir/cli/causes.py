@@ -1,0 +1,41 @@
+"""What fails, gathered by cause: one line for a hundred dead letters with one reason."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from intu_fhir.cli.program import Program, console, print_json, say
+from intu_fhir.cli.table import Column, show_table
+from intu_fhir.cli.text import local_time, zone_name
+from intu_fhir.db.failures import Cause, causes
+from intu_fhir.model.cause import remedy_of
+
+
+def show_causes(program: Program, destination: str | None, *, wants_json: bool) -> None:
+    """Print the causes of everything that fails, what concerns most first."""
+    with program.database() as database, database.read() as connection:
+        found = causes(connection, destination)
+    if wants_json:
+        print_json([asdict(one) | {"remedy": remedy_of(one.example)} for one in found])
+    elif not found:
+        say("Nothing fails.")
+    else:
+        show_table(console(), found, _columns(), below=_BELOW)
+        say("Mend a cause, then replay what it concerns: `intu-fhir replay --cause TEXT`.")
+
+
+def _columns() -> list[Column[Cause]]:
+    return [
+        Column("AT", lambda one: one.destination or one.step, shrinks=True),
+        Column("DEAD", lambda one: one.dead, right=True),
+        Column("RETRYING", lambda one: one.retrying, right=True),
+        Column(f"SINCE ({zone_name()})", lambda one: local_time(one.since) if one.since else ""),
+        Column("NEWEST", lambda one: local_time(one.newest)),
+    ]
+
+
+_BELOW: list[Column[Cause]] = [
+    Column("CAUSE", lambda one: one.cause),
+    Column("FOR EXAMPLE", lambda one: one.example),
+    Column("DO", lambda one: remedy_of(one.example)),
+]
