@@ -112,7 +112,9 @@ class AtOnce:
         if theirs is None or not bears_identifier(theirs, identity.system, identity.value):
             self.keeper.progress.places.pop(identity, None)
             return replace(entry, place=None)
-        return replace(entry, place=place_of(theirs), resource=rebase(entry.resource, theirs))
+        gone = frozenset() if entry.kind else self.study.gone
+        merged = rebase(entry.resource, theirs, gone)
+        return replace(entry, place=place_of(theirs), resource=merged)
 
     # ---- after
 

@@ -8,6 +8,7 @@ from typing import Any
 from intu_fhir.deliver.answers import Json, objects, words
 
 _SERVER_OWNED = frozenset({"id", "meta", "text"})
+_OF_IMAGES = frozenset({"modality", "series", "numberOfSeries", "numberOfInstances"})
 _META_OWNED = frozenset({"versionId", "lastUpdated", "source"})
 
 
@@ -29,12 +30,17 @@ def _content(resource: Json) -> Json:
     return {key: value for key, value in resource.items() if key not in _SERVER_OWNED}
 
 
-def rebase(ours: Json, current: Json) -> Json:
+def rebase(ours: Json, current: Json, gone: frozenset[str] = frozenset()) -> Json:
     """Put our content on top of a version that somebody else wrote.
 
-    Elements that we do not send, identifiers and tags that others added stay as they are.
+    Elements that we do not send, identifiers and tags that others added stay as they are. What
+    lists images is ours alone: images that were rejected do not come back with another's note.
+
+    Args:
+        gone: elements that do not stay, whoever wrote them.
     """
-    added = {k: v for k, v in current.items() if k not in ours and k not in _SERVER_OWNED}
+    left = _SERVER_OWNED | _OF_IMAGES | gone
+    added = {k: v for k, v in current.items() if k not in ours and k not in left}
     merged = {**added, **ours}
     known = objects(ours.get("identifier"))
     others = [i for i in objects(current.get("identifier")) if _key(i) not in map(_key, known)]

@@ -20,6 +20,7 @@ class Publication:
         version: version at the server that we wrote last.
         last_hash: hash of what we wrote last.
         identity: of a resource that goes beside the study; None = the study's own.
+        gone: elements that must not stay at the server, even where another wrote there since.
     """
 
     study_uid: str
@@ -29,6 +30,7 @@ class Publication:
     version: str = ""
     last_hash: str = ""
     identity: Identity | None = None
+    gone: frozenset[str] = frozenset()
 
     @property
     def recognised_by(self) -> Identity:

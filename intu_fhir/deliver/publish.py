@@ -127,7 +127,7 @@ class Publisher:
             place = place_of(theirs) or place
             if same_content(self._resource, theirs):
                 return self._delivered(place, str(current.status))
-            body = rebase(self._resource, theirs)
+            body = rebase(self._resource, theirs, self._wanted.gone)
         return Retry(
             str(answer.status),
             f"HTTP {answer.status}: another writer keeps changing the resource at the server; "

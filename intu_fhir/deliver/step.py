@@ -125,15 +125,20 @@ class FhirDelivery:
             server_id=known.server_id,
             version=known.server_version,
             last_hash=known.content_hash,
+            gone=frozenset({"endpoint"}) if _is_expired(stored) else frozenset(),
         )
 
     def _companions(self, stored: StoredResource, kinds: frozenset[str]) -> list[Companion]:
         """Return what this destination asks for of all that was built."""
         with self.database.read() as connection:
             built = companions_of(connection, stored.resource_key)
-        expired = any(one.get("code") == IMAGES_EXPIRED for one in stored.findings)
-        endpoint = [self.endpoint] if self.endpoint and not expired else []
+        endpoint = [self.endpoint] if self.endpoint and not _is_expired(stored) else []
         return [one for one in (*endpoint, *built) if one.kind in kinds]
+
+
+def _is_expired(stored: StoredResource) -> bool:
+    """Say whether its images were deleted in due time, so that nothing may lead to them."""
+    return any(one.get("code") == IMAGES_EXPIRED for one in stored.findings)
 
 
 def _as_registered(publication: Publication) -> Publication:

@@ -11,6 +11,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from intu_fhir.db.replay import ReplayFilter
+from intu_fhir.db.tables import holds
+from intu_fhir.demo.ehr import Features
 from intu_fhir.pipeline.replay import ReplaySelection, replay
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, uid
@@ -102,6 +104,47 @@ def test_a_study_of_which_all_is_rejected_changes_its_status(
         first, second = _versions(running)
         assert (first["status"], second["status"]) == ("available", status)
         assert second["id"] == first["id"]
+
+
+@pytest.mark.parametrize(
+    ("code", "transaction"), [("113001", True), ("113037", False), ("113039", True)]
+)
+def test_what_was_taken_back_stays_away_though_the_ehr_wrote_meanwhile(
+    tmp_path: Path, migrated_database_url: str, code: str, transaction: bool
+) -> None:
+    """What the EHR added stays; rejected images and the way to deleted ones go (E26, E36)."""
+    publish = {"endpoint": True, "wado_rs": "https://pacs.example.org/web", "provenance": True}
+    features = Features(transaction=transaction)
+    with running_site(
+        tmp_path, migrated_database_url, ehr={"publish": publish}, features=features
+    ) as running:
+        running.send([make_instance(number=1)])
+        running.rest()
+        [theirs] = running.imaging_studies()
+        assert theirs["endpoint"]
+        running.ehr.store.write({**theirs, "note": [{"text": "seen"}]}, theirs["id"])
+        running.send([_rejection_note(code, uid("study", 1, 1))])
+        running.rest(generation=2)
+        [study] = running.imaging_studies()
+        assert study["note"] == [{"text": "seen"}]
+        expired = code == "113039"
+        assert ("endpoint" in study, "series" in study) == (not expired, expired)
+        assert study["numberOfInstances"] == int(expired)
+
+
+def test_another_patient_in_later_images_holds_what_is_published(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """Late images of another Patient ID hold the study; what is published stays as it was (E06)."""
+    with running_site(tmp_path, migrated_database_url) as running:
+        running.send([make_instance(number=1)])
+        running.rest()
+        running.send([make_instance(number=2, PatientID="P2")])
+        [study] = running.rest(generation=2)
+        assert study.state == "held"
+        [published] = _versions(running)
+        assert published["numberOfInstances"] == 1
+        assert [hold.reason for hold in running.rows(holds)] == ["patient_conflict"]
 
 
 def test_a_patient_merged_later_is_followed_by_a_replay(

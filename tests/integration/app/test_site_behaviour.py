@@ -73,14 +73,18 @@ def test_the_announced_number_of_instances_settles(
 
 
 def test_a_changed_mapping_is_published_by_rebuild(
-    tmp_path: Path, migrated_database_url: str
+    tmp_path: Path, migrated_database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After a change of the mapping, replay --rebuild sends what differs, as the next version."""
+    """What preview shows of a changed mapping, replay --rebuild sends, as the next version."""
     with running_site(tmp_path, migrated_database_url) as running:
         running.send(make_study())
         running.rest()
         mapping = tmp_path / "own.yaml"
         mapping.write_text('extends: shipped\nversion: "own"\nstudy:\n  description: leave_out\n')
+        ask = ["preview", uid("study"), "--mapping", str(mapping), "--diff"]
+        assert run([*ask, "--config", str(tmp_path)]) == 0
+        changed = [line for line in capsys.readouterr().out.splitlines() if line[:1] in "+-"]
+        assert [line.split(":")[0] for line in changed[2:]] == ['-  "description"']
         place = tmp_path / "channels" / "radiology" / "channel.yaml"
         channel = yaml.safe_load(place.read_text())
         place.write_text(yaml.safe_dump({**channel, "mapping": str(mapping)}))

@@ -171,6 +171,25 @@ def test_preview_of_files_and_of_a_staged_study(
     assert run(["preview", "nowhere/", "--config", str(site)]) == 2
 
 
+@pytest.mark.parametrize(
+    ("rule", "mistake"),
+    [
+        ("subject: leave_out", "study.subject: the resource needs this element"),
+        ("description: {converter: x}", "study.description.converter: must be one of"),
+    ],
+)
+def test_preview_tells_a_mistake_in_a_mapping_by_its_line(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rule: str, mistake: str
+) -> None:
+    """A mapping with a mistake is not tried: file, line, key and what is allowed are told."""
+    write_study(tmp_path / "media", "one", series=1, instances=1)
+    tried = tmp_path / "tried.yaml"
+    tried.write_text(f"extends: shipped\nstudy:\n  {rule}\n")
+    ask = ["preview", str(tmp_path / "media"), "--mapping", str(tried), "--config", str(site)]
+    assert run(ask) == 2
+    assert f"{tried}:3: {mistake}" in capsys.readouterr().err
+
+
 def test_import_names_what_its_media_lack(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

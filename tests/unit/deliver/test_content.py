@@ -51,6 +51,21 @@ def test_rebase_keeps_what_others_added() -> None:
     assert "id" not in merged
 
 
+def test_rebase_never_brings_images_back() -> None:
+    """A study whose images are all rejected stays empty, though others wrote beside it."""
+    left = {key: OURS[key] for key in ("resourceType", "identifier", "description")}
+    empty = {**left, "status": "entered-in-error", "numberOfInstances": 0}
+    theirs = {**OURS, "modality": [{"code": "CT"}], "numberOfSeries": 2, "note": [{"text": "x"}]}
+    assert rebase(empty, theirs) == {**empty, "note": [{"text": "x"}]}
+
+
+def test_rebase_leaves_out_what_must_go() -> None:
+    """The way to images that are deleted does not stay because another wrote meanwhile."""
+    theirs = {**OURS, "endpoint": [{"reference": "Endpoint/1"}], "note": [{"text": "x"}]}
+    assert rebase(OURS, theirs, frozenset({"endpoint"})) == {**OURS, "note": theirs["note"]}
+    assert rebase(OURS, theirs) == theirs
+
+
 def test_rebase_on_our_own_content_changes_nothing() -> None:
     """Without additions of others the result is what we built."""
     assert rebase(OURS, {**OURS, "id": "7", "meta": {"versionId": "1"}}) == OURS
