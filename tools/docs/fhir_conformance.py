@@ -103,8 +103,11 @@ resources, is asked for a conditional update.
 
 An answer that does not come leaves open whether the server acted. It is looked up by identifier
 before anything is repeated. On 409 and 412 the resource is read again: elements of other writers
-stay, ours are written over them. [What follows each answer](../reference/outcomes.md) is a page
-of its own."""
+stay, ours are written over them. What lists images (`modality`, `series` and the counts) is ours
+alone, and the endpoint of images that were deleted in due time goes as well, so that nothing that
+was taken back returns with the note of another. Other elements that a changed mapping leaves out
+stay where such a conflict was. [What follows each answer](../reference/outcomes.md) is a page of
+its own."""
 
 _SEARCH = """\
 The only search parameter is `identifier`, always with system and value, with `_count=5`. Patients
