@@ -33,6 +33,7 @@ from intu_fhir.settings.schema import (
     DicomDestination,
     DicomSource,
     FhirDestination,
+    ObjectStore,
     ServerTls,
 )
 
@@ -75,6 +76,8 @@ def check(
     yield _configuration(configuration)
     yield _database(configuration.site.database)
     yield _files(configuration)
+    if not isinstance(configuration.site.files, Path) and not offline:
+        yield _bucket(configuration.site.files, configuration.site.object_store)
     for channel in configuration.channels:
         wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
         yield _channel(channel, wanted)
@@ -135,7 +138,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def _files(configuration: Configuration) -> CheckRow:
-    folder = Path(configuration.site.files)
+    folder = configuration.site.files_folder
     least = configuration.site.receiver.min_free_bytes
     row = partial(CheckRow, "files", str(folder))
     place = _nearest(folder)
@@ -156,6 +159,22 @@ def _files(configuration: Configuration) -> CheckRow:
             "free space, or lower receiver.min_free_bytes",
         )
     return row(True, f"writable, {_size(free)} free")
+
+
+def _bucket(url: str, settings: ObjectStore) -> CheckRow:
+    """Write to the bucket, read it back and remove it."""
+    row = partial(CheckRow, "files", url)
+    try:
+        from intu_fhir.files.bucket import Bucket
+
+        Bucket(url, settings).probe()
+    except ModuleNotFoundError as error:
+        return row(False, f"{error.name} is missing", "pip install 'intu-fhir[s3]'")
+    except IntuError as error:
+        detail, _, remedy = str(error).partition("; ")
+        return row(False, detail, remedy)
+    sealed = ", sealed" if settings.key_files else ""
+    return row(True, f"can be written, read and removed{sealed}")
 
 
 def _size(count: float) -> str:

@@ -5,11 +5,13 @@
     IntuError
     ├── TransientError        try again later: a peer, a disk or a database is not there right now
     │   ├── StoreUnavailable  file store or database cannot take an object now (answered A700)
+    │   │   ├── NotHereYet        the bytes wait on another machine for their upload
     │   │   └── OutcomeUnknown    the database may have stored it, or may yet do so
     │   └── StaleClaim        another worker holds this work now; drop what was done
     ├── PermanentError        trying again changes nothing: a person or another input is needed
     │   ├── InvalidDataSet    the bytes are not a readable data set (answered C000)
     │   │   └── LimitPassed       the data set asks for more than a setting allows
+    │   ├── DamagedFile       stored bytes are not what was received
     │   ├── IdentityMismatch  data set and command disagree (answered A900)
     │   └── InvalidUid        a UID is missing or breaks PS3.5 9.1 (answered 0117)
     └── ConfigurationError    the configuration is wrong; the message names file, line and remedy
@@ -28,6 +30,10 @@ class TransientError(IntuError):
 
 class StoreUnavailable(TransientError):
     """The file store or the database cannot take an object now."""
+
+
+class NotHereYet(StoreUnavailable):
+    """The bytes wait on another machine for their upload to the object store."""
 
 
 class OutcomeUnknown(StoreUnavailable):
@@ -57,6 +63,10 @@ class LimitPassed(InvalidDataSet):
     def __init__(self, message: str, limit: str) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class DamagedFile(PermanentError):
+    """The bytes that a store gives back are not those that were put there."""
 
 
 class IdentityMismatch(PermanentError):

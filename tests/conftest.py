@@ -13,9 +13,11 @@ import structlog
 
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
+from tests.support import object_stores
 from tests.support.certificates import Authority
 from tests.support.clock import FakeClock
 from tests.support.databases import KINDS, PostgresServer, sqlite_url, start_postgres
+from tests.support.object_stores import ObjectStoreServer, start_object_store
 
 # How long a neighbour on the machine makes an example take says nothing about the code.
 hypothesis.settings.register_profile(
@@ -72,6 +74,16 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "staging.db"
     migrate.upgrade(sqlite_url(path))
     return path
+
+
+@pytest.fixture(scope="session", params=object_stores.KINDS)
+def object_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ObjectStoreServer]:
+    """A running server that speaks S3, of each kind."""
+    server = start_object_store(request.param, tmp_path_factory.mktemp("object-store"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=KINDS)

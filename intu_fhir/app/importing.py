@@ -40,7 +40,8 @@ def import_paths(
     """Bring files, folders, DICOMDIR media and zip archives into staging; safe to repeat.
 
     The complete headers are staged too, so the studies can be queried when it returns; they
-    are published by a running ``serve`` or ``worker``.
+    are published by a running ``serve`` or ``worker``. Where files go to an object store, those
+    of the import go there at its end; what cannot waits in the spool (``uploads run``).
 
     Args:
         channel: id of the channel whose settings count; not needed where there is only one.
@@ -73,6 +74,9 @@ def import_paths(
     describer = Working(app).describer
     while describer.describe_some():
         pass
+    if app.uploader is not None:
+        while app.uploader.upload_some():
+            pass
     return report
 
 

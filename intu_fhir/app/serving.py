@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from intu_fhir.app.processes import Processes, receiver_name
-from intu_fhir.app.wiring import COMMIT, DESCRIBE, App
+from intu_fhir.app.wiring import COMMIT, DESCRIBE, UPLOAD, App
 from intu_fhir.engines.local import LocalEngine
 from intu_fhir.errors import TransientError
 from intu_fhir.model.commitment import CommitmentRequest
@@ -135,9 +135,8 @@ class Site:
         )
         self._ends.start()
         commitment = limits.storage_commitment.enabled
-        if commitment:
-            self._beside = self.app.receiving_engine()
-            self._beside.start()
+        self._beside = self.app.receiving_engine()
+        self._beside.start()
         slots = Slots(limits.max_associations, limits.max_associations_per_address, self.ledger)
         for channel in self.app.configuration.enabled_channels():
             listener = Listener(
@@ -167,6 +166,8 @@ class Site:
         accepted = self.app.accept(received)
         if accepted.disposition is Disposition.STORED:
             self.wake(DESCRIBE)
+            if self._beside is not None:
+                self._beside.wake(UPLOAD)
         return accepted
 
     def commit(self, request: CommitmentRequest) -> None:

@@ -7,10 +7,11 @@ import socket
 import uuid
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from intu_fhir.aggregate.settle import first_look_seconds
 from intu_fhir.app.committing import CommitmentResults
+from intu_fhir.app.storing import open_files, uploader_of
 from intu_fhir.db import migrate
 from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
 from intu_fhir.db.session import Database
@@ -28,7 +29,11 @@ from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.encodings import Limits
 
-DESCRIBE, COMMIT, TELL, TELL_HERE = "describe", "commit", "tell", "tell-here"
+if TYPE_CHECKING:
+    from intu_fhir.stage.uploads import Uploader
+
+DESCRIBE, UPLOAD = "describe", "upload"
+COMMIT, TELL, TELL_HERE = "commit", "tell", "tell-here"
 SEAL, PRUNE = "seal", "prune"
 _MOST_CONNECTIONS = 40
 
@@ -57,12 +62,17 @@ class App:
     @cached_property
     def files(self) -> LocalFileStore:
         """The file store."""
-        return LocalFileStore(Path(self.configuration.site.files))
+        return open_files(self.configuration.site, self.database)
+
+    @cached_property
+    def uploader(self) -> Uploader | None:
+        """What brings files from this machine into an object store, where there is one."""
+        return uploader_of(self.configuration.site, self.files, self.database, self.clock)
 
     @cached_property
     def rows(self) -> GroupCommit[NewInstance, StagedAs]:
         """The one writer of instance rows."""
-        return GroupCommit(InstanceWriter(self.database, self.receiver))
+        return GroupCommit(InstanceWriter(self.database, self.receiver, self.files.spool))
 
     @cached_property
     def accept(self) -> Accept:
@@ -83,8 +93,13 @@ class App:
 
     def receiving_engine(self) -> LocalEngine:
         """Return what works beside the listeners of a process, not started."""
-        told = self.commitment_results.tell_here
-        return LocalEngine(self.runner({}), [], [Chore(TELL_HERE, told, then=TELL_HERE)])
+        chores = []
+        if self.configuration.site.receiver.storage_commitment.enabled:
+            told = self.commitment_results.tell_here
+            chores.append(Chore(TELL_HERE, told, then=TELL_HERE))
+        if self.uploader is not None:
+            chores.append(Chore(UPLOAD, self.uploader.upload_some, then=UPLOAD))
+        return LocalEngine(self.runner({}), [], chores)
 
     def runner(self, functions: dict[tuple[str, str], StepFunction]) -> Runner:
         """Return what runs the work of the queue."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
+from intu_fhir.app.storing import open_folder
 from intu_fhir.cli.program import Program, command, say
 from intu_fhir.cli.progress import progress
 from intu_fhir.db import migrate
-from intu_fhir.files.local import LocalFileStore
 from intu_fhir.upkeep.backup import back_up
 
 
@@ -26,7 +26,7 @@ def backup_command(program: Program, folder: Path) -> None:
     site = program.configuration().site
     migrate.require_head(site.database)
     with (
-        closing(LocalFileStore(Path(site.files))) as files,
+        closing(open_folder(site)) as files,
         progress("Copying") as on_progress,
     ):
         report = back_up(site.database, files, folder, on_progress=on_progress)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 import click
 
 from intu_fhir.app.adopting import PART, adopt_files
+from intu_fhir.app.storing import open_folder
 from intu_fhir.app.wiring import App, open_app
 from intu_fhir.cli.import_files import show_import
 from intu_fhir.cli.program import Program, command, examples, json_option, print_json, say
@@ -65,6 +65,7 @@ def adopt_command(ctx: click.Context, program: Program, channel: str | None) -> 
     `import` does it, then removed under their old name. Stop `serve` first.
     """
     configure_logging(level="WARNING")
+    open_folder(program.configuration().site).close()
     app = open_app(program.configuration())
     try:
         ctx.exit(_adopt(app, channel))
@@ -85,7 +86,7 @@ def _adopt(app: App, channel: str | None) -> int:
 
 
 def _store(program: Program) -> LocalFileStore:
-    return LocalFileStore(Path(program.configuration().site.files))
+    return open_folder(program.configuration().site)
 
 
 def _show(report: VerifyReport) -> None:

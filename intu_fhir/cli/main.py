@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "commitments": ("commitments", "List requests for storage commitment."),
     "audit": ("audit", "Show who did what, check that nothing of it was changed, export it."),
     "preview": ("preview", "Show the ImagingStudy that would be published."),
+    "uploads": ("uploads", "Show and move files on their way to the object store."),
     "sql": ("sql", "Ask the staging database, read-only."),
     "prune": ("prune", "Remove the image files of old studies that were delivered."),
     "files": ("files", "Hold the file store against the database."),

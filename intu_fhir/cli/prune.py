@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
+from intu_fhir.app.storing import open_files
 from intu_fhir.cli.program import (
     Program,
     command,
@@ -21,7 +21,6 @@ from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_minute, zone_name
 from intu_fhir.db.audit import seal
 from intu_fhir.db.pruning import Prunable, Pruner, PruneRule
-from intu_fhir.files.local import LocalFileStore
 from intu_fhir.model.audit import Actor
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.observe.login import login
@@ -77,8 +76,8 @@ def prune_command(
         rule = replace(rule, states=states)
     if unforwarded:
         rule = replace(rule, only_forwarded=False)
-    folder = Path(program.configuration().site.files)
-    with program.database() as database, closing(LocalFileStore(folder)) as files:
+    site = program.configuration().site
+    with program.database() as database, closing(open_files(site, database)) as files:
         prune = Prune(database, files, clock, Pruner(login(), Actor.PERSON))
         found = list(prune.find(rule))
         if dry_run:

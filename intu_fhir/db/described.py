@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from intu_fhir.db.tables import associations, header_groups, headers, instances
+from intu_fhir.db.tables import associations, header_groups, headers, instances, uploads
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.finding import Finding
 from intu_fhir.model.values import Values
@@ -50,8 +50,15 @@ class Described:
     findings: Sequence[Finding] = ()
 
 
-def undescribed(connection: Connection, limit: int) -> list[Undescribed]:
-    """Return instances without a complete header, oldest first."""
+def undescribed(connection: Connection, limit: int, here: str = "") -> list[Undescribed]:
+    """Return instances without a complete header whose bytes can be read now, oldest first.
+
+    Args:
+        here: name of this machine's spool; what still waits in another one comes later.
+    """
+    elsewhere = sa.select(sa.literal(1)).where(
+        uploads.c.file == instances.c.file, uploads.c.spool != here
+    )
     rows = connection.execute(
         sa.select(
             instances.c.instance_key,
@@ -63,7 +70,7 @@ def undescribed(connection: Connection, limit: int) -> list[Undescribed]:
             associations.c.calling_ae_title,
         )
         .join(associations, associations.c.association_id == instances.c.association_id)
-        .where(instances.c.described_at.is_(None))
+        .where(instances.c.described_at.is_(None), ~elsewhere.exists())
         .order_by(instances.c.instance_key)
         .limit(limit)
     )

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from intu_fhir.db.file_tables import removals
 from intu_fhir.db.tables import instances, quarantine, studies
+from intu_fhir.db.uploads import Upload, forget_uploads, want_uploads
 
 _AT_A_TIME = 500
 
@@ -102,8 +103,12 @@ def restore_file(
     file: str,
     data_set_offset: int,
     now: datetime,
+    spool: str = "",
 ) -> bool:
     """Give an instance whose file was pruned or damaged a new one with the same data set.
+
+    Args:
+        spool: name of the spool in which the new file waits for its upload; empty = it does not.
 
     Returns:
         False where it has got one meanwhile.
@@ -117,6 +122,9 @@ def restore_file(
     ).first()
     if row is None:
         return False
+    forget_uploads(connection, [row.file])  # damaged, it would wait for ever
+    if spool:
+        want_uploads(connection, spool, [Upload(file, data_set_offset, sha256)], now)
     if row.pruned_at is None:
         connection.execute(sa.insert(removals).values(file=row.file, asked_at=now))
     connection.execute(

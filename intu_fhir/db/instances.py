@@ -25,6 +25,7 @@ from intu_fhir.db.parents import (
 from intu_fhir.db.prepared import Prepared
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, series, studies, work
+from intu_fhir.db.uploads import Upload, want_uploads
 from intu_fhir.db.upsert import insert
 from intu_fhir.db.work import raised
 from intu_fhir.model.instance import InstanceHeader, Origin
@@ -77,11 +78,13 @@ class InstanceWriter:
 
     Args:
         receiver: names the process that received them.
+        spool: name of the spool in which their files wait for their upload; empty = they do not.
     """
 
-    def __init__(self, database: Database, receiver: str) -> None:
+    def __init__(self, database: Database, receiver: str, spool: str = "") -> None:
         self._connection = KeptConnection(database)
         self._receiver = receiver
+        self._spool = spool
         self._known = Known()
         self._turn = threading.Lock()
 
@@ -109,7 +112,11 @@ class InstanceWriter:
         try:
             with self._connection.write() as connection:
                 staged = store_instances(
-                    connection, new, receiver=self._receiver, known=self._known
+                    connection,
+                    new,
+                    receiver=self._receiver,
+                    known=self._known,
+                    spool=self._spool,
                 )
                 before_commit()
                 return staged
@@ -125,6 +132,7 @@ def store_instances(
     *,
     receiver: str,
     known: Known | None = None,
+    spool: str = "",
 ) -> list[StagedAs]:
     """Store instances that are not there yet, and ask for the aggregation of their studies.
 
@@ -133,6 +141,7 @@ def store_instances(
 
     Args:
         known: what earlier transactions found or made; forget it if this one is not committed.
+        spool: name of the spool in which their files wait for their upload; empty = they do not.
 
     Raises:
         ForgottenParent: ``known`` is not right any more.
@@ -148,9 +157,17 @@ def store_instances(
     inserted = _INSERT(connection, *(_instance_row(item, known) for item in fresh))
     uids = {uid for (uid,) in inserted}
     ours = [item for item in fresh if item.header.sop_instance_uid in uids]
+    if spool:
+        _want_uploads(connection, ours, spool)
     _pair(connection, ours, known)
     _count(connection, ours, known)
     return _answers(connection, new, uids)
+
+
+def _want_uploads(connection: Connection, ours: list[NewInstance], spool: str) -> None:
+    if ours:
+        files = [Upload(item.file, item.data_set_offset, item.sha256) for item in ours]
+        want_uploads(connection, spool, files, min(item.received_at for item in ours))
 
 
 def _store_associations(

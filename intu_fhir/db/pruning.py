@@ -28,6 +28,7 @@ from intu_fhir.db.tables import (
     instances,
     quarantine,
     studies,
+    uploads,
     work,
 )
 from intu_fhir.db.upsert import insert
@@ -143,8 +144,14 @@ def prune_study(
 
 
 def to_remove(connection: Connection, limit: int) -> list[str]:
-    """Return files of pruned instances that are still to be removed."""
-    oldest = sa.select(removals.c.file).order_by(removals.c.file).limit(limit)
+    """Return files of pruned instances that are still to be removed.
+
+    One that waits for its upload is not among them: it would be uploaded after its removal.
+    """
+    waits = sa.select(sa.literal(1)).where(uploads.c.file == removals.c.file)
+    oldest = (
+        sa.select(removals.c.file).where(~waits.exists()).order_by(removals.c.file).limit(limit)
+    )
     return list(connection.execute(oldest).scalars())
 
 

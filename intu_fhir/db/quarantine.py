@@ -10,12 +10,17 @@ from sqlalchemy import Connection
 
 from intu_fhir.db.parents import store_associations
 from intu_fhir.db.tables import quarantine
+from intu_fhir.db.uploads import Upload, want_uploads
 from intu_fhir.model.instance import InstanceHeader, Origin
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """One object to be recorded as quarantined."""
+    """One object to be recorded as quarantined.
+
+    Args:
+        spool: name of the spool in which its file waits for its upload; empty = it does not.
+    """
 
     header: InstanceHeader
     origin: Origin
@@ -25,6 +30,8 @@ class Quarantined:
     sha256: str
     stored_sha256: str
     received_at: datetime
+    data_set_offset: int = 0
+    spool: str = ""
 
 
 def is_quarantined(connection: Connection, sop_instance_uid: str, sha256: str) -> bool:
@@ -52,3 +59,6 @@ def store_quarantined(connection: Connection, item: Quarantined, *, receiver: st
             received_at=item.received_at,
         )
     )
+    if item.spool:
+        upload = Upload(item.file, item.data_set_offset, item.sha256)
+        want_uploads(connection, item.spool, [upload], item.received_at)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from intu_fhir.deliver.association import Association, Rejected
@@ -29,7 +28,9 @@ from intu_fhir.deliver.upper_layer import (
     Context,
     Response,
 )
+from intu_fhir.errors import DamagedFile
 from intu_fhir.files.digest import data_set_digest
+from intu_fhir.files.store import Openable
 from intu_fhir.model.outcome import Dead, Delivered, InstanceOutcome, Retry
 from intu_fhir.settings.schema import DicomDestination
 
@@ -52,7 +53,7 @@ class ObjectToSend:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    path: Path
+    file: Openable
     data_set_offset: int
     sha256: str = ""
 
@@ -244,7 +245,11 @@ class _Sender:
 
     def _store(self, one: ObjectToSend, context_id: int) -> Response | None:
         """Send one instance; None where its file does not hold what was received."""
-        with one.path.open("rb") as file:
+        try:
+            opened = one.file.open("rb")
+        except DamagedFile:
+            return None
+        with opened as file:
             if not _is_sound(one, file):
                 return None
             size = file.seek(0, 2) - one.data_set_offset

@@ -222,7 +222,7 @@ class DicomDelivery:
             sop_class_uid=instance.sop_class_uid,
             sop_instance_uid=instance.sop_instance_uid,
             transfer_syntax_uid=instance.transfer_syntax_uid,
-            path=self.files.path(instance.file),
+            file=self.files.file(instance.file),
             data_set_offset=instance.data_set_offset,
             sha256=instance.sha256,
         )

@@ -101,6 +101,6 @@ def _unpacked(found: Candidate, folder: Path) -> ObjectToSend:
         sop_class_uid=header.sop_class_uid,
         sop_instance_uid=header.sop_instance_uid,
         transfer_syntax_uid=syntax,
-        path=path,
+        file=path,
         data_set_offset=len(head),
     )

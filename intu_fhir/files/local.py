@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.removal import keep_files, names_below, remove_files
-from intu_fhir.files.store import Spool, SpooledFile
+from intu_fhir.files.store import Openable, Spool, SpooledFile
 from intu_fhir.files.sync import make_folders, sync, write_all
 from intu_fhir.files.writers import Abandoned, Writer, abandoned
 
@@ -100,6 +100,8 @@ class LocalFileStore:
     many files, no directory grows without end, and old data can be dropped by folder.
     """
 
+    here = spool = ""
+
     def __init__(self, root: Path) -> None:
         self.root, self._root = root, str(root)
         self._incoming = root / "incoming"
@@ -172,6 +174,13 @@ class LocalFileStore:
             raise ValueError("a file name leads outside the file store")
         return path
 
+    def file(self, name: str) -> Openable:
+        """Return what opens the file ``name``."""
+        return self.path(name)
+
+    def recovered(self, names: Collection[str]) -> None:
+        """Take note of files that a dead process left and a row speaks of: they stay."""
+
     def open(self, name: str) -> BinaryIO:
         """Open the file ``name`` for reading."""
         with _disk_errors("Opening a stored file"):
@@ -187,6 +196,10 @@ class LocalFileStore:
         """Give what writers that have ended left: kept files without a row, and spool files."""
         with abandoned(self._writers, self._incoming) as left:
             yield left
+
+    def waits_for_row(self, name: str) -> bool:
+        """Say whether this process keeps the file ``name`` and no row speaks of it yet."""
+        return self._writer.is_open(name)
 
     def without_row(self) -> int:
         """Return how many files of this process wait for their row."""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,29 @@ class Spool(Protocol):
         ...
 
 
+class Openable(Protocol):
+    """Something that opens a stored file for reading; ``Path`` is one."""
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
+        """Open it.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            OSError: a disk fails.
+            StoreUnavailable: it cannot be had now.
+            DamagedFile: its bytes are not those that were stored.
+        """
+        ...
+
+
 class FileStore(Protocol):
     """Keeps Part 10 files under names of our own making."""
+
+    here: str
+    """Name of the folder in which files wait for their upload; empty where none ever does."""
+
+    spool: str
+    """The same where a kept file waits there after its row; empty where it does not."""
 
     def open_spool(self, head: bytes) -> Spool:
         """Begin an object whose file starts with ``head`` (see ``part10.part10_head``)."""
@@ -96,11 +117,20 @@ class FileStore(Protocol):
         ...
 
     def path(self, name: str) -> Path:
-        """Return where the file ``name`` can be read."""
+        """Return where a file that was kept just now, and has no row yet, stands."""
+        ...
+
+    def file(self, name: str) -> Openable:
+        """Return what opens the file ``name``, wherever its bytes are."""
         ...
 
     def open(self, name: str) -> BinaryIO:
-        """Open the file ``name`` for reading."""
+        """Open the very bytes that are stored, never a copy, for a promise that they are there.
+
+        Raises:
+            StoreUnavailable: they cannot be had now, or are gone.
+            DamagedFile: they are not those that were stored.
+        """
         ...
 
     def free_bytes(self) -> int:

@@ -34,3 +34,8 @@ def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
         written = 0
         while written < len(rest):
             written += os.write(descriptor, rest[written:])
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that its owner alone can enter; one that is there stays as it is."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)

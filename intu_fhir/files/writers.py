@@ -51,6 +51,10 @@ class Writer:
         with self._lock:
             self._open.pop(name, None)
 
+    def is_open(self, name: str) -> bool:
+        """Say whether a file has no row yet."""
+        return name in self._open
+
     def open_files(self) -> int:
         """Return how many files have no row yet."""
         return len(self._open)

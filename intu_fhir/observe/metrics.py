@@ -52,6 +52,12 @@ WEB_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30),
 )
 
+# Step 2, stage.
+FILES_UPLOADED = Counter("intu_files_uploaded_total", "Files that the object store has confirmed.")
+UPLOADS_FAILED = Counter(
+    "intu_uploads_failed_total", "Uploads to the object store that failed and are tried again."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:

@@ -16,6 +16,8 @@ from intu_fhir.settings.yaml_lines import Document
 
 ChannelFile: TypeAlias = tuple[Channel, Document]
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104
+_MADE_LATER = frozenset({("files",), ("object_store", "spool"), ("web", "users_file")})
+"""Paths that a start or a command makes."""
 _DATABASES = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
 
 
@@ -86,9 +88,6 @@ def _web_port(
                 "port",
             )
 
-
-_MADE_LATER = frozenset({("files",), ("web", "users_file")})
-"""Paths that a start or a command makes."""
 
 _CALLERS = {
     "calling_ae_titles": "AE titles",
@@ -173,7 +172,18 @@ def _stores(site: Site, document: Document) -> Iterator[ConfigurationError]:
         )
     elif ":memory:" in site.database:
         yield document.mistake("must outlive the process; name a file", "database")
-    if "s3:" in site.files.parts:
-        yield document.mistake("an object store is not available here; name a folder", "files")
-    elif site.files.exists() and not site.files.is_dir():
-        yield document.mistake(f"{site.files} is not a folder; name a folder", "files")
+    if isinstance(site.files, Path) and "object_store" in document.value:
+        yield document.mistake(
+            "files is a folder, so nothing of this is used; write files: s3://bucket/prefix, or "
+            "remove this section",
+            "object_store",
+        )
+    elif site.files_folder.exists() and not site.files_folder.is_dir():
+        where = ("files",) if isinstance(site.files, Path) else ("object_store", "spool")
+        yield document.mistake(f"{site.files_folder} is not a folder; name a folder", *where)
+    if site.object_store.kms_key_id and site.object_store.server_side_encryption != "aws:kms":
+        yield document.mistake(
+            "a KMS key is used with server_side_encryption: aws:kms only; write that beside it",
+            "object_store",
+            "kms_key_id",
+        )

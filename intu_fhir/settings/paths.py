@@ -30,6 +30,8 @@ def _absolute(value: Any, folder: Path) -> Any:
         return _joined(folder, value.expanduser())
     if isinstance(value, Settings):
         return absolute_paths(value, folder)
+    if isinstance(value, tuple):
+        return tuple(_absolute(item, folder) for item in value)
     if isinstance(value, dict):
         return {key: _absolute(item, folder) for key, item in value.items()}
     return value
@@ -60,6 +62,9 @@ def _files(value: Any, location: Location) -> Iterator[tuple[Location, Path]]:
         yield location, value
     elif isinstance(value, Settings):
         yield from files_in(value, location)
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _files(item, (*location, index))
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _files(item, (*location, key))

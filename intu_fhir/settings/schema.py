@@ -13,6 +13,8 @@ from intu_fhir.settings.base import ClientTls as ClientTls
 from intu_fhir.settings.base import Network, Port, TimeZone
 from intu_fhir.settings.base import ServerTls as ServerTls
 from intu_fhir.settings.base import Settings as Settings
+from intu_fhir.settings.object_store import FilesPlace
+from intu_fhir.settings.object_store import ObjectStore as ObjectStore
 from intu_fhir.settings.receiver import CommitmentRequester as CommitmentRequester
 from intu_fhir.settings.receiver import Receiver as Receiver
 from intu_fhir.settings.receiver import StorageCommitment as StorageCommitment
@@ -316,8 +318,10 @@ class Site(Settings):
     """SQLAlchemy URL of the staging database, `sqlite:///path` or
     `postgresql+psycopg://user@host/name`.
     """
-    files: Path = Path("data/files")
-    """Folder of the file store."""
+    files: FilesPlace = Path("data/files")
+    """Folder of the file store, or `s3://bucket/prefix`."""
+    object_store: ObjectStore = ObjectStore()
+    """How the object store is reached, where `files` names one."""
     time_zone: TimeZone | None = None
     """IANA zone of times whose header names none, such as Europe/Berlin."""
     identifiers: Identifiers = Identifiers()
@@ -336,6 +340,11 @@ class Site(Settings):
     """Work of a worker that died is free again after this."""
     web: Web = Web()
     """The web page."""
+
+    @property
+    def files_folder(self) -> Path:
+        """The folder of this machine that objects are written to first."""
+        return self.files if isinstance(self.files, Path) else self.object_store.spool
 
 
 class Configuration(Settings):

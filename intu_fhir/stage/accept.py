@@ -135,6 +135,7 @@ class Accept:
                 file=name,
                 data_set_offset=received.data_set_offset,
                 now=now,
+                spool=self.files.spool,
             )
         if restored:
             self.files.confirm(name)
@@ -170,6 +171,8 @@ class Accept:
             sha256=received.sha256,
             stored_sha256=staged.sha256,
             received_at=now,
+            data_set_offset=received.data_set_offset,
+            spool=self.files.spool,
         )
         with self._row_or_no_file(aside, header), self.database.write() as connection:
             store_quarantined(connection, item, receiver=self.receiver)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
 from intu_fhir.db import commitments as table
 from intu_fhir.db.commitments import Unchecked
 from intu_fhir.db.session import Database
-from intu_fhir.errors import StaleClaim, StoreUnavailable
+from intu_fhir.errors import DamagedFile, StaleClaim, StoreUnavailable
 from intu_fhir.files.digest import data_set_digest
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.commitment import ASKED, CommitmentClaim, CommitmentRequest, FailureReason
@@ -22,6 +24,7 @@ from intu_fhir.stage.commitment import read_action_information
 _log = structlog.get_logger("intu_fhir.commitment")
 _BATCH = 100
 _LEASE_SECONDS = 600.0
+_SOON_SECONDS = 5.0
 # What goes by itself: too many open files, no memory. Anything else of a disk means damage.
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 
@@ -80,7 +83,16 @@ class Commitments:
             self._store(held, results, ended=len(waiting) < _BATCH)
         except StaleClaim:
             return 0
+        except StoreUnavailable:
+            self._put_off(held)
+            return 0
         return max(len(results), 1)
+
+    def _put_off(self, held: CommitmentClaim) -> None:
+        """Look again when an object store may answer, or have what another machine took."""
+        soon = self.clock.now() + timedelta(seconds=_SOON_SECONDS)
+        with suppress(StaleClaim), self.database.write() as connection:
+            table.put_back(connection, held, soon)
 
     def _claim(self) -> CommitmentClaim | None:
         now = self.clock.now()
@@ -121,8 +133,10 @@ class Commitments:
         """Read the stored file again and compare it with what was received."""
         try:
             same = self._digest(file, one.data_set_offset or 0) == one.sha256
-        except (OSError, StoreUnavailable) as error:
+        except (OSError, StoreUnavailable, DamagedFile) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(error, StoreUnavailable) and not isinstance(cause, OSError):
+                raise  # of an object store, which says nothing about the file
             if getattr(cause, "errno", None) in _PASSING:
                 return FailureReason.RESOURCE_LIMITATION
             same = False

@@ -9,14 +9,13 @@ import hashlib
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import orjson
 
 from intu_fhir.db.described import Described, Undescribed, store_described, undescribed
 from intu_fhir.db.session import Database
 from intu_fhir.errors import PermanentError
-from intu_fhir.files.store import FileStore
+from intu_fhir.files.store import FileStore, Openable
 from intu_fhir.mappings import Level, levels_digest
 from intu_fhir.model.finding import Finding, Severity
 from intu_fhir.observe.clock import Clock
@@ -44,7 +43,7 @@ class Describer:
     def describe_some(self) -> int:
         """Describe the oldest instances without a header; return how many were."""
         with self.database.read() as connection:
-            waiting = undescribed(connection, BATCH)
+            waiting = undescribed(connection, BATCH, self.files.here)
         if not waiting:
             return 0
         found = [self._describe(instance) for instance in waiting]
@@ -53,9 +52,9 @@ class Describer:
         return len(found)
 
     def _describe(self, instance: Undescribed) -> Described:
-        path = self.files.path(instance.file)
+        file = self.files.file(instance.file)
         try:
-            seen = self._read(path, instance)
+            seen = self._read(file, instance)
         except (OSError, PermanentError) as error:
             # The study must not wait for ever on a file that cannot be read: it is named.
             seen = Description({}, {}, {}, (_unreadable(instance, error),))
@@ -71,9 +70,9 @@ class Describer:
             findings=seen.findings,
         )
 
-    def _read(self, path: Path, instance: Undescribed) -> Description:
+    def _read(self, stored: Openable, instance: Undescribed) -> Description:
         with (
-            path.open("rb") as file,
+            stored.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as whole,
             whole[instance.data_set_offset :] as data_set,

@@ -42,7 +42,7 @@ class Documents:
             StoreUnavailable: its file cannot be read.
         """
         try:
-            with self.files.path(instance.file).open("rb") as file:
+            with self.files.file(instance.file).open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise StoreUnavailable(

@@ -39,9 +39,11 @@ def recover(
     with files.abandoned() as (left, spooled):
         for path in spooled:
             path.unlink(missing_ok=True)
-        orphans = _orphans(database, files, set(left.files(files.root)))
+        names = set(left.files(files.root))
+        orphans = _orphans(database, files, names)
         for name in orphans:
             files.remove(name)
+        files.recovered(names - orphans)
     return len(spooled) + len(orphans)
 
 

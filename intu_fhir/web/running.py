@@ -88,7 +88,7 @@ def _database(database: Database) -> str:
 
 def _files(app: App) -> str:
     try:
-        found = os.statvfs(app.configuration.site.files)
+        found = os.statvfs(app.configuration.site.files_folder)
     except OSError as error:
         return f"cannot be reached: {error.strerror}"
     free = found.f_bavail * found.f_frsize

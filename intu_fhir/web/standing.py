@@ -75,7 +75,7 @@ def _of_overview(state: Overview, now: datetime) -> Iterator[Metric]:
 
 def _of_files(site: Site) -> Iterator[Metric]:
     try:
-        free = shutil.disk_usage(site.configuration.site.files).free
+        free = shutil.disk_usage(site.configuration.site.files_folder).free
     except OSError:
         return
     yield _family(m.FILES_FREE, [((), free)])

@@ -56,6 +56,7 @@ SHELL = frozenset(
         "stage/media.py",
         "stage/order.py",
         "stage/recover.py",
+        "stage/uploads.py",
     }
 )
 """The modules of the five steps that touch the world; all others only decide."""

@@ -26,6 +26,7 @@ from intu_fhir.model.outcome import Delivered, InstanceOutcome
 from intu_fhir.settings.schema import DicomDestination
 from tests.benchmarks.objects import CT, INSTANCE, SMALL, Kind, numbered, part10
 from tests.benchmarks.report import ground, table
+from tests.support.outgoing import path_of
 from tests.support.ports import free_port
 from tests.support.programs import require
 from tests.support.waiting import wait_until
@@ -78,7 +79,7 @@ def dcmsend(destination: DicomDestination, objects: Sequence[ObjectToSend]) -> N
     """Send with dcmsend over one association."""
     command = [require("dcmsend"), "--scan-directories", "--single-association"]
     command += ["--max-send-pdu", "131072", "--call", _TITLE, destination.host]
-    folder = objects[0].path.parent
+    folder = path_of(objects[0]).parent
     subprocess.run([*command, str(destination.port), str(folder)], env=_environment(), check=True)
 
 

@@ -164,3 +164,9 @@ def read_data_set(peer: Peer) -> None:
 
 
 IMPLICIT = IMPLICIT_VR_LITTLE_ENDIAN
+
+
+def path_of(one: ObjectToSend) -> Path:
+    """Return where the file of an object stands on the disk of the test."""
+    assert isinstance(one.file, Path)
+    return one.file

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from intu_fhir.model.outcome import Delivered
 from tests.support.far_sides import Gone, Peer, RawServer
-from tests.support.outgoing import Sending, associate, outgoing, read_command, response
+from tests.support.outgoing import Sending, associate, outgoing, path_of, read_command, response
 from tests.support.raw_peer import LAST
 
 UID = "1.2.826.0.1.3680043.2.1125.1"
@@ -43,7 +43,7 @@ def test_an_object_is_never_whole_in_memory(tmp_path: Path) -> None:
         peer.pdu()
 
     one = outgoing(tmp_path, UID, b"")
-    with one.path.open("r+b") as file:
+    with path_of(one).open("r+b") as file:
         file.truncate(one.data_set_offset + OBJECT_BYTES)
     digest = hashlib.sha256()
     for _ in range(OBJECT_BYTES >> 20):

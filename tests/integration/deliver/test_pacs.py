@@ -13,7 +13,7 @@ from intu_fhir.demo.pacs import ABORT, StandInPacs
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.outcome import Dead, Delivered, Retry
 from tests.support.certificates import Authority
-from tests.support.outgoing import CT, IMPLICIT, Sending, outgoing, outgoing_study
+from tests.support.outgoing import CT, IMPLICIT, Sending, outgoing, outgoing_study, path_of
 from tests.support.raw_peer import EXPLICIT
 
 JPEG = "1.2.840.10008.1.2.4.70"
@@ -33,7 +33,7 @@ def test_data_sets_arrive_as_they_are_stored(tmp_path: Path) -> None:
         assert pacs.associations == 1
     for one in objects:
         arrived = kept[one.sop_instance_uid]
-        assert arrived.data_set() == one.path.read_bytes()[one.data_set_offset :]
+        assert arrived.data_set() == path_of(one).read_bytes()[one.data_set_offset :]
         assert arrived.transfer_syntax_uid == one.transfer_syntax_uid
         assert arrived.sop_class_uid == one.sop_class_uid
     assert [answer.status for answer in sending.answers] == ["0000"] * len(objects)
@@ -191,7 +191,7 @@ def test_nothing_to_send_asks_nobody(tmp_path: Path) -> None:
 def test_stored_file_that_is_gone(tmp_path: Path) -> None:
     """A missing file is named, and the other instances go on."""
     objects = outgoing_study(tmp_path / "out", 3)
-    objects[1].path.unlink()
+    path_of(objects[1]).unlink()
     with StandInPacs(tmp_path / "pacs") as pacs:
         sending = Sending(pacs.port)
         assert isinstance(sending.send(objects), Dead)

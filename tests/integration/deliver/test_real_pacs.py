@@ -11,7 +11,7 @@ from intu_fhir.deliver.dicom import ObjectToSend
 from intu_fhir.model.outcome import Dead, Delivered, Retry
 from tests.support.certificates import Authority
 from tests.support.data import pydicom_files
-from tests.support.outgoing import outgoing_study
+from tests.support.outgoing import outgoing_study, path_of
 from tests.support.real_pacs import NAMES, data_set_digest, real_pacs
 
 
@@ -45,7 +45,7 @@ def test_a_study_arrives(name: str, tls: bool, tmp_path: Path) -> None:
         assert pacs.sop_instance_uids() == sorted(one.sop_instance_uid for one in objects)
         for one in objects:
             stored = pacs.file_of(one.sop_instance_uid)
-            assert data_set_digest(stored) == data_set_digest(one.path.read_bytes())
+            assert data_set_digest(stored) == data_set_digest(path_of(one).read_bytes())
         assert isinstance(sending.scu.send(objects, sending.answers.append), Delivered)
 
 

@@ -197,7 +197,7 @@ class TestMistakes:
             ("retry: {first_seconds: -1}", "1: retry.first_seconds: should be greater than 0"),
             ("database: mysql://x", "1: database: not a database we know; write sqlite:///"),
             ("database: 'sqlite:///:memory:'", "1: database: must outlive the process"),
-            ("files: s3://bucket/x", "1: files: an object store is not available here"),
+            ("files: s3:/bucket/x", "1: files: not a bucket and prefix"),
             ("files: intu.yaml", "1: files: "),
             ("destinations: [a]", "1: destinations: must be a section"),
             ("destinations:\n a: {type: ftp}", "2: destinations.a: unknown type; use 'fhir', 'd"),

@@ -1,0 +1,285 @@
+"""Files in an object store: durable in a spool of this machine first, then uploaded.
+
+A name is the same in the spool and in the bucket. Bytes are in the spool from ``keep`` on and
+leave it only once the bucket has given them back unchanged. Until then a row of ``uploads`` (the
+ledger) names the spool that has them. It comes in one transaction with the row of the instance,
+so whoever finds an instance without such a row finds its bytes in the bucket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from intu_fhir.errors import (
+    ConfigurationError,
+    DamagedFile,
+    NotHereYet,
+    StoreUnavailable,
+)
+from intu_fhir.files.bucket import Bucket
+from intu_fhir.files.cache import Cache, unnamed_file
+from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.store import Openable
+from intu_fhir.files.sync import sync
+from intu_fhir.settings.object_store import ObjectStore
+
+NAME_FILE = "spool-name"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file, wherever its bytes are now."""
+
+    store: ObjectFileStore
+    name: str
+
+    def open(self, _mode: Literal["rb"], /) -> BinaryIO:
+        """Open its bytes: those of the spool, a copy, or those of the bucket."""
+        return self.store.open_any(self.name)
+
+
+class ObjectFileStore(LocalFileStore):
+    """A bucket, with a spool and copies on this machine.
+
+    Args:
+        spool_of: asks the ledger which spool has a file; empty = none, it was uploaded.
+
+    Raises:
+        ConfigurationError: the settings cannot be used, or the spool is a local file store.
+        StoreUnavailable: the spool's disk fails.
+    """
+
+    def __init__(self, url: str, settings: ObjectStore, spool_of: Callable[[str], str]) -> None:
+        super().__init__(settings.spool)
+        self.here = spool_name(settings.spool)
+        self._uploads_first = settings.answer == "uploaded"
+        self.spool = "" if self._uploads_first else self.here
+        self._bucket = Bucket(url, settings)
+        self._cache = Cache(settings.spool / "cache", settings.cache_bytes)
+        self._spool_of = spool_of
+        self._uploaded: set[str] = set()
+        self._noting = threading.Lock()
+
+    def file(self, name: str) -> Openable:
+        """Return what opens the file ``name``, wherever its bytes are."""
+        self.path(name)  # refuses a name that leads outside
+        return StoredFile(self, name)
+
+    def open(self, name: str) -> BinaryIO:
+        """Open the very bytes that are stored: those of the spool, or of the bucket."""
+        try:
+            return self.path(name).open("rb")
+        except FileNotFoundError:
+            pass
+        copy = unnamed_file(self.root)
+        try:
+            self._fetch(name, copy)
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+    def open_any(self, name: str) -> BinaryIO:
+        """Open a file for reading; a copy will do, which was compared when it was made."""
+        try:
+            return self.path(name).open("rb")
+        except FileNotFoundError:
+            return self._cache.open(name, lambda copy: self._fetch(name, copy))
+
+    def confirm(self, name: str) -> None:
+        """Note that a row speaks of the file; what the bucket has need not stay in the spool."""
+        super().confirm(name)
+        with self._noting:
+            uploaded = name in self._uploaded
+            self._uploaded.discard(name)
+        if uploaded and self.path(name).exists():
+            self.release(name)
+        elif uploaded:  # it went to quarantine, under another name
+            with contextlib.suppress(StoreUnavailable):
+                self._bucket.remove(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file from the spool, the copies and the bucket."""
+        is_elsewhere = self._is_elsewhere(name)
+        super().remove(name)
+        if is_elsewhere:
+            self._cache.drop(name)
+            self._bucket.remove(name)
+        with self._noting:
+            self._uploaded.discard(name)
+
+    def remove_all(self, names: Collection[str]) -> bool:
+        """Remove files for good, from the bucket as well; none of them may wait for its upload."""
+        if not super().remove_all(names):
+            return False
+        for name in names:
+            self._cache.drop(name)
+            self._bucket.remove(name)
+        return True
+
+    def _is_elsewhere(self, name: str) -> bool:
+        """Say whether the bucket may have a file.
+
+        One that waits here without a row was never uploaded, so that it can go while the bucket
+        is away.
+        """
+        if self._uploads_first or not self.path(name).exists():
+            return True
+        return not self.waits_for_row(name) and bool(self._spool_of(name))
+
+    def upload(self, name: str, data_set_offset: int, sha256: str) -> None:
+        """Bring a file of the spool into the bucket; on return the bucket surely has it.
+
+        It is compared before with what came over the network. The spool keeps it until
+        ``release``.
+
+        Raises:
+            FileNotFoundError: neither the spool nor the bucket has it.
+            StoreUnavailable: it is not surely there; try again.
+            DamagedFile: the spool's disk gives other bytes than were received.
+            OSError: the spool's disk fails.
+        """
+        try:
+            file = self.path(name).open("rb")
+        except FileNotFoundError:
+            if self._bucket.has(name):
+                return  # uploaded before a crash that kept the ledger from hearing of it
+            raise
+        with file:
+            if _digest(file, data_set_offset) != sha256:
+                raise DamagedFile(
+                    f"The spooled file {name} holds other bytes than were received; have the "
+                    "instance sent again, then look at the disk"
+                )
+            self._bucket.put(name, file)
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Give the turn to upload from this spool; False where another process has it."""
+        descriptor = os.open(self.root / NAME_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(descriptor)
+
+    def release(self, name: str) -> None:
+        """Let a file of the spool go that the bucket has; it may stay as a copy."""
+        path = self.path(name)
+        if path.exists():
+            self._cache.take(path, name)
+
+    def recovered(self, names: Collection[str]) -> None:
+        """Let go of files that a dead process left, a row speaks of, and the bucket has."""
+        for name in names:
+            if not self._spool_of(name) and self._bucket.has(name):
+                self.release(name)
+
+    def probe(self) -> None:
+        """Write to the bucket, read and remove what was written.
+
+        Raises:
+            StoreUnavailable: that is not possible.
+        """
+        self._bucket.probe()
+
+    def _place(self, spooled: Path, part: str, received_at: datetime) -> str:
+        name = super()._place(spooled, part, received_at)
+        if not self._uploads_first:
+            return name
+        try:
+            with self.path(name).open("rb") as file:
+                self._bucket.put(name, file)
+        except (StoreUnavailable, OSError) as error:
+            self._take_back(name)
+            if isinstance(error, OSError):
+                raise StoreUnavailable("A file could not be read for its upload") from error
+            raise
+        with self._noting:
+            self._uploaded.add(name)
+        return name
+
+    def _fetch(self, name: str, into: BinaryIO) -> int:
+        """Write the bytes of the bucket; where it has none, say whose spool has them."""
+        for _ in range(2):
+            try:
+                return self._bucket.get(name, into)
+            except FileNotFoundError:
+                if spool := self._spool_of(name):
+                    raise self._elsewhere(name, spool) from None
+            # The upload may have ended between both questions: the second answer counts.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+    def _elsewhere(self, name: str, spool: str) -> Exception:
+        if spool == self.here:
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return NotHereYet(
+            f"The file {name} waits in the spool {spool} for its upload; see that `receive` or "
+            "`serve` runs there"
+        )
+
+
+def spool_name(folder: Path) -> str:
+    """Return the name that a spool folder got when it was first used.
+
+    The name stands in the folder, so it goes where the bytes go, whatever the machine is called.
+
+    Raises:
+        ConfigurationError: the folder holds files of a local file store.
+        StoreUnavailable: it cannot be written to.
+    """
+    file = folder / NAME_FILE
+    try:
+        return file.read_text("ascii").strip()
+    except FileNotFoundError:
+        pass
+    if any((folder / "instances").glob("*")):
+        raise ConfigurationError(
+            f"{folder} holds files of a local file store; name an empty folder, or bring them "
+            "into the object store with `intu-fhir uploads adopt`",
+            key="object_store.spool",
+        )
+    return name_spool(folder)
+
+
+def name_spool(folder: Path) -> str:
+    """Make a folder a spool; one that is a spool already keeps its name."""
+    file, new = folder / NAME_FILE, folder / f"{NAME_FILE}.{uuid.uuid4().hex}"
+    name = f"{socket.gethostname()[:40]}-{uuid.uuid4().hex[:8]}"
+    try:
+        new.write_text(f"{name}\n", "ascii")
+        sync(new)
+        try:
+            os.link(new, file)  # the first of several processes names it
+            sync(folder)
+        except FileExistsError:
+            pass
+        finally:
+            new.unlink()
+        return file.read_text("ascii").strip()
+    except OSError as error:
+        raise StoreUnavailable(f"Naming the spool {folder} failed: {error.strerror}") from error
+
+
+def _digest(file: BinaryIO, offset: int) -> str:
+    digest = hashlib.sha256()
+    file.seek(offset)
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""Brings files from this machine's spool into the object store, and notes what is there.
+
+A file leaves the spool, and its row the ledger, only after the bucket has given the very bytes
+back. Doing it twice is harmless: the object is the same, and the ledger forgets it once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from intu_fhir.db import uploads as ledger
+from intu_fhir.db.session import Database
+from intu_fhir.db.uploads import Upload
+from intu_fhir.errors import IntuError, StoreUnavailable
+from intu_fhir.files.s3 import ObjectFileStore
+from intu_fhir.observe import metrics
+from intu_fhir.observe.clock import Clock
+from intu_fhir.settings.object_store import ObjectStore
+
+_log = structlog.get_logger("intu_fhir.uploads")
+_ROUNDS = 8
+_FIRST_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a file was not uploaded; ``lost`` where waiting does not help."""
+
+    reason: str
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Uploader:
+    """Uploads what waits in the spool of this machine; several processes take turns."""
+
+    database: Database
+    files: ObjectFileStore
+    clock: Clock
+    settings: ObjectStore
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def upload_some(self) -> int:
+        """Upload the files that wait longest; return how many the bucket now has.
+
+        Raises:
+            StoreUnavailable: the database cannot be asked or told.
+        """
+        with self._alone() as alone:
+            if not alone:
+                return 0
+            with self.database.read() as connection:
+                batch = ledger.due_uploads(
+                    connection, self.files.here, self.clock.now(), _ROUNDS * self.settings.uploads
+                )
+            return self._upload(batch) if batch else 0
+
+    def waiting(self) -> int:
+        """Return how many files wait in the spool of this machine."""
+        with self.database.read() as connection:
+            return ledger.waiting_in(connection, self.files.here)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Take this machine's turn, or give up: what another process does need not be done."""
+        if not self._turn.acquire(blocking=False):
+            yield False
+            return
+        try:
+            with self.files.turn() as alone:
+                yield alone
+        finally:
+            self._turn.release()
+
+    def _upload(self, batch: Sequence[Upload]) -> int:
+        with ThreadPoolExecutor(self.settings.uploads, thread_name_prefix="upload") as pool:
+            results = list(pool.map(self._upload_one, batch))
+        done = [one.file for one, failure in zip(batch, results, strict=True) if failure is None]
+        for name in done:
+            self.files.release(name)
+        pairs = zip(batch, results, strict=True)
+        failed = [self._note(one, failure) for one, failure in pairs if failure is not None]
+        with self.database.write() as connection:
+            known = ledger.uploaded(connection, done)
+            for file, reason, later in failed:
+                ledger.upload_failed(connection, file, reason, later)
+        for name in set(done) - known:
+            self.files.remove(name)  # its instance was removed meanwhile
+        metrics.FILES_UPLOADED.inc(len(done))
+        return len(done)
+
+    def _upload_one(self, one: Upload) -> _Failure | None:
+        try:
+            self.files.upload(one.file, one.data_set_offset, one.sha256)
+        except FileNotFoundError:
+            return _Failure("neither the spool nor the bucket has it", lost=True)
+        except StoreUnavailable as error:
+            return _Failure(str(error))
+        except IntuError as error:
+            return _Failure(str(error), lost=True)
+        except OSError as error:
+            return _Failure(f"the spool cannot be read: {error.strerror}")
+        return None
+
+    def _note(self, one: Upload, failure: _Failure) -> tuple[str, str, datetime]:
+        """Say when to try again; what is lost is looked for again at the longest interval."""
+        longest = float(self.settings.retry_seconds)
+        doubled = _FIRST_SECONDS * 2 ** min(one.attempts, 30)
+        wait = longest if failure.lost else min(doubled, longest)
+        metrics.UPLOADS_FAILED.inc()
+        say = _log.error if failure.lost else _log.warning
+        event = "file_lost" if failure.lost else "upload_failed"
+        say(event, file=one.file, attempt=one.attempts + 1, reason=failure.reason)
+        return one.file, failure.reason, self.clock.now() + timedelta(seconds=wait)
