@@ -249,7 +249,8 @@ def throughput() -> str:
         (
             f"## Small studies per minute\n\n{SMALL_STUDIES} studies of {IN_SMALL} images, one "
             "thread, both databases durable: settled, conflicts looked for, merged, built as R4, "
-            "validated, written, deliveries put into the queue.",
+            "validated, written, deliveries put into the queue. The last column is the ceiling "
+            "of one core: the thread waits for the disk otherwise.",
             report.table(
                 ["database", "studies a minute", "studies a minute of processor time"],
                 [[name, *figures] for name, figures in found.items()],

@@ -283,3 +283,23 @@ def test_a_hook_or_mapping_that_does_not_load(site: Path, key: str, text: str, w
     row = _rows(site)["channel"]
     assert not row.ok
     assert words in row.detail + row.remedy
+
+
+def test_an_example_of_a_mapping_that_fails(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Examples in a channel's mapping are run; one that fails is told with its file and line."""
+    folder = site / "channels/radiology-ingest"
+    (folder / "own.yaml").write_text(
+        "extends: shipped\n"
+        'version: "1"\n'
+        "tests:\n"
+        "  - name: the description is the description\n"
+        "    header: {StudyDescription: CT Thorax}\n"
+        "    expect: {description: MR Head}\n"
+    )
+    channel = folder / "channel.yaml"
+    channel.write_text(channel.read_text() + f"\nmapping: {folder / 'own.yaml'}\n")
+    assert run(["check", "--config", str(site)]) == 1
+    out, err = capsys.readouterr()
+    said = " ".join((out + err).split())
+    assert "own.yaml:4" in said.replace(" ", "") or "own.yaml:4" in said
+    assert "the description is the description" in said
