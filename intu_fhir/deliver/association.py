@@ -6,7 +6,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from typing import Protocol
 
 from intu_fhir.deliver import upper_layer as ul
 from intu_fhir.deliver.outcomes import Verdict, dimse_rule
@@ -29,6 +29,13 @@ _BYTES_PER_SECOND = 32_768
 _RELEASE_SECONDS = 5.0
 _ABORT_SECONDS = 1.0
 _TAKEN = (Verdict.DELIVERED, Verdict.WARNING)
+
+
+class Source(Protocol):
+    """What a data set is read from, such as a file."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes; fewer only at the end."""
 
 
 class Rejected(PermanentError):
@@ -116,7 +123,7 @@ class Association:
         context_id: int,
         sop_class_uid: str,
         sop_instance_uid: str,
-        data_set: BinaryIO,
+        data_set: Source,
         size: int,
         *,
         padding: bytes = b"",
@@ -193,7 +200,7 @@ class Association:
         self._connection.close()
 
     def _send_data_set(
-        self, context_id: int, head: bytes, data_set: BinaryIO, size: int, padding: bytes
+        self, context_id: int, head: bytes, data_set: Source, size: int, padding: bytes
     ) -> bool:
         """Send a command and its data set; say whether an answer was there before the end."""
         early, left, asked = False, size, time.monotonic()

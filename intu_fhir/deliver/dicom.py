@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from intu_fhir.deliver.association import Association, Rejected
+from intu_fhir.deliver.edited import Changes, NotEditable
 from intu_fhir.deliver.outcomes import (
     CONTEXT_RESULTS,
     Rule,
@@ -16,6 +16,16 @@ from intu_fhir.deliver.outcomes import (
     rejected,
 )
 from intu_fhir.deliver.scrub import scrub
+from intu_fhir.deliver.stored import (
+    DAMAGED,
+    DEFLATED,
+    GONE,
+    is_sound,
+    not_edited,
+    opened,
+    unreadable,
+)
+from intu_fhir.deliver.stored import ObjectToSend as ObjectToSend
 from intu_fhir.deliver.tally import NO_ANSWER, Tally
 from intu_fhir.deliver.tls import tls_context
 from intu_fhir.deliver.transport import Broken, NotConnected, Stopped
@@ -29,38 +39,13 @@ from intu_fhir.deliver.upper_layer import (
     Response,
 )
 from intu_fhir.errors import DamagedFile
-from intu_fhir.files.digest import data_set_digest
-from intu_fhir.files.store import Openable
 from intu_fhir.model.outcome import Dead, Delivered, InstanceOutcome, Retry
 from intu_fhir.settings.schema import DicomDestination
 
 NO_CONTEXT = "no context"
 NO_FILE = "no file"
 DAMAGED_FILE = "damaged file"
-DEFLATED = "1.2.840.10008.1.2.1.99"
-"""Deflated Explicit VR Little Endian, whose odd stream is padded to be sent (PS3.5 A.5)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectToSend:
-    """An instance in a Part 10 file.
-
-    Args:
-        data_set_offset: where the data set starts in the file.
-        sha256: of the data set as it was received; empty = it is not compared.
-    """
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    file: Openable
-    data_set_offset: int
-    sha256: str = ""
-
-    @property
-    def syntax(self) -> tuple[str, str]:
-        """What a presentation context for it has to be."""
-        return self.sop_class_uid, self.transfer_syntax_uid
+NOT_EDITED = "not edited"
 
 
 class StorageScu:
@@ -72,6 +57,7 @@ class StorageScu:
 
     def __init__(self, destination: DicomDestination) -> None:
         self._destination = destination
+        self._changes = destination.edits.by_tag()
         self._tls = tls_context(destination.tls) if destination.tls else None
 
     def send(
@@ -81,7 +67,7 @@ class StorageScu:
         *,
         keep_going: Callable[[], bool] = lambda: True,
     ) -> Delivered | Retry | Dead:
-        """Send instances, each in its own transfer syntax and as it is stored.
+        """Send instances, each in its own transfer syntax and as it is stored, but for ``edits``.
 
         Where an association ends early, sending stops: what was answered stands, the next call
         goes on with the rest, on a new association.
@@ -141,7 +127,7 @@ class StorageScu:
             return Retry(NO_ANSWER, self._where(str(error)))
         except (NotConnected, Broken, BadAnswer) as error:
             return Retry(NO_ANSWER, self._where(str(error)), silent=True)
-        sender = _Sender(association, batch, accepted, tally, keep_going)
+        sender = _Sender(association, batch, accepted, tally, keep_going, self._changes)
         try:
             sender.send_all()
         except (Broken, BadAnswer, Stopped) as error:
@@ -210,6 +196,7 @@ class _Sender:
     accepted: Accepted
     tally: Tally
     keep_going: Callable[[], bool]
+    changes: Changes
 
     def send_all(self) -> None:
         """Send until all are answered, or the PACS has had enough.
@@ -234,10 +221,13 @@ class _Sender:
         try:
             response = self._store(one, context_id)
         except FileNotFoundError:
-            self.tally.add(one.sop_instance_uid, NO_FILE, _GONE)
+            self.tally.add(one.sop_instance_uid, NO_FILE, GONE)
+            return
+        except NotEditable as error:
+            self.tally.add(one.sop_instance_uid, NOT_EDITED, not_edited(error))
             return
         if response is None:
-            self.tally.add(one.sop_instance_uid, DAMAGED_FILE, _DAMAGED)
+            self.tally.add(one.sop_instance_uid, DAMAGED_FILE, DAMAGED)
             return
         rule = dimse_rule(response.status)
         said = scrub(response.comment)[:100]
@@ -246,46 +236,25 @@ class _Sender:
     def _store(self, one: ObjectToSend, context_id: int) -> Response | None:
         """Send one instance; None where its file does not hold what was received."""
         try:
-            opened = one.file.open("rb")
+            stored = one.file.open("rb")
         except DamagedFile:
             return None
-        with opened as file:
-            if not _is_sound(one, file):
+        with stored as file:
+            if not is_sound(one, file):
                 return None
-            size = file.seek(0, 2) - one.data_set_offset
-            file.seek(one.data_set_offset)
+            data_set, size = opened(one, file, self.changes)
             self.tally.in_hand = one.sop_instance_uid
             try:
                 return self.association.store(
                     context_id,
                     one.sop_class_uid,
                     one.sop_instance_uid,
-                    file,
+                    data_set,
                     size,
                     padding=b"\0" if size % 2 and one.transfer_syntax_uid == DEFLATED else b"",
                 )
             except OSError as error:
-                raise Broken(f"the stored file cannot be read ({error.strerror})") from error
-
-
-_GONE = Rule(
-    Verdict.DEAD,
-    "the stored file is gone, or was pruned",
-    "restore the file store or have the image sent again, then replay",
-)
-_DAMAGED = Rule(
-    Verdict.DEAD,
-    "the stored file is not what was received",
-    "restore it from a backup or have the image sent again, then replay",
-)
-
-
-def _is_sound(one: ObjectToSend, file: BinaryIO) -> bool:
-    """Say whether a file holds what was received: a bad one never leaves the house."""
-    try:
-        return not one.sha256 or data_set_digest(file, one.data_set_offset) == one.sha256
-    except OSError as error:
-        raise Broken(f"the stored file cannot be read ({error.strerror})") from error
+                raise unreadable(error) from error
 
 
 def _context_rule(one: ObjectToSend, result: int) -> Rule:

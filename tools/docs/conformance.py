@@ -76,7 +76,8 @@ _REASONS = {
 _SCU_ASSOCIATIONS = """\
 The AE initiates associations and accepts none. It proposes, for each SOP class and transfer syntax
 of the instances to be sent, a presentation context with the transfer syntax they were received in:
-data sets are not transcoded."""
+data sets are not transcoded. They are sent as they were received, except for the elements that
+`edits` of the destination sets or removes; UIDs and pixels cannot be edited."""
 
 _SCU_STORE = """\
 An instance counts as delivered only by an answer to its own message with its own SOP Instance UID.

@@ -1,0 +1,90 @@
+"""An instance in the file store on its way out: whether it is sound, and what of it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from intu_fhir.deliver.association import Source
+from intu_fhir.deliver.edited import Changes, EditedDataSet, NotEditable
+from intu_fhir.deliver.outcomes import Rule, Verdict
+from intu_fhir.deliver.transport import Broken
+from intu_fhir.files.digest import data_set_digest
+from intu_fhir.files.store import Openable
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+"""Deflated Explicit VR Little Endian, whose odd stream is padded to be sent (PS3.5 A.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectToSend:
+    """An instance in a Part 10 file.
+
+    Args:
+        data_set_offset: where the data set starts in the file.
+        sha256: of the data set as it was received; empty = it is not compared.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    file: Openable
+    data_set_offset: int
+    sha256: str = ""
+
+    @property
+    def syntax(self) -> tuple[str, str]:
+        """What a presentation context for it has to be."""
+        return self.sop_class_uid, self.transfer_syntax_uid
+
+
+def unreadable(error: OSError) -> Broken:
+    """Say that the store could not be read; it is tried again."""
+    return Broken(f"the stored file cannot be read ({error.strerror})")
+
+
+def not_edited(error: NotEditable) -> Rule:
+    """Say that an instance waits for a person: unedited it may not leave."""
+    return Rule(
+        Verdict.DEAD,
+        f"the edits of this destination cannot be made: {error}",
+        "send it to a destination without edits, or by hand",
+    )
+
+
+GONE = Rule(
+    Verdict.DEAD,
+    "the stored file is gone, or was pruned",
+    "restore the file store or have the image sent again, then replay",
+)
+DAMAGED = Rule(
+    Verdict.DEAD,
+    "the stored file is not what was received",
+    "restore it from a backup or have the image sent again, then replay",
+)
+
+
+def is_sound(one: ObjectToSend, file: BinaryIO) -> bool:
+    """Say whether a file holds what was received: a bad one never leaves the house."""
+    try:
+        return not one.sha256 or data_set_digest(file, one.data_set_offset) == one.sha256
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+def opened(one: ObjectToSend, file: BinaryIO, changes: Changes) -> tuple[Source, int]:
+    """Return what is sent of a file, ready to be read, and its size.
+
+    Raises:
+        NotEditable: there are changes, and they cannot be made.
+        Broken: the file cannot be read.
+    """
+    if not changes:
+        size = file.seek(0, 2) - one.data_set_offset
+        file.seek(one.data_set_offset)
+        return file, size
+    try:
+        edited = EditedDataSet(file, one.data_set_offset, one.transfer_syntax_uid, changes)
+    except OSError as error:
+        raise unreadable(error) from error
+    return edited, edited.size
