@@ -17,6 +17,7 @@ from intu_fhir.demo.run import DemoResult, Progress, StudyResult, run_demo
 from intu_fhir.demo.samples import sample_files
 from intu_fhir.model.work import HELD
 from intu_fhir.observe.logging import configure_logging
+from intu_fhir.settings.web import Web
 
 _MOST_NAMED = 20
 
@@ -108,6 +109,7 @@ def _show(result: DemoResult) -> None:
         say("No study was sent: name DICOM files, folders, archives or media.", stderr=True)
         return
     say(f"{len(result.studies)} studies in {result.seconds:.1f} s. Look at them:")
+    say(f"  intu-fhir web --config {folder}   # http://127.0.0.1:{Web().port}")
     say(f"  intu-fhir studies --config {folder}")
     query = "SELECT destination, state, count(*) FROM deliveries GROUP BY 1, 2"
     say(f"  intu-fhir sql --config {folder} '{query}'")
