@@ -180,5 +180,6 @@ def _invalid(resource: BuiltResource) -> StudyHold:
     return StudyHold(
         INVALID_RESOURCE,
         f"the {resource.release} resource has errors ({', '.join(codes)[:200]}); read its findings "
-        "with `intu-fhir study`, mend the mapping, then `intu-fhir replay --rebuild`",
+        "with `intu-fhir study`, mend the images or the mapping, then "
+        "`intu-fhir replay --rebuild --study` with its UID",
     )

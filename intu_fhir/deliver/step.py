@@ -41,6 +41,10 @@ from intu_fhir.model.work import Claim
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.settings.schema import FhirDestination
 
+_ERRORS = (
+    "the resource has errors; read its findings with `intu-fhir study`, mend the images or the "
+    "mapping, then `intu-fhir replay --rebuild --study` with its UID"
+)
 _OF_IMAGES = frozenset({"series", "numberOfSeries", "numberOfInstances", "endpoint"})
 
 FLUSH_EVERY = 25
@@ -107,7 +111,7 @@ class FhirDelivery:
         if stored is None or stored.resource is None:
             return Dead(detail="Nothing was built for it; replay it with --rebuild")
         if stored.state != VALID:
-            return Hold("invalid_resource", "The resource has errors; mend the mapping and rebuild")
+            return Hold("invalid_resource", _ERRORS)
         return stored
 
     def _publication(self, claim: Claim, stored: StoredResource) -> Publication | DeliveryOutcome:

@@ -192,7 +192,7 @@ def _unidentified() -> Hold:
     return Hold(
         NOT_FOUND,
         "The study names no patient with an identifier system; configure identifiers.patient or "
-        "correct the images, then release the study",
+        "correct the images, then `intu-fhir replay --rebuild --study` with its UID",
     )
 
 

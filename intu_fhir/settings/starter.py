@@ -13,8 +13,12 @@ database: sqlite:///data/staging.db       # or postgresql+psycopg://user@host/na
 files: data/files                         # pixel data; put it on a disk with room
 # time_zone: Europe/Berlin                # of the modalities, where headers name none
 
-# Where studies go. Remove the leading "# " of what you need, put your own values in, and name it
-# under `destinations` in the channel. `intu-fhir check` then asks each of them whether it is there.
+# Whose Patient IDs these are, as your EHR writes it: without it no patient is found there.
+# identifiers: {patient: {default: "https://hospital.example.org/patient-ids"}}
+
+# Where studies go. Replace the {} below by what you need, without its leading "# ", put your own
+# values in, and name it under `destinations` in the channel. `intu-fhir check` then asks each of
+# them whether it is there.
 # Secrets never stand here: ${env:NAME} takes an environment variable, ${file:path} a file.
 destinations: {}
 #   ehr_fhir:

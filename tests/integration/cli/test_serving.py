@@ -220,3 +220,18 @@ def test_import_with_several_channels_asks_which(
     assert run(["import", str(file), "--config", str(site)]) == 2
     assert "--channel" in capsys.readouterr().err
     assert run(["import", str(file), "--channel", "other", "--config", str(site)]) == 0
+
+
+@pytest.mark.parametrize("command", ["serve", "db upgrade"])
+def test_a_database_folder_that_cannot_be_made(
+    command: str, site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A place where no folder can be is told with what to do, not as a fault of the program."""
+    file = site / "a-file"
+    file.write_text("")
+    root = site / "intu.yaml"
+    root.write_text(root.read_text().replace("data/staging.db", f"/{file}/staging.db"))
+    assert run([*command.split(), "--config", str(site)]) == 2
+    said = capsys.readouterr().err
+    assert "database" in said
+    assert "cannot be made" in said

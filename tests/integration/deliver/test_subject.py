@@ -67,10 +67,10 @@ def test_server_without_search_by_post(tmp_path: Path, connect: ConnectFhir) -> 
         )
 
 
-def _held(outcome: object, code: str) -> None:
+def _held(outcome: object, code: str, remedy: str = "release the study") -> None:
     assert isinstance(outcome, Hold)
     assert outcome.code == code
-    assert "release the study" in outcome.detail
+    assert remedy in outcome.detail
     assert not any(canary in outcome.detail for canary in CANARIES)
 
 
@@ -100,7 +100,11 @@ def test_another_person_with_this_identifier_is_held(
 
 def test_subject_without_identifier_is_held(client: FhirClient) -> None:
     """Where the images name no patient there is nothing to search for."""
-    _held(_link(client, subject={"display": "unknown"}), "patient_not_found")
+    _held(
+        _link(client, subject={"display": "unknown"}),
+        "patient_not_found",
+        "replay --rebuild --study",
+    )
 
 
 def test_merged_patient_is_followed(ehr: StandInEhr, client: FhirClient) -> None:
