@@ -36,6 +36,8 @@ def site(tmp_path: Path, port: int) -> Path:
     write_starter(folder)
     channel = folder / "channels/radiology-ingest/channel.yaml"
     channel.write_text(channel.read_text().replace("port: 4104", f"port: {port}"))
+    root = folder / "intu.yaml"
+    root.write_text(f"{root.read_text()}\nweb: {{port: {free_port()}}}\n")
     return folder
 
 
