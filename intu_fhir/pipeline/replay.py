@@ -98,6 +98,11 @@ def replay(database: Database, clock: Clock, selection: ReplaySelection) -> Repl
     return act(database, query, selection, clock.now())
 
 
+def _states(*, force: bool) -> frozenset[str]:
+    """Return the states of what is put back."""
+    return RETRIABLE | {DELIVERED} if force else RETRIABLE
+
+
 def chosen_rows(
     database: Database, selection: ReplaySelection
 ) -> tuple[Sequence[int], Sequence[int]]:
@@ -111,8 +116,7 @@ def chosen_rows(
         ready = [key for key, generation in query.studies().items() if generation > 0]
         with database.read() as connection:
             return [], build_keys(connection, ready)
-    states = RETRIABLE | {DELIVERED} if selection.force else RETRIABLE
-    rows = query.rows(states)
+    rows = query.rows(_states(force=selection.force))
     return (
         [row.key for row in rows if row.step == DELIVER],
         [row.key for row in rows if row.step != DELIVER],
@@ -136,7 +140,7 @@ def _rebuild(
 def _put_back(
     database: Database, query: ReplayQuery, selection: ReplaySelection, now: datetime
 ) -> Replayed:
-    found = query.rows(RETRIABLE | {DELIVERED} if selection.force else RETRIABLE)
+    found = query.rows(_states(force=selection.force))
     left = reasons_to_leave(query.counts(), force=selection.force)
     rows = [row for row in found if not is_in_hand(row, now)]
     if not selection.dry_run:
@@ -191,7 +195,7 @@ def is_in_hand(row: ReplayRow, now: datetime) -> bool:
 
 def reasons_to_leave(counts: Mapping[tuple[bool, str], int], *, force: bool) -> dict[str, int]:
     """Say why rows are not put back, counted by reason; a step that goes its way is no news."""
-    put_back_states = RETRIABLE | {DELIVERED} if force else RETRIABLE
+    put_back_states = _states(force=force)
     left = Counter[str]()
     for (is_delivery, state), number in counts.items():
         if state not in put_back_states and (is_delivery or state == HELD):
