@@ -1,4 +1,4 @@
-"""Which event of the standards an action of ours is (PS3.15 A.5.3, PS3.16 CID 400 to 402)."""
+"""Which event of the standards an action of ours is (PS3.15 A.5.3, PS3.16 CID 400 to 403)."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class Event:
 _TRANSFERRED = Code("110104", "DICOM Instances Transferred")
 _APPLICATION = Code("110100", "Application Activity")
 _AUTHENTICATION = Code("110114", "User Authentication")
+_ALERT = Code("110113", "Security Alert")
+_USER_CHANGED = Code("110137", "User Security Attributes Changed")
 
 
 def own(action: str) -> Code:
@@ -72,9 +74,9 @@ EVENTS: Mapping[Action, Event] = {
     Action.DELETED: Event(Code("110105", "DICOM Study Deleted"), "D", life_cycle="15"),
     Action.PAUSED: _ours(Action.PAUSED, "E"),
     Action.RESUMED: _ours(Action.RESUMED, "E"),
-    Action.CHANGED: Event(
-        Code("110113", "Security Alert"), "U", (Code("110131", "Software Configuration"),)
-    ),
+    Action.CHANGED: Event(_ALERT, "E", (Code("110131", "Software Configuration"),)),
+    Action.GRANTED: Event(_ALERT, "E", (_USER_CHANGED,)),
+    Action.REVOKED: Event(_ALERT, "E", (_USER_CHANGED,)),
     Action.SIGNED_IN: Event(_AUTHENTICATION, "E", (Code("110122", "Login"),)),
     Action.SIGNED_OUT: Event(_AUTHENTICATION, "E", (Code("110123", "Logout"),)),
     Action.STARTED: Event(_APPLICATION, "E", (Code("110120", "Application Start"),)),

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "worker": ("serve", "Run only the working half: settle, build and deliver."),
     "web": ("serve", "Run only the web page."),
     "users": ("users", "Name the people who may log in to the web page."),
+    "tokens": ("tokens", "Give out and revoke tokens with which programs use the API."),
     "demo": ("demo", "Show the whole way with a stand-in EHR and PACS."),
     "import": ("import_files", "Stage files, folders, DICOMDIR media and zip archives."),
     "studies": ("studies", "List studies."),

@@ -34,6 +34,7 @@ from intu_fhir.db.kinds import (
 from intu_fhir.db.metadata import metadata as metadata
 from intu_fhir.db.queue_tables import deliveries as deliveries
 from intu_fhir.db.queue_tables import work as work
+from intu_fhir.db.token_tables import api_tokens as api_tokens
 from intu_fhir.db.upload_tables import uploads as uploads
 
 associations = Table(

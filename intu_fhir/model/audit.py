@@ -32,6 +32,8 @@ class Action(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     CHANGED = "changed"
+    GRANTED = "granted"
+    REVOKED = "revoked"
     SIGNED_IN = "signed_in"
     SIGNED_OUT = "signed_out"
     STARTED = "started"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from intu_fhir.errors import IntuError, TransientError
@@ -18,13 +19,11 @@ from intu_fhir.web.http.gate import Gate
 from intu_fhir.web.http.headers import SecurityHeaders
 from intu_fhir.web.http.last_resort import LastResort
 from intu_fhir.web.http.needs import NeedsLogin, needs
+from intu_fhir.web.http.problems import is_interface, problem
 from intu_fhir.web.pages import login
 from intu_fhir.web.pages.table import routes
 from intu_fhir.web.rendering import STATIC, page
 from intu_fhir.web.routes import Route
-
-INTERFACES = ("/api", "/dicomweb")
-"""What programs call: they are answered in JSON and never led to a page."""
 
 _ONE_YEAR = "public, max-age=31536000, immutable"
 
@@ -95,26 +94,27 @@ class _Static(StaticFiles):
         return response
 
 
-def _is_interface(request: Request) -> bool:
-    return request.url.path.startswith(INTERFACES)
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if _is_interface(request):
-        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+    if is_interface(request.url.path):
+        detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
+        detail = detail or _SENTENCES.get(error.status_code, "")
+        return problem(error.status_code, detail, headers=error.headers)
     is_page = request.method == "GET" and "x-fragment" not in request.headers
+    is_page = is_page and request.state.asker.visit is not None
     if isinstance(error, NeedsLogin) and is_page:
         return RedirectResponse(login.login_address(request), 303)
-    return _problem(request, error.status_code, _SENTENCES.get(error.status_code, error.detail))
+    answer = _problem(request, error.status_code, _SENTENCES.get(error.status_code, error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _troubled(request: Request, error: Exception) -> Response:
     """Say what is wrong in our own words, which never hold patient data."""
     assert isinstance(error, IntuError)
     status = 503 if isinstance(error, TransientError) else 400
-    if _is_interface(request):
-        return JSONResponse({"detail": str(error)}, status)
+    if is_interface(request.url.path):
+        return problem(status, str(error))
     return _problem(request, status, str(error))
 
 

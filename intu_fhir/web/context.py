@@ -15,7 +15,7 @@ from intu_fhir.settings.schema import Configuration
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.attempts import Attempts
 from intu_fhir.web.access.looks import Looks
-from intu_fhir.web.access.roles import Person
+from intu_fhir.web.access.tokens import Tokens
 from intu_fhir.web.access.users import UserFile
 from intu_fhir.web.access.visits import Visits
 from intu_fhir.web.cached import Cached
@@ -23,16 +23,10 @@ from intu_fhir.web.far_sides import FarSides
 from intu_fhir.web.replays import Replays
 
 if TYPE_CHECKING:
-    from starlette.requests import HTTPConnection
-
     from intu_fhir.app.wiring import App
 
 THREADS = 6
 """Pages that are made at the same time; each has one connection to the database."""
-
-
-def _nobody(_connection: HTTPConnection) -> Person | None:
-    return None
 
 
 @dataclass
@@ -43,7 +37,6 @@ class Site:
         app: what previews and checks of destinations need.
         database: connections of the web page's own, so that it takes none from the work.
         ready: what has to be there for the site to do its work; the value is what is wrong.
-        bearer: says whom a bearer token belongs to.
     """
 
     configuration: Configuration
@@ -51,7 +44,6 @@ class Site:
     database: Database
     clock: Clock
     ready: Callable[[], Mapping[str, str]] = dict
-    bearer: Callable[[HTTPConnection], Person | None] = _nobody
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
     attempts: Attempts = field(default_factory=Attempts)
     looks: Looks = field(default_factory=Looks)
@@ -72,6 +64,11 @@ class Site:
             lifetime=timedelta(seconds=web.session_seconds),
             idle=timedelta(seconds=web.idle_seconds),
         )
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What says whose a token is."""
+        return Tokens(self.database, self.clock, self.attempts)
 
     @cached_property
     def far_sides(self) -> FarSides:

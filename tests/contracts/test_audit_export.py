@@ -97,6 +97,8 @@ CODES = {
     Action.QUERIED: "110112",
     Action.AUDIT_READ: "110101",
     Action.SIGNED_IN: "110114",
+    Action.GRANTED: "110113",
+    Action.REVOKED: "110113",
     Action.STARTED: "110100",
     Action.DELETED: "110105",
 }

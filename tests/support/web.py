@@ -6,14 +6,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from intu_fhir.app.wiring import App, open_app
+from intu_fhir.db.tokens import add_token
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.web.access.roles import Role
+from intu_fhir.web.access.tokens import hash_of, new_token
 from intu_fhir.web.access.users import new_user, write_users
 from intu_fhir.web.running import WebPage
 from tests.support.ports import free_port
@@ -94,3 +97,21 @@ def write_people(file: Path) -> Path:
     """Write a file with one person of each role, named as the role."""
     write_users(file, {r.word: new_user(r.word, r, PASSWORDS[r]) for r in Role})
     return file
+
+
+def give_token(
+    served: Served, name: str, role: Role, *, ends: datetime | None = None
+) -> dict[str, str]:
+    """Give out a token and return the header that brings it."""
+    token = new_token()
+    with served.page.site.database.write() as connection:
+        assert add_token(
+            connection,
+            name,
+            role=role.word,
+            sha256=hash_of(token),
+            expires_at=ends,
+            by="tests",
+            now=served.page.site.clock.now(),
+        )
+    return {"authorization": f"Bearer {token}"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from intu_fhir.web.http.problems import refusal
 
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -31,11 +33,11 @@ class WholeBody:
             async with asyncio.timeout(self._seconds):
                 body = await self._read(Request(scope, receive), receive)
         except TimeoutError:
-            await _refuse(408, "The request took too long.")(scope, receive, send)
+            await _refuse(scope, 408, "The request took too long.")(scope, receive, send)
             return
         if body is None:
             text = f"The request is larger than {self._max_bytes} bytes."
-            await _refuse(413, text)(scope, receive, send)
+            await _refuse(scope, 413, text)(scope, receive, send)
             return
         await self._app(scope, Replay(body, receive), send)
 
@@ -56,8 +58,8 @@ class WholeBody:
                 return bytes(body)
 
 
-def _refuse(status: int, text: str) -> PlainTextResponse:
-    return PlainTextResponse(text + "\n", status, {"connection": "close"})
+def _refuse(scope: Scope, status: int, text: str) -> Response:
+    return refusal(scope["path"], status, text, headers={"connection": "close"})
 
 
 class Replay:

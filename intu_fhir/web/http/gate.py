@@ -8,15 +8,17 @@ from urllib.parse import parse_qsl
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from intu_fhir.errors import IntuError, TransientError
 from intu_fhir.web.access.hosts import is_our_name
 from intu_fhir.web.access.visits import Visit
 from intu_fhir.web.context import Site
 from intu_fhir.web.http.bodies import Replay
 from intu_fhir.web.http.forms import SAFE, objection
 from intu_fhir.web.http.identify import Asker, comes_from_proxy, identify
+from intu_fhir.web.http.problems import refusal
 from intu_fhir.web.http.trail import BACKGROUND
 
 MAX_FIELDS = 10_000
@@ -36,28 +38,33 @@ class Gate:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        if refusal := self._stranger(request):
-            await refusal(scope, receive, send)
+        if stranger := self._stranger(request):
+            await stranger(scope, receive, send)
             return
-        asker = await self._identify(request)
+        try:
+            asker = await self._identify(request)
+        except IntuError as error:
+            status = 503 if isinstance(error, TransientError) else 500
+            await refusal(request.scope["path"], status, str(error))(scope, receive, send)
+            return
         fields = await _fields(request)
         request.state.asker, request.state.fields = asker, fields
         if reason := objection(request, self._site, fields):
-            text = f"The request was refused: {reason}.\n"
-            await PlainTextResponse(text, 403)(scope, receive, send)
+            text = f"The request was refused: {reason}."
+            await refusal(request.scope["path"], 403, text)(scope, receive, send)
             return
         body = receive if request.method in SAFE else Replay(await request.body(), receive)
         await self._app(scope, body, self._sending(scope, asker, request, send))
 
-    def _stranger(self, request: Request) -> PlainTextResponse | None:
+    def _stranger(self, request: Request) -> Response | None:
         """Refuse who calls us by another name, or comes past the proxy."""
         names = request.headers.getlist("host")
         if len(names) != 1 or not is_our_name(names[0], self._site.web):
-            text = "Nobody of that name is here; web.allowed_hosts lists our names.\n"
-            return PlainTextResponse(text, 421)
+            text = "Nobody of that name is here; web.allowed_hosts lists our names."
+            return refusal(request.scope["path"], 421, text)
         proxy = self._site.web.trusted_proxy
         if proxy is not None and not comes_from_proxy(request, proxy):
-            return PlainTextResponse("Come by the proxy.\n", 403)
+            return refusal(request.scope["path"], 403, "Come by the proxy.")
         return None
 
     async def _identify(self, request: Request) -> Asker:

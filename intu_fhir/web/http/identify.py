@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 
 from intu_fhir.settings.web import TrustedProxy
 from intu_fhir.web.access.roles import Person, Role, printable_name, role_of
+from intu_fhir.web.access.tokens import bearer_of
 from intu_fhir.web.access.visits import Visit
 from intu_fhir.web.context import Site
 
@@ -24,11 +25,13 @@ class Asker:
         person: None where nobody has logged in.
         visit: None for a token, which has no forms.
         is_new: the visit has to be put into a cookie.
+        wait: seconds until another token from that address is looked at.
     """
 
     person: Person | None
     visit: Visit | None
     is_new: bool
+    wait: float = 0.0
 
 
 def peer_address(connection: HTTPConnection) -> str:
@@ -59,8 +62,10 @@ def identify(connection: HTTPConnection, site: Site) -> Asker:
 
     A proxy that names people is the only one to ask; a request with a token is judged by it alone.
     """
-    if "authorization" in connection.headers:
-        return Asker(site.bearer(connection), None, False)
+    token = bearer_of(connection)
+    if token is not None:
+        judged = site.tokens.judge(token, person_address(connection, site))
+        return Asker(judged.person, None, False, judged.wait)
     now = site.clock.now()
     visit = site.visits.open(connection.cookies.get(site.cookie, ""), now)
     is_new = visit is None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import structlog
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from intu_fhir.observe.metrics import WEB_REQUESTS, WEB_SECONDS
+from intu_fhir.web.http.problems import refusal
 
 _log = structlog.get_logger("intu_fhir.web")
 NOWHERE = "none"
@@ -38,8 +38,8 @@ class LastResort:
         except Exception as error:  # noqa: BLE001  (one request's end is never the server's)
             _log.error("web_failed", error=type(error).__name__, where=_place(error))
             if status == 0:
-                text = "That went wrong; the log names the place. Please report it.\n"
-                await PlainTextResponse(text, 500)(scope, receive, send_and_see)
+                text = "That went wrong; the log names the place. Please report it."
+                await refusal(scope["path"], 500, text)(scope, receive, send_and_see)
         route = getattr(scope.get("route"), "path", NOWHERE)
         WEB_REQUESTS.labels(route, str(status)).inc()
         WEB_SECONDS.labels(route).observe(time.monotonic() - began)
