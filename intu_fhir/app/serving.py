@@ -125,6 +125,7 @@ class Site:
             log.info("recovered", count=removed, reason="files of unfinished objects removed")
 
     def _listen(self) -> None:
+        self.app.files.enter()
         app, limits = self.app, self.app.configuration.site.receiver
         self._ends = Ends(
             app.database,

@@ -49,16 +49,16 @@ REASONS: Mapping[str, tuple[Severity, str]] = {
     "subject_unknown": (
         _ERROR,
         "no usable Patient ID; correct it at its source, or let the mapping send such studies "
-        "(subject: unknown: publish)",
+        "(subject: {unknown: publish})",
     ),
     "subject_is_phantom": (
         _ERROR,
-        "a phantom or quality control object; the mapping may send it (subject: not_a_patient: "
-        "publish)",
+        "a phantom or quality control object; the mapping may send it (subject: {not_a_patient: "
+        "publish})",
     ),
     "subject_is_animal": (
         _ERROR,
-        "an animal; the mapping may send it as a patient (subject: not_a_patient: publish)",
+        "an animal; the mapping may send it as a patient (subject: {not_a_patient: publish})",
     ),
     "subject_marked_unknown": (_WARNING, "no usable Patient ID; the subject is marked as unknown"),
     "subject_sent_as_patient": (_WARNING, "a phantom or an animal, sent as the mapping asks"),

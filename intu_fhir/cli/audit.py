@@ -17,7 +17,7 @@ from intu_fhir.cli.program import (
     Program,
     command,
     console,
-    examples,
+    group,
     json_option,
     limit_option,
     print_json,
@@ -34,7 +34,7 @@ from intu_fhir.settings.schema import Configuration, FhirDestination
 _SEAL = re.compile(r"(\d{1,18}):([0-9a-f]{64})", re.ASCII)
 
 
-@click.group("audit", epilog=examples("intu-fhir audit list --since 1d", "intu-fhir audit verify"))
+@group("audit", "intu-fhir audit list --since 1d", "intu-fhir audit verify")
 def audit_command() -> None:
     """Show who did what, check that nothing of it was changed, export it."""
 
@@ -212,7 +212,7 @@ def export_command(
     from intu_fhir.audit.parties import Setting
     from intu_fhir.model.canonical import canonical_json
 
-    configuration = program.configuration()
+    configuration = program.staging()
     setting = Setting(
         source or socket.gethostname(), _addresses(configuration), _systems(configuration)
     )

@@ -23,7 +23,7 @@ def backup_command(program: Program, folder: Path) -> None:
     again on the same FOLDER: the copy of the database is replaced, files that are there stay.
     PostgreSQL needs pg_dump. The configuration is not copied. The copy holds patient data.
     """
-    site = program.configuration().site
+    site = program.staging().site
     migrate.require_head(site.database)
     with (
         closing(open_folder(site)) as files,

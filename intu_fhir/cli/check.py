@@ -10,9 +10,17 @@ from intu_fhir.cli.table import Column, show_table
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.observe.logging import configure_logging
 
-_STYLES = {"ok": "green", "WRONG": "bold red"}
+_STYLES = {"ok": "green", "note": "yellow", "WRONG": "bold red"}
+
+
+def _mark(row: CheckRow) -> str:
+    if not row.ok:
+        return "WRONG"
+    return "note" if row.remedy else "ok"
+
+
 _COLUMNS: list[Column[CheckRow]] = [
-    Column("", lambda row: "ok" if row.ok else "WRONG", style=lambda text: _STYLES[text]),
+    Column("", _mark, style=lambda text: _STYLES[text]),
     Column("WHAT", lambda row: row.what),
     Column("WHICH", lambda row: row.subject, shrinks=True),
 ]

@@ -8,7 +8,7 @@ from intu_fhir.cli.program import (
     Program,
     command,
     console,
-    examples,
+    group,
     json_option,
     limit_option,
     print_json,
@@ -25,7 +25,7 @@ from intu_fhir.db.commitments import (
 from intu_fhir.model.commitment import ASKED, CHECKED, REPORTED, UNREPORTED
 
 
-@click.group("commitments", epilog=examples("intu-fhir commitments list"))
+@group("commitments", "intu-fhir commitments list")
 def commitments_command() -> None:
     """List requests for storage commitment."""
 

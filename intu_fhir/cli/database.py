@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from intu_fhir.cli.program import Program, command, examples, json_option, print_json, say
+from intu_fhir.cli.program import Program, command, group, json_option, print_json, say
 from intu_fhir.db import migrate
 
 
-@click.group("db", epilog=examples("intu-fhir db current", "intu-fhir db upgrade"))
+@group("db", "intu-fhir db current", "intu-fhir db upgrade")
 def db_command() -> None:
     """Upgrade or downgrade the schema of the staging database."""
 
@@ -21,7 +21,7 @@ def upgrade_command(program: Program, revision: str) -> None:
 
     Safe to repeat. Receivers of the version before may go on meanwhile.
     """
-    url = program.configuration().site.database
+    url = program.staging().site.database
     before = migrate.current(url)
     migrate.upgrade(url, revision)
     _say_what_happened(before, migrate.current(url))
@@ -36,7 +36,7 @@ def downgrade_command(program: Program, revision: str, yes: bool) -> None:
 
     `base` removes every staging table with its rows; the image files stay.
     """
-    url = program.configuration().site.database
+    url = program.staging().site.database
     if revision == "base" and not yes:
         click.confirm("This removes every staging table with its rows. Go on?", abort=True)
     before = migrate.current(url)
@@ -53,7 +53,7 @@ def current_command(ctx: click.Context, program: Program, wants_json: bool) -> N
 
     Ends with 1 where they differ.
     """
-    current, head = migrate.current(program.configuration().site.database), migrate.head()
+    current, head = migrate.current(program.staging().site.database), migrate.head()
     if wants_json:
         print_json({"current": current, "head": head})
     else:

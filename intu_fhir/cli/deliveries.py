@@ -50,6 +50,8 @@ def _why(row: DeliveryRow) -> str:
     """Say why it is not there, or how it is there."""
     if row.state == WAITING and row.follows and row.due_at is None:
         return _waits_for(row)
+    if row.state == HELD and row.held_for:
+        return row.held_for
     if row.reason:
         return row.reason
     if row.last_error:

@@ -56,7 +56,7 @@ def destinations_command(ctx: click.Context, program: Program, wants_json: bool)
 
 
 def _list(program: Program, wants_json: bool) -> None:
-    configured = program.configuration().site.destinations
+    configured = program.staging().site.destinations
     with program.database() as database, database.read() as connection:
         names = [*configured, *(set(names_with_work(connection)) - set(configured))]
         rows = list_destinations(connection, names, SystemClock().now())
@@ -139,7 +139,7 @@ def resume_command(program: Program, names: tuple[str, ...], by: str | None) -> 
 
 def _refuse_unknown(program: Program, database: Database, names: Iterable[str]) -> None:
     """Refuse a name that nothing has: a typing mistake must not look like a job done."""
-    known = set(program.configuration().site.destinations)
+    known = set(program.staging().site.destinations)
     with database.read() as connection:
         known.update(names_with_work(connection))
     for name in names:

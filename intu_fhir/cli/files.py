@@ -10,7 +10,7 @@ from intu_fhir.app.adopting import PART, adopt_files
 from intu_fhir.app.storing import open_folder
 from intu_fhir.app.wiring import App, open_app
 from intu_fhir.cli.import_files import show_import
-from intu_fhir.cli.program import Program, command, examples, json_option, print_json, say
+from intu_fhir.cli.program import Program, command, group, json_option, print_json, say
 from intu_fhir.cli.progress import progress
 from intu_fhir.cli.text import clean
 from intu_fhir.files.local import LocalFileStore
@@ -21,7 +21,7 @@ from intu_fhir.upkeep.verify import Verifier, VerifyReport
 _MOST = 20
 
 
-@click.group("files", epilog=examples("intu-fhir files verify", "intu-fhir files adopt"))
+@group("files", "intu-fhir files verify", "intu-fhir files adopt")
 def files_command() -> None:
     """Hold the file store against the database."""
 
@@ -65,8 +65,8 @@ def adopt_command(ctx: click.Context, program: Program, channel: str | None) -> 
     `import` does it, then removed under their old name. Stop `serve` first.
     """
     configure_logging(level="WARNING")
-    open_folder(program.configuration().site).close()
-    app = open_app(program.configuration())
+    open_folder(program.staging().site).close()
+    app = open_app(program.staging())
     try:
         ctx.exit(_adopt(app, channel))
     finally:
@@ -86,7 +86,7 @@ def _adopt(app: App, channel: str | None) -> int:
 
 
 def _store(program: Program) -> LocalFileStore:
-    return open_folder(program.configuration().site)
+    return open_folder(program.staging().site)
 
 
 def _show(report: VerifyReport) -> None:

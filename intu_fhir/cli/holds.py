@@ -8,7 +8,7 @@ from intu_fhir.cli.program import (
     Program,
     command,
     console,
-    examples,
+    group,
     json_option,
     limit_option,
     print_json,
@@ -17,13 +17,13 @@ from intu_fhir.cli.program import (
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
 from intu_fhir.db.audit import seal
-from intu_fhir.db.holds import release
+from intu_fhir.db.holds import Release, release
 from intu_fhir.db.review import HoldRow, list_holds
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.observe.login import login
 
 
-@click.group("holds", epilog=examples("intu-fhir holds list", "intu-fhir holds release 7"))
+@group("holds", "intu-fhir holds list", "intu-fhir holds release 7")
 def holds_command() -> None:
     """List and release studies that wait for a person."""
 
@@ -75,19 +75,29 @@ def release_command(
 ) -> None:
     """Release holds, by the number that `holds list` shows.
 
-    What they kept back becomes due, unless another hold still keeps it. The decision is
-    recorded with your name.
+    What they kept back becomes due, unless another hold still keeps it. A hold of one
+    destination makes it judge the study again. The decision is recorded with your name.
     """
-    unknown = []
+    open_ones = 0
     with program.database() as database:
         for hold in holds:
             with database.write() as connection:
                 now = SystemClock().now()
-                if not release(connection, hold, by=(by or login())[:64], now=now):
-                    unknown.append(hold)
+                found = release(connection, hold, by=(by or login())[:64], now=now)
+            open_ones += found not in _REFUSED
+            say(f"Hold {hold}{_SAID[found]}", stderr=found in _REFUSED)
         seal(database)
-    say(f"{len(holds) - len(unknown)} released")
-    for hold in unknown:
-        say(f"There is no open hold {hold}; see `intu-fhir holds list`.", stderr=True)
-    if unknown:
+    if open_ones < len(holds):
         ctx.exit(1)
+
+
+_REFUSED = frozenset({Release.NOT_OPEN, Release.NEEDS_REBUILD})
+_SAID = {
+    Release.RELEASED: " is released; its study goes on.",
+    Release.ASKED_AGAIN: " is released; the destination judges the study again, and holds it "
+    "again unless the cause is gone.",
+    Release.NEEDS_REBUILD: " stays: a resource with errors is never sent. Read its findings with "
+    "`intu-fhir study`, mend the images or the mapping, then `intu-fhir replay --rebuild --study` "
+    "with its UID.",
+    Release.NOT_OPEN: " is not open; see `intu-fhir holds list`.",
+}

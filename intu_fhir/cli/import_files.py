@@ -58,7 +58,7 @@ def import_command(
     them. Safe to run twice. Ends with 1 where something was refused, quarantined or missing.
     """
     configure_logging(level="WARNING")
-    app = open_app(program.configuration())
+    app = open_app(program.staging())
     try:
         with _progress() as on_progress:
             report = import_paths(app, paths, channel=channel, on_progress=on_progress)

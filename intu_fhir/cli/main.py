@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "replay": ("replay", "Put deliveries and failed steps back."),
     "settle": ("settle", "Count a study as complete now."),
     "holds": ("holds", "List and release studies that wait for a person."),
-    "quarantine": ("quarantine", "List objects that were kept but are not published."),
+    "quarantine": ("quarantine", "List and remove objects that were kept but are not published."),
     "commitments": ("commitments", "List requests for storage commitment."),
     "audit": ("audit", "Show who did what, check that nothing of it was changed, export it."),
     "preview": ("preview", "Show the ImagingStudy that would be published."),

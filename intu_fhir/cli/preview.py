@@ -61,7 +61,7 @@ def preview_command(
     Nothing is sent. Ends with 1 where a resource is not valid.
     """
     configure_logging(level="WARNING")
-    app = open_app(program.configuration())
+    app = open_app(program.staging())
     try:
         previews = _previews(app, targets, cast(Release, release), mapping)
     finally:

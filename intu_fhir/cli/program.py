@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -39,13 +39,19 @@ class Program:
 
         return load_configuration(self.config)
 
+    def staging(self) -> Configuration:
+        """Load it for what asks no destination: their secrets need not be at hand."""
+        from intu_fhir.settings.load import load_configuration
+
+        return load_configuration(self.config, without=frozenset({"destinations"}))
+
     @contextlib.contextmanager
     def database(self) -> Iterator[Database]:
         """Open the staging database of the configuration."""
         from intu_fhir.db import migrate
         from intu_fhir.db.session import Database
 
-        url = self.configuration().site.database
+        url = self.staging().site.database
         migrate.require_head(url)
         database = Database(url, pool_size=1)
         try:
@@ -123,3 +129,33 @@ def command(name: str, *lines: str) -> Callable[[Callable[..., Any]], click.Comm
         return made
 
     return decorate
+
+
+def group(name: str, *lines: str) -> Callable[[Callable[[], None]], click.Group]:
+    """Make a command with commands below it; on its own it lists, where one of them is ``list``.
+
+    Args:
+        name: how it is called.
+        lines: examples for its help.
+    """
+
+    def decorate(function: Callable[[], None]) -> click.Group:
+        @click.group(name, epilog=examples(*lines), invoke_without_command=True)
+        @config_option()
+        @click.pass_context
+        @wraps(function)
+        def made(ctx: click.Context) -> None:
+            if ctx.invoked_subcommand is None:
+                _list_or_help(ctx, made)
+
+        return made
+
+    return decorate
+
+
+def _list_or_help(ctx: click.Context, of: click.Group) -> None:
+    listing = of.get_command(ctx, "list")
+    if listing is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+    ctx.invoke(listing)

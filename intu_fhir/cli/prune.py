@@ -67,7 +67,7 @@ def prune_command(
     not delivered, held, failed, in quarantine, being received, or asked about by storage
     commitment; and, without --unforwarded, images that no PACS has confirmed.
     """
-    settings = program.configuration().site.retention
+    settings = program.staging().site.retention
     if older_than is None and settings.after_days is None:
         raise click.UsageError("say how old with --older-than, or set retention.after_days")
     clock = SystemClock()
@@ -76,7 +76,7 @@ def prune_command(
         rule = replace(rule, states=states)
     if unforwarded:
         rule = replace(rule, only_forwarded=False)
-    site = program.configuration().site
+    site = program.staging().site
     with program.database() as database, closing(open_files(site, database)) as files:
         prune = Prune(database, files, clock, Pruner(login(), Actor.PERSON))
         found = list(prune.find(rule))

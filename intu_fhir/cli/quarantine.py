@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
+from intu_fhir.app.storing import open_files
 from intu_fhir.cli.program import (
     Program,
     command,
     console,
-    examples,
+    group,
     json_option,
     limit_option,
     print_json,
@@ -16,12 +19,20 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
+from intu_fhir.db.audit import seal
+from intu_fhir.db.pruning import Pruner
+from intu_fhir.db.quarantine import take_out
 from intu_fhir.db.review import QuarantineRow, list_quarantine
+from intu_fhir.model.audit import Actor
+from intu_fhir.model.counting import counted
+from intu_fhir.observe.clock import SystemClock
+from intu_fhir.observe.login import login
+from intu_fhir.upkeep.prune import Prune
 
 
-@click.group("quarantine", epilog=examples("intu-fhir quarantine list"))
+@group("quarantine", "intu-fhir quarantine list", "intu-fhir quarantine remove 3 --reason resent")
 def quarantine_command() -> None:
-    """List objects that were kept but are not published."""
+    """List and remove objects that were kept but are not published."""
 
 
 @quarantine_command.add_command
@@ -53,7 +64,50 @@ _BELOW: list[Column[QuarantineRow]] = [
 
 def _columns() -> list[Column[QuarantineRow]]:
     return [
+        Column("OBJECT", lambda row: row.quarantine_key, right=True),
         Column(f"RECEIVED ({zone_name()})", lambda row: local_time(row.received_at)),
         Column("REASON", lambda row: row.reason),
         Column("FROM", lambda row: row.calling_ae_title or "import"),
     ]
+
+
+@quarantine_command.add_command
+@command("remove", "intu-fhir quarantine remove 3 4 --reason 'resent under a new UID'")
+@click.argument("objects", nargs=-1, required=True, type=int, metavar="OBJECT...")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; kept in the audit trail.")
+@click.option("--by", metavar="NAME", help="Who decides. Default: the user who is logged in.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def remove_command(
+    ctx: click.Context,
+    program: Program,
+    objects: tuple[int, ...],
+    reason: str,
+    by: str | None,
+    yes: bool,
+) -> None:
+    """Remove objects, by the number that `quarantine list` shows, and their files for good.
+
+    The instance that is staged under the same UID stays. The decision is recorded with your name.
+    """
+    if not yes:
+        click.confirm(
+            f"Remove {counted(len(objects), 'object')} and the files for good?", abort=True
+        )
+    person, clock, unknown = (by or login())[:64], SystemClock(), []
+    site = program.staging().site
+    with program.database() as database, closing(open_files(site, database)) as files:
+        for number in objects:
+            with database.write() as connection:
+                now = clock.now()
+                if not take_out(connection, number, by=person, reason=reason, now=now):
+                    unknown.append(number)
+        gone = Prune(database, files, clock, Pruner(person, Actor.PERSON)).remove_files()
+        seal(database)
+    say(f"{counted(len(objects) - len(unknown), 'object')} removed")
+    if gone is None:
+        say("A backup is being made: the files are removed after it.", stderr=True)
+    for number in unknown:
+        say(f"There is no object {number}; see `intu-fhir quarantine list`.", stderr=True)
+    if unknown:
+        ctx.exit(1)

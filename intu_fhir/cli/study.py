@@ -19,6 +19,7 @@ from intu_fhir.db.study_report import ImagesRow, ResourceRow, SeriesRow, StudyRe
 from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.db.timeline import Event, timeline
 from intu_fhir.model.audit import Action
+from intu_fhir.model.counting import counted
 
 R = TypeVar("R")
 
@@ -71,7 +72,8 @@ def _show_head(screen: Console, report: StudyReport) -> None:
             part for part in (dicom_date(study.study_date), study.study_description) if part
         ),
         "Accession": study.accession_number,
-        "Content": f"{study.number_of_series} series, {study.number_of_instances} instances, "
+        "Content": f"{study.number_of_series} series, "
+        f"{counted(study.number_of_instances, 'instance')}, "
         f"generation {study.generation}",
         "From": ", ".join(study.calling_ae_titles),
         "Channel": study.channel,

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from intu_fhir.cli.program import (
     Program,
     command,
     console,
-    examples,
+    group,
     json_option,
     print_json,
     say,
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from intu_fhir.settings.schema import Configuration
 
 
-@click.group("uploads", epilog=examples("intu-fhir uploads list"))
+@group("uploads", "intu-fhir uploads list")
 def uploads_command() -> None:
     """Show and move files on their way to the object store."""
 
@@ -97,7 +95,7 @@ def adopt_command(program: Program) -> None:
 
 
 def _with_object_store(program: Program) -> Configuration:
-    configuration = program.configuration()
+    configuration = program.staging()
     if isinstance(configuration.site.files, Path):
         raise ConfigurationError(
             "files is a folder, so nothing is uploaded; write files: s3://bucket/prefix",

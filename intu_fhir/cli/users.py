@@ -11,7 +11,7 @@ from intu_fhir.cli.program import (
     Program,
     command,
     console,
-    examples,
+    group,
     json_option,
     print_json,
     say,
@@ -30,9 +30,7 @@ file_option = click.option(
 )
 
 
-@click.group(
-    "users", epilog=examples("intu-fhir users add anna --role operator", "intu-fhir users list")
-)
+@group("users", "intu-fhir users add anna --role operator", "intu-fhir users list")
 def users_command() -> None:
     """Name the people who may log in to the web page."""
 
@@ -104,7 +102,7 @@ _COLUMNS: list[Column[User]] = [
 def _file(program: Program, named: Path | None) -> Path:
     if named is not None:
         return named
-    file = program.configuration().site.web.users_file
+    file = program.staging().site.web.users_file
     if file is None:
         raise click.UsageError(
             "the configuration names no file; write `web: {users_file: users}` into intu.yaml, "

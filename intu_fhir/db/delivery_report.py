@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.conditions import LIMIT, all_of, given
-from intu_fhir.db.tables import deliveries, studies
+from intu_fhir.db.tables import deliveries, holds, studies
+from intu_fhir.model.work import HELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class DeliveryRow:
         follows: the destination that has to have the study first, and has not.
         followed_state: how that one is doing; None where it was never asked for the study.
         followed_error: what went wrong there.
+        held_for: why a person has to decide, where it is held.
     """
 
     delivery_key: int
@@ -41,6 +43,7 @@ class DeliveryRow:
     follows: str
     followed_state: str | None
     followed_error: str | None
+    held_for: str | None
     delivered_at: datetime | None
     server_id: str
     server_version: str
@@ -81,6 +84,7 @@ def delivery_columns() -> list[sa.ColumnElement[Any]]:
         d.follows,
         _followed("state", "followed_state"),
         _followed("last_error", "followed_error"),
+        _HELD_FOR,
         d.delivered_at,
         d.server_id,
         d.server_version,
@@ -89,6 +93,22 @@ def delivery_columns() -> list[sa.ColumnElement[Any]]:
 
 
 _OTHER = deliveries.alias("followed")
+
+
+_HELD_FOR = (
+    sa.select(holds.c.reason + ": " + holds.c.detail)
+    .where(
+        holds.c.study_key == deliveries.c.study_key,
+        holds.c.destination.in_(["", deliveries.c.destination]),
+        holds.c.released_at.is_(None),
+        deliveries.c.state == HELD,
+    )
+    .order_by(holds.c.hold_key)
+    .limit(1)
+    .correlate(deliveries)
+    .scalar_subquery()
+    .label("held_for")
+)
 
 
 def _followed(column: str, label: str) -> sa.ColumnElement[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,21 @@ from intu_fhir.db.tables import deliveries, holds, studies
 from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.model.work import HELD, WAITING
+
+NEEDS_REBUILD = frozenset({"invalid_resource"})
+"""Reasons that no decision takes away: what was built is wrong, and has to be built again."""
+
+
+class Release(StrEnum):
+    """What became of a hold that a person wanted to release.
+
+    ``ASKED_AGAIN``: the destination judges the study anew, and may hold it for the same reason.
+    """
+
+    RELEASED = "released"
+    ASKED_AGAIN = "asked_again"
+    NEEDS_REBUILD = "needs_rebuild"
+    NOT_OPEN = "not_open"
 
 
 def hold_study(
@@ -111,25 +127,24 @@ def close_holds(
     )
 
 
-def release(connection: Connection, hold_key: int, *, by: str, now: datetime) -> bool:
-    """Release a hold by a person's decision; return False where there is no open one.
+def release(connection: Connection, hold_key: int, *, by: str, now: datetime) -> Release:
+    """Release a hold by a person's decision, and say what comes of it.
 
     The deliveries it kept back become due, unless another hold still keeps them.
     """
     hold = connection.execute(sa.select(holds).where(holds.c.hold_key == hold_key)).one_or_none()
     if hold is None:
-        return False
+        return Release.NOT_OPEN
     lock_study(connection, hold.study_key)
-    released = connection.execute(
-        sa.update(holds)
-        .where(holds.c.hold_key == hold_key, holds.c.released_at.is_(None))
-        .values(released_at=now, released_by=by)
-    )
-    if released.rowcount == 0:
-        return False
+    is_open = sa.and_(holds.c.hold_key == hold_key, holds.c.released_at.is_(None))
+    if connection.execute(sa.select(holds.c.hold_key).where(is_open)).first() is None:
+        return Release.NOT_OPEN
+    if hold.reason in NEEDS_REBUILD:
+        return Release.NEEDS_REBUILD
+    connection.execute(sa.update(holds).where(is_open).values(released_at=now, released_by=by))
     let_go(connection, hold.study_key, now)
     record_audit(connection, _released(connection, hold, by, now))
-    return True
+    return Release.ASKED_AGAIN if hold.destination else Release.RELEASED
 
 
 def _released(connection: Connection, hold: sa.Row[Any], by: str, now: datetime) -> AuditEvent:

@@ -8,9 +8,12 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.audit import record_audit
 from intu_fhir.db.parents import store_associations
-from intu_fhir.db.tables import quarantine
+from intu_fhir.db.tables import quarantine, removals
 from intu_fhir.db.uploads import Upload, want_uploads
+from intu_fhir.db.upsert import insert
+from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.instance import InstanceHeader, Origin
 
 
@@ -62,3 +65,31 @@ def store_quarantined(connection: Connection, item: Quarantined, *, receiver: st
     if item.spool:
         upload = Upload(item.file, item.data_set_offset, item.sha256)
         want_uploads(connection, item.spool, [upload], item.received_at)
+
+
+def take_out(
+    connection: Connection, quarantine_key: int, *, by: str, reason: str, now: datetime
+) -> bool:
+    """Drop an object from quarantine by a person's decision; False where there is none.
+
+    Its file is written down for removal, which ``Prune.remove_files`` does afterwards.
+    """
+    its_own = quarantine.c.quarantine_key == quarantine_key
+    row = connection.execute(sa.select(quarantine).where(its_own)).one_or_none()
+    if row is None or connection.execute(sa.delete(quarantine).where(its_own)).rowcount == 0:
+        return False
+    statement = insert(connection, removals).values(file=row.file, asked_at=now)
+    connection.execute(statement.on_conflict_do_nothing())
+    record_audit(
+        connection,
+        AuditEvent(
+            Action.DELETED,
+            now,
+            by,
+            study_instance_uid=row.study_instance_uid,
+            association_id=row.association_id,
+            objects=1,
+            reason=f"taken out of quarantine ({row.reason}): {reason}",
+        ),
+    )
+    return True

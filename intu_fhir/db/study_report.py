@@ -16,6 +16,7 @@ from intu_fhir.db.tables import (
     association_studies,
     associations,
     attempts,
+    audit_events,
     deliveries,
     generations,
     instance_deliveries,
@@ -24,6 +25,7 @@ from intu_fhir.db.tables import (
     series,
     work,
 )
+from intu_fhir.model.audit import Action
 
 MANY = 1_000
 """Most rows of a kind that a report of one study takes in."""
@@ -112,6 +114,20 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ActRow:
+    """What a person did to the study: had it sent or built again, had its files removed."""
+
+    happened_at: datetime
+    action: str
+    actor: str
+    destination: str
+    reason: str
+
+
+_ACTS = (Action.REPLAYED, Action.REBUILT, Action.DELETED)
+
+
+@dataclass(frozen=True, slots=True)
 class ImagesRow:
     """What a PACS answered for the instances of the study, counted."""
 
@@ -135,6 +151,7 @@ class StudyReport:
     deliveries: list[DeliveryRow]
     attempts: list[AttemptRow]
     images: list[ImagesRow]
+    acts: list[ActRow]
 
 
 def study_report(connection: Connection, study_instance_uid: str) -> StudyReport | None:
@@ -158,6 +175,7 @@ def study_report(connection: Connection, study_instance_uid: str) -> StudyReport
         ),
         attempts=_attempts(connection, key),
         images=_images(connection, key),
+        acts=_acts(connection, study_instance_uid),
     )
 
 
@@ -242,3 +260,11 @@ def _images(connection: Connection, key: int) -> list[ImagesRow]:
         .order_by(deliveries.c.destination, c.status)
     )
     return [ImagesRow(**row) for row in _rows(connection, found)]
+
+
+def _acts(connection: Connection, study_instance_uid: str) -> list[ActRow]:
+    c = audit_events.c
+    found = sa.select(*(c[name] for name in ActRow.__slots__)).where(
+        c.study_instance_uid == study_instance_uid, c.action.in_(_ACTS)
+    )
+    return [ActRow(**row) for row in _rows(connection, found.order_by(c.audit_event_key))]

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from intu_fhir.db.study_report import (
+    ActRow,
     AssociationRow,
     AttemptRow,
     GenerationRow,
     ResourceRow,
     StudyReport,
 )
+from intu_fhir.model.counting import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Event:
     """Something that happened to a study.
 
     Args:
-        step: receive, aggregate, build, deliver or hold.
+        step: receive, aggregate, build, deliver, hold or person.
         seconds: how long it took, where it has a length.
         since_previous: seconds since the event before it began; 0 for the first.
     """
@@ -55,6 +57,7 @@ def _events(report: StudyReport) -> Iterator[Event]:
     yield from map(_settled, report.generations)
     yield from map(_built, report.resources)
     yield from map(_tried, report.attempts)
+    yield from map(_acted, report.acts)
     for hold in report.holds:
         where = f" for {hold.destination}" if hold.destination else ""
         yield Event(hold.held_at, "hold", f"held{where} ({hold.reason})", hold.detail)
@@ -63,13 +66,22 @@ def _events(report: StudyReport) -> Iterator[Event]:
             yield Event(hold.released_at, "hold", f"released{where}{by} ({hold.reason})")
 
 
+_DONE = {"replayed": "put back", "rebuilt": "asked to be built again", "deleted": "files removed"}
+
+
+def _acted(row: ActRow) -> Event:
+    where = f" for {row.destination}" if row.destination else ""
+    what = f"{_DONE.get(row.action, row.action)}{where} by {row.actor}"
+    return Event(row.happened_at, "person", what, row.reason)
+
+
 def _received(row: AssociationRow) -> Event:
     door = "import" if row.kind == "import" else row.calling_ae_title or "unnamed sender"
     ended = row.end_reason if row.ended_at else "still open"
     return Event(
         row.started_at,
         "receive",
-        f"{row.instances} instances from {door}",
+        f"{counted(row.instances, 'instance')} from {door}",
         ", ".join(part for part in (row.peer_address, "TLS" if row.tls else "", ended) if part),
         (row.ended_at - row.started_at).total_seconds() if row.ended_at else None,
     )
@@ -78,7 +90,7 @@ def _received(row: AssociationRow) -> Event:
 def _settled(row: GenerationRow) -> Event:
     what = (
         f"generation {row.generation} settled, {row.number_of_series} series, "
-        f"{row.number_of_instances} instances"
+        f"{counted(row.number_of_instances, 'instance')}"
     )
     evidence = ": ".join(part for part in (row.evidence, row.evidence_detail) if part)
     return Event(row.settled_at, "aggregate", what, evidence)
@@ -86,7 +98,7 @@ def _settled(row: GenerationRow) -> Event:
 
 def _built(row: ResourceRow) -> Event:
     what = f"generation {row.generation} built as {row.release.upper()}, {row.state}"
-    findings = f", {len(row.findings)} findings" if row.findings else ""
+    findings = f", {counted(len(row.findings), 'finding')}" if row.findings else ""
     return Event(row.built_at, "build", what, f"mapping {row.mapping_version}{findings}")
 
 

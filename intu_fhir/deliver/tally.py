@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from intu_fhir.deliver.outcomes import Rule, Verdict, sentence
+from intu_fhir.model.counting import counted
 from intu_fhir.model.outcome import Dead, Delivered, InstanceOutcome, Retry
 
 NO_ANSWER = "no answer"
@@ -60,10 +61,10 @@ class Tally:
         taken = self.verdicts[Verdict.DELIVERED] + self.verdicts[Verdict.WARNING]
         if taken == wanted:
             warned = self.first.get(Verdict.WARNING)
-            count = self.verdicts[Verdict.WARNING]
-            warning = f"{count} instances: {warned.status} {warned.detail}" if warned else ""
+            warning_of = counted(self.verdicts[Verdict.WARNING], "instance")
+            warning = f"{warning_of}: {warned.status} {warned.detail}" if warned else ""
             status = warned.status if warned else "0000"
-            return Delivered(status, f"{taken} instances", warning)
+            return Delivered(status, counted(taken, "instance"), warning)
         # As long as something may still go through, the study is not a dead letter.
         verdict = Verdict.RETRY if taken + self.verdicts[Verdict.DEAD] < wanted else Verdict.DEAD
         verdict = Verdict.RETRY if self.verdicts[Verdict.RETRY] else verdict

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from intu_fhir.deliver.dicom import ObjectToSend, StorageScu
 from intu_fhir.demo.site import CALLED_AE_TITLE, CALLING_AE_TITLE
-from intu_fhir.errors import PermanentError
+from intu_fhir.errors import ConfigurationError, PermanentError
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.model.outcome import InstanceOutcome, Retry
 from intu_fhir.settings.schema import DicomDestination
@@ -30,6 +30,19 @@ class Sent:
     refused: tuple[tuple[str, str], ...]
     skipped: tuple[tuple[str, str], ...]
     problem: str = ""
+
+
+def require_objects(paths: Sequence[Path]) -> None:
+    """Look whether there is anything to send.
+
+    Raises:
+        ConfigurationError: there is nothing.
+    """
+    if not any(isinstance(found, Candidate) for found in find_objects(paths)):
+        names = ", ".join(str(path) for path in paths[:3])
+        raise ConfigurationError(
+            f"no DICOM object in {names}; name DICOM files, folders, archives or media"
+        )
 
 
 def send_files(

@@ -13,7 +13,7 @@ from intu_fhir.app.serving import Site
 from intu_fhir.app.wiring import App, open_app
 from intu_fhir.db.reports import StudyFilter, StudyRow, list_studies
 from intu_fhir.demo.ehr import StandInEhr
-from intu_fhir.demo.modality import Sent, send_files
+from intu_fhir.demo.modality import Sent, require_objects, send_files
 from intu_fhir.demo.pacs import StandInPacs
 from intu_fhir.demo.site import fresh_folder, write_site
 from intu_fhir.errors import TransientError
@@ -75,9 +75,10 @@ def run_demo(
         folder: where staging database, file store, resources and images are left to be looked at.
 
     Raises:
-        ConfigurationError: the folder holds something else.
+        ConfigurationError: the folder holds something else, or the paths no DICOM object.
         TransientError: it took longer than five minutes.
     """
+    require_objects(files)  # an earlier demo stays where there is nothing to show instead
     folder = fresh_folder(folder)
     with StandInEhr(folder / "ehr", release=release) as ehr, StandInPacs(folder / "pacs") as pacs:
         port = free_port()

@@ -115,10 +115,14 @@ class LocalFileStore:
             for name in ("incoming", "instances", "quarantine", "writers"):
                 (root / name).mkdir(mode=0o700, exist_ok=True)
 
-    def open_spool(self, head: bytes) -> Spool:
-        """Begin an object whose file starts with ``head``."""
+    def enter(self) -> None:
+        """Show that this process writes here, from now until ``close``."""
         with _disk_errors("Entering the file store"):
             self._writer.enter()
+
+    def open_spool(self, head: bytes) -> Spool:
+        """Begin an object whose file starts with ``head``."""
+        self.enter()
         return LocalSpool(self._incoming / f"{self._new_name()}.part", head)
 
     def place(self, spooled: Path, received_at: datetime) -> str:

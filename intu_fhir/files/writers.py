@@ -136,6 +136,28 @@ def abandoned(folder: Path, spooled: Path) -> Iterator[tuple[Abandoned, list[Pat
             path.unlink(missing_ok=True)
 
 
+def somebody_writes(folder: Path) -> bool:
+    """Say whether a process that writes is alive; ``folder`` is that of the entries."""
+    with contextlib.suppress(OSError):
+        # One that is being made must find itself unlocked.
+        return any(_is_locked(entry) for entry in folder.iterdir() if entry.suffix != ".new")
+    return False
+
+
+def _is_locked(entry: Path) -> bool:
+    try:
+        descriptor = os.open(entry, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # it has ended meanwhile
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def writer_of(file_name: str) -> str:
     """Return the name of the writer of a file."""
     return file_name.partition("-")[0]

@@ -33,13 +33,17 @@ class Loaded(Generic[S]):
 
 
 def load_configuration(
-    folder_or_file: Path, environment: Mapping[str, str] | None = None
+    folder_or_file: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    without: frozenset[str] = frozenset(),
 ) -> Configuration:
     """Load and judge the whole configuration of a site.
 
     Args:
         folder_or_file: the folder that holds ``intu.yaml``, or that file.
         environment: where ``${env:NAME}`` looks, by default the process's own environment.
+        without: keys of ``intu.yaml`` whose secrets are not needed, and may be missing.
 
     Raises:
         ConfigurationError: something is wrong; every mistake found is told, one per line, with
@@ -48,7 +52,7 @@ def load_configuration(
     environment = os.environ if environment is None else environment
     file = _site_file(folder_or_file)
     mistakes: list[ConfigurationError] = []
-    site = _load(file, Site, environment, mistakes)
+    site = _load(file, Site, environment, mistakes, without)
     channels = [
         channel
         for path in _channel_files(file.parent, mistakes)
@@ -110,19 +114,22 @@ def _load(
     model: type[S],
     environment: Mapping[str, str],
     mistakes: list[ConfigurationError],
+    without: frozenset[str] = frozenset(),
 ) -> Loaded[S] | None:
     try:
         document = load_with_lines(path)
     except ConfigurationError as error:
         mistakes.append(error)
         return None
-    document, hidden, unresolved = resolve_references(document, environment)
+    document, hidden, unresolved = resolve_references(document, environment, without=without)
     if unresolved:
         mistakes += unresolved
         return None
     try:
         section = model.model_validate(document.value)
     except ValidationError as error:
+        if without:  # what stands for a missing secret may be what is wrong
+            return _load(path, model, environment, mistakes)
         mistakes += validation_mistakes(error, model, document, hidden)
         return None
     return Loaded(_located(section, path.parent), document)

@@ -13,26 +13,36 @@ MAX_BYTES = 65_536
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
 
 
+NOT_SET = "(not set)"
+"""Stands where a value elsewhere is not needed and not there."""
+
+
 def resolve_references(
-    document: Document, environment: Mapping[str, str]
+    document: Document, environment: Mapping[str, str], *, without: frozenset[str] = frozenset()
 ) -> tuple[Document, frozenset[Location], list[ConfigurationError]]:
     """Put the referenced values in place.
 
     ``$${`` stands for a literal ``${``. A file's last line break is dropped.
 
+    Args:
+        without: keys of the first level below which a reference may lead nowhere.
+
     Returns:
         The new document, the places whose values came from elsewhere (messages must not show
         them), and the references that lead nowhere.
     """
-    resolver = _Resolver(document, environment)
+    resolver = _Resolver(document, environment, without)
     value = resolver.resolve(document.value, ())
     resolved = Document(document.file, value, document.lines)
     return resolved, frozenset(resolver.places), resolver.mistakes
 
 
 class _Resolver:
-    def __init__(self, document: Document, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, document: Document, environment: Mapping[str, str], without: frozenset[str]
+    ) -> None:
         self._document = document
+        self._without = without
         self._environment = environment
         self.places: set[Location] = set()
         self.mistakes: list[ConfigurationError] = []
@@ -54,6 +64,8 @@ class _Resolver:
         try:
             return self._look_up(reference)
         except LookupError as error:
+            if self._without.intersection(location[:1]):
+                return NOT_SET
             self.mistakes.append(self._document.mistake(str(error.args[0]), *location))
             return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,9 +66,15 @@ def _disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise StoreUnavailable(
-            f"The backup failed: {reason}; free space or mend the disk"
-        ) from error
+        raise StoreUnavailable(f"The backup failed: {reason}; {_remedy(error)}") from error
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "free space there, or name a folder on another disk"
+    if error.errno in {errno.EIO}:
+        return "mend the disk"
+    return "name a folder that this user can make and write to"
 
 
 def _copy_database(url: str, to: Path) -> Path:

@@ -142,6 +142,10 @@ _SAID: Mapping[str, str] = {
     "replayed": "Put back. It is tried again now.",
     "nothing": "There was nothing to put back; somebody or something else was faster.",
     "released": "Released. What the hold kept back is due now.",
+    "asked-again": "Released. The destination judges the study again; it is held again unless the "
+    "cause is gone.",
+    "needs-rebuild": "It stays: a resource with errors is never sent. Mend the images or the "
+    "mapping, then build the study again.",
     "not-held": "That hold was released already.",
     "settling": "It is settled next.",
     "settled": "It has settled already; nothing to do.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from intu_fhir.db.holds import NEEDS_REBUILD
 from intu_fhir.db.review import list_holds, list_quarantine
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.rendering import page, site_of
@@ -27,6 +28,7 @@ def show(request: Request) -> Response:
         more_holds=len(holds) > MOST,
         more_objects=len(objects) > MOST,
         most=MOST,
+        needs_rebuild=NEEDS_REBUILD,
     )
 
 

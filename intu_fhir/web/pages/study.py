@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from intu_fhir.db.holds import release
+from intu_fhir.db.holds import NEEDS_REBUILD, Release, release
 from intu_fhir.db.instance_report import list_instances
 from intu_fhir.db.reports import find_study
 from intu_fhir.db.resources import find_resource
@@ -78,6 +78,7 @@ def show(request: Request) -> Response:
         events=timeline(report),
         findings=remarks(report),
         open_holds=[hold for hold in report.holds if hold.released_at is None],
+        needs_rebuild=NEEDS_REBUILD,
         can_settle=bool(waiting),
         has_failed=bool(states & {DEAD, RETRYING}),
         address=address(study.study_instance_uid),
@@ -171,6 +172,14 @@ def settle(request: Request) -> Response:
     return RedirectResponse(f"{address(uid)}?said={'settling' if asked_for else 'settled'}", 303)
 
 
+_SAID_OF_A_HOLD = {
+    Release.RELEASED: "released",
+    Release.ASKED_AGAIN: "asked-again",
+    Release.NEEDS_REBUILD: "needs-rebuild",
+    Release.NOT_OPEN: "not-held",
+}
+
+
 def release_hold(request: Request) -> Response:
     """Let a hold go by a person's decision."""
     site = site_of(request)
@@ -180,7 +189,7 @@ def release_hold(request: Request) -> Response:
         raise HTTPException(404)
     with site.database.write() as connection:
         released = release(connection, hold_key, by=person.name, now=site.clock.now())
-    said = "released" if released else "not-held"
+    said = _SAID_OF_A_HOLD[released]
     back = one(request, "back")
     target = back if back.startswith("/studies/") else "/review"
     return RedirectResponse(f"{target}?said={said}", 303)

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.starter import write_starter
+from intu_fhir.web.running import WebPage
 from tests.support.certificates import Authority, Certificate
 from tests.support.clock import FakeClock
 from tests.support.ports import free_port
@@ -77,8 +78,10 @@ def pacs(title: str) -> Iterator[int]:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """Give a fresh starter configuration on a free port."""
+    """Give a fresh starter configuration on free ports."""
     write_starter(tmp_path)
+    with (tmp_path / "intu.yaml").open("a") as file:
+        file.write(f"web: {{port: {free_port()}}}\n")
     channel = tmp_path / "channels/radiology-ingest/channel.yaml"
     channel.write_text(channel.read_text().replace("port: 4104", f"port: {free_port()}"))
     return tmp_path
@@ -112,7 +115,7 @@ def test_a_port_in_use(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert (row.ok, f"port {port} is in use" in row.detail) == (False, True)
         assert row.remedy
         assert run(["check", "--config", str(site)]) == 1
-    assert "1 of 4 wrong" in capsys.readouterr().out
+    assert "1 of 5 wrong" in capsys.readouterr().out
     assert _rows(site)["channel"].ok
 
 
@@ -133,6 +136,59 @@ def test_a_port_in_use_by_ourselves(site: Path, callers: str) -> None:
     with running(site):
         row = _rows(site)["channel"]
     assert (row.ok, "in use by a running intu-fhir" in row.detail) == (True, True)
+
+
+def test_a_port_in_use_by_the_receiver_of_another_site(site: Path, tmp_path: Path) -> None:
+    """A receiver of ours with another file store is wrong there: it takes in other images."""
+    with running(site):
+        (site / "intu.yaml").write_text(
+            (site / "intu.yaml").read_text().replace("data/", "elsewhere/")
+        )
+        row = _rows(site)["channel"]
+    assert (row.ok, "with another file store" in row.detail) == (False, True)
+    assert row.remedy
+
+
+def test_the_web_port(site: Path) -> None:
+    """Free is fine, our own page is fine, what another program holds is wrong."""
+    port = load_configuration(site).site.web.port
+    assert "is free" in _rows(site)["web"].detail
+    with socket.create_server(("127.0.0.1", port)):
+        row = _rows(site)["web"]
+    assert (row.ok, f"127.0.0.1:{port} is in use" in row.detail) == (False, True)
+    configuration = load_configuration(site)
+    with closing(open_app(configuration)) as app:
+        page = WebPage(app)
+        page.start()
+        try:
+            row = _rows(site)["web"]
+        finally:
+            page.stop()
+    assert (row.ok, "by a running intu-fhir" in row.detail) == (True, True)
+    (site / "intu.yaml").write_text("web: {enabled: false}\n")
+    assert "web" not in _rows(site)
+
+
+def test_patients_are_searched_without_a_system(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing gives Patient IDs a system a note says what follows; nothing is wrong."""
+    with ehr(CAPABILITY) as url:
+        wanted = f"{{ehr: {{type: fhir, base_url: '{url}', release: r4}}}}"
+        row = _rows(site, wanted)["identifiers"]
+        assert (row.ok, row.subject, "no identifiers.patient" in row.detail) == (True, "ehr", True)
+        assert run(["check", "--config", str(site)]) == 0
+        assert "note" in capsys.readouterr().out
+        with (site / "intu.yaml").open("a") as file:
+            file.write("identifiers: {patient: {default: 'https://h.example/ids'}}\n")
+        assert "identifiers" not in _rows(site)
+
+
+def test_a_database_folder_that_cannot_be_made(site: Path) -> None:
+    """Where a file is in the way no database can be made, and check says so."""
+    (site / "data").write_text("in the way")
+    row = _rows(site)["database"]
+    assert (row.ok, "cannot be written to" in row.detail) == (False, True)
 
 
 def test_a_tls_port_in_use(site: Path, tmp_path: Path) -> None:

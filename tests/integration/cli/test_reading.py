@@ -178,6 +178,44 @@ def test_holds(site: Path, database: Database) -> None:
         assert row.released_by == "Dr. Who"
 
 
+def test_what_lists_needs_no_more_words(ask: Ask) -> None:
+    """`holds`, `quarantine`, `audit` and the like list on their own; others show their help."""
+    assert ask("holds")[:2] == (0, "No study is held.\n")
+    assert ask("quarantine")[:2] == (0, "Nothing is in quarantine.\n")
+    assert ask("audit")[0] == 0
+    assert ask("commitments")[0] == 0
+    code, _, err = ask("files")
+    assert (code, "verify" in err) == (2, True)
+
+
+def test_what_a_release_does(site: Path, database: Database, ask: Ask) -> None:
+    """A release tells what comes of it; what has to be built again stays held."""
+    with database.write() as connection:
+        for reason, where in (("invalid_resource", "ehr"), ("patient_not_found", "ehr")):
+            hold_study(
+                connection, 1, [StudyHold(reason, "")], generation=1, now=START, destination=where
+            )
+    code, out, err = ask("holds", "release", "1", "2", "3")
+    assert code == 1
+    assert "Hold 1 stays: a resource with errors is never sent." in err
+    assert "Hold 2 is released; the destination judges the study again" in out
+    assert "Hold 3 is not open" in err
+    assert [row["hold_key"] for row in _json(ask, "holds", "list")] == [1]
+
+
+def test_reading_needs_no_secret_of_a_destination(site: Path, ask: Ask) -> None:
+    """Who looks at staging has no token at hand; what asks the destination still needs it."""
+    with (site / "intu.yaml").open("a") as file:
+        file.write(
+            "destinations: {ehr: {type: fhir, base_url: 'https://x/fhir', release: r4, "
+            "auth: {type: bearer, token: '${env:INTU_NO_SUCH}'}}}\n"
+        )
+    for words in (["studies"], ["deliveries"], ["destinations"], ["study", uid("good")]):
+        assert ask(*words)[0] == 0
+    code, _, err = ask("check", "--offline")
+    assert (code, "the environment variable INTU_NO_SUCH is not set" in err) == (2, True)
+
+
 def test_settle(ask: Ask) -> None:
     """A study that is still coming in is settled on request; a settled one has nothing to do."""
     assert "settled next" in ask("settle", uid("coming"), "--by", "me")[1]

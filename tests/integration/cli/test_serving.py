@@ -17,6 +17,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from intu_fhir.cli.main import run
+from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.starter import write_starter
 from tests.support.elements import write_directory
 from tests.support.ports import free_port
@@ -152,6 +153,20 @@ def test_import_with_something_refused_ends_with_1(
     assert run(["quarantine", "list", "--json", "--config", str(site)]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["sop_instance_uid"] == uid("one", 1, 1)
+    config = ["--config", str(site)]
+    kept = load_configuration(site).site.files_folder / row["file"]
+    assert kept.is_file()
+    remove = ["quarantine", "remove", "--reason", "resent", "--by", "rita", "--yes", *config]
+    assert run([*remove, str(row["quarantine_key"]), "99"]) == 1
+    shown = capsys.readouterr()
+    assert ("1 object removed" in shown.out, "no object 99" in shown.err) == (True, True)
+    assert not kept.exists()
+    assert run(["audit", "list", "--json", "--actor", "rita", *config]) == 0
+    (event,) = json.loads(capsys.readouterr().out)
+    assert event["action"] == "deleted"
+    assert event["reason"] == "taken out of quarantine (different_bytes): resent"
+    assert run(["quarantine", *config]) == 0
+    assert "Nothing is in quarantine." in capsys.readouterr().out
 
 
 def test_preview_of_files_and_of_a_staged_study(

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from intu_fhir.db import tables as t
+from intu_fhir.db.audit import record_audit
 from intu_fhir.db.delivery_report import DeliveryFilter, count_deliveries, list_deliveries
 from intu_fhir.db.holds import hold_study
 from intu_fhir.db.reports import StudyFilter, find_study, list_studies
@@ -17,6 +18,7 @@ from intu_fhir.db.session import Database
 from intu_fhir.db.study_report import study_report
 from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.db.timeline import timeline
+from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.settling import StudyHold
 from tests.support.clock import START
 from tests.support.seeded import stage
@@ -246,6 +248,14 @@ def test_report_and_timeline(database: Database) -> None:
             )
         )
         hold_study(connection, key, [StudyHold("late", "why")], generation=1, now=START + second)
+        told = AuditEvent(
+            Action.REBUILT,
+            START + 40 * second,
+            actor="rita",
+            study_instance_uid=uid("a"),
+            reason="new mapping",
+        )
+        record_audit(connection, told)
         instance = connection.execute(t.instances.select()).first()
         assert instance is not None
         connection.execute(
@@ -275,10 +285,32 @@ def test_report_and_timeline(database: Database) -> None:
         "aggregate",
         "build",
         "deliver",
+        "person",
     ]
-    assert [event.since_previous for event in events] == [0, 1, 32, 1, 1]
+    assert [event.since_previous for event in events] == [0, 1, 32, 1, 1, 5]
     assert events[0].seconds == 2
-    assert "ehr: delivered" in events[-1].what
+    assert "ehr: delivered" in events[-2].what
+    assert (events[-1].what, events[-1].detail) == (
+        "asked to be built again by rita",
+        "new mapping",
+    )
+
+
+def test_a_held_delivery_says_why(database: Database) -> None:
+    """The reason of the open hold that keeps it; a released one, or that of another, is none."""
+    key = _stage(database, "a", deliveries={"ehr": "held", "pacs": "delivered"})
+    with database.write() as connection:
+        for reason, where in (("old", "ehr"), ("patient_mismatch", "ehr"), ("other", "pacs")):
+            hold = StudyHold(reason, "why")
+            hold_study(connection, key, [hold], generation=1, now=START, destination=where)
+        connection.execute(
+            t.holds.update().where(t.holds.c.reason == "old").values(released_at=START)
+        )
+        rows = list_deliveries(connection, DeliveryFilter(study_instance_uid=uid("a")))
+    assert {row.destination: row.held_for for row in rows} == {
+        "ehr": "patient_mismatch: why",
+        "pacs": None,
+    }
 
 
 def test_a_page_costs_the_same_however_many_studies_there_are(database: Database) -> None:

@@ -119,7 +119,7 @@ def test_warning_is_delivered_and_recorded(tmp_path: Path, status: int) -> None:
         sending = Sending(pacs.port)
         outcome = sending.send(objects)
     assert isinstance(outcome, Delivered)
-    assert f"1 instances: {status:04X}" in outcome.warning
+    assert f"1 instance: {status:04X}" in outcome.warning
     (warned,) = [answer for answer in sending.answers if answer.warning]
     assert warned.delivered
     assert warned.sop_instance_uid == objects[1].sop_instance_uid

@@ -367,6 +367,22 @@ class TestReferences:
         assert mistake.startswith("intu.yaml:2: database: ")
         assert words in mistake
 
+    def test_secrets_that_are_not_needed(self, tmp_path: Path) -> None:
+        """What is named as not needed may lead nowhere; all else may not."""
+        site = (
+            "database: '%s'\ndestinations: {a: {type: fhir, base_url: '%s', release: r4, "
+            "auth: {type: bearer, token: '${env:NO}'}}}\n"
+        )
+        without = frozenset({"destinations"})
+        _site(tmp_path, site % ("sqlite:///x.db", "https://x"))
+        assert load_configuration(tmp_path, {}, without=without).site.destinations["a"]
+        with pytest.raises(ConfigurationError, match="variable NO is not set"):
+            load_configuration(tmp_path, {})
+        for place in (("${env:NO}", "https://x"), ("sqlite:///x.db", "${env:NO}")):
+            (tmp_path / "intu.yaml").write_text(site % place)
+            with pytest.raises(ConfigurationError, match="variable NO is not set"):
+                load_configuration(tmp_path, {}, without=without)
+
     def test_a_resolved_value_is_never_shown(self, tmp_path: Path) -> None:
         """A secret in a wrong place is not quoted in the message."""
         _site(tmp_path, "time_zone: ${env:SECRET}\n")

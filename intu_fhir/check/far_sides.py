@@ -1,0 +1,80 @@
+"""Asks the destinations of a site whether they are there and take what we have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+
+from intu_fhir.check.row import CheckRow
+from intu_fhir.deliver.dicom import StorageScu
+from intu_fhir.deliver.fhir import FhirClient
+from intu_fhir.errors import IntuError
+from intu_fhir.model.outcome import Dead, Retry
+from intu_fhir.observe.clock import Clock
+from intu_fhir.settings.schema import Configuration, DicomDestination, FhirDestination
+
+PATIENCE_SECONDS = 10.0
+"""How long a destination may take to answer."""
+
+_AT_ONCE = 8
+_SAY_NO = frozenset({401, 403})
+
+
+def check_destinations(configuration: Configuration, clock: Clock) -> Iterator[CheckRow]:
+    """Ask all destinations, side by side, and tell in the order of the configuration."""
+    destinations = configuration.site.destinations
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
+        asked = [
+            pool.submit(check_destination, name, destination, clock)
+            for name, destination in destinations.items()
+        ]
+        for answer in asked:
+            yield answer.result()
+
+
+def check_destination(
+    name: str, destination: FhirDestination | DicomDestination, clock: Clock
+) -> CheckRow:
+    """Ask one destination whether it is there and takes what we have."""
+    patience = min(destination.timeout_seconds, PATIENCE_SECONDS)
+    hurried = destination.model_copy(update={"timeout_seconds": patience})
+    try:
+        if isinstance(hurried, FhirDestination):
+            return _fhir(name, hurried, clock)
+        return _dicom(name, hurried)
+    except IntuError as error:
+        detail, _, remedy = str(error).partition("; ")
+        return CheckRow("destination", name, False, detail, remedy)
+
+
+def _fhir(name: str, destination: FhirDestination, clock: Clock) -> CheckRow:
+    with closing(FhirClient(destination, clock=clock)) as client:
+        return _fhir_server(partial(CheckRow, "destination", name), destination, client)
+
+
+def _fhir_server(
+    row: partial[CheckRow], destination: FhirDestination, client: FhirClient
+) -> CheckRow:
+    said = client.metadata()
+    if isinstance(said, (Retry, Dead)):
+        return row(False, said.detail, "correct base_url, tls or auth, or start the server")
+    if not said.speaks(destination.release):
+        return row(False, f"speaks FHIR {said.fhir_version}", "set release to what it speaks")
+    if not said.takes_imaging_study:
+        return row(False, said.quote(), "ask its administrator to offer ImagingStudy")
+    # What it can do is often told to everyone, so we ask as what we are.
+    status = client.call("GET", "ImagingStudy?_count=0").status
+    if status in _SAY_NO:
+        return row(False, f"answers {status} to a search", "correct auth, or its permissions")
+    return row(True, " ".join(part for part in (said.software, said.fhir_version) if part))
+
+
+def _dicom(name: str, destination: DicomDestination) -> CheckRow:
+    row = partial(CheckRow, "destination", name)
+    outcome = StorageScu(destination).echo()
+    if isinstance(outcome, (Retry, Dead)):
+        remedy = "correct host, port or AE titles, or ask its administrator"
+        return row(False, outcome.detail, remedy)
+    return row(True, f"{destination.called_ae_title} answers C-ECHO")

@@ -1,0 +1,139 @@
+"""Looks at the ports of a site: free, or held by this very site."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from intu_fhir.check.row import CheckRow
+from intu_fhir.deliver.dicom import StorageScu
+from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID
+from intu_fhir.files.writers import somebody_writes
+from intu_fhir.settings.schema import DicomDestination, DicomSource, ServerTls
+from intu_fhir.settings.web import Web
+
+_AT_HOME_SECONDS = 2.0
+"""How long a program on our own port may take to answer."""
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+def check_port(source: DicomSource, files: Path, row: Callable[..., CheckRow]) -> CheckRow:
+    """Say whether a channel can listen, or does so already.
+
+    Args:
+        files: folder of the site's file store, into which its own receiver writes.
+        row: makes the row of the channel.
+    """
+    where = f"{source.ae_title} on port {source.port}{', TLS' if source.tls else ''}"
+    family = socket.AF_INET6 if ":" in source.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As a listener does it, so that a port in TIME_WAIT counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((source.host, source.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and _is_ours(source):
+                return _held_by_intu(where, files, row)
+            return _port_refused(error, where, row)
+    return row(True, f"{where} is free")
+
+
+def _held_by_intu(where: str, files: Path, row: Callable[..., CheckRow]) -> CheckRow:
+    """Judge a port on which an intu_fhir answers: it may be another site's."""
+    if somebody_writes(files / "writers"):
+        return row(True, f"{where} is in use by a running intu-fhir")
+    remedy = "change the port of one of them, or check the configuration of the one that runs"
+    return row(False, f"{where} is in use by an intu-fhir with another file store", remedy)
+
+
+def check_web(web: Web) -> Iterator[CheckRow]:
+    """Say whether the web page can listen, or does so already."""
+    if not web.enabled:
+        return
+    row, where = partial(CheckRow, "web", f"port {web.port}"), f"{web.host}:{web.port}"
+    try:
+        family, *_, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and _is_our_page(web):
+            yield row(True, f"{where} is in use by a running intu-fhir")
+        else:
+            yield _port_refused(error, where, row, "web.host")
+        return
+    yield row(True, f"{where} is free")
+
+
+def _is_our_page(web: Web) -> bool:
+    """Say whether what listens there answers as our page does."""
+    host = _ANYWHERE.get(web.host, web.host)
+    if web.tls is not None:
+        return _shows_our_certificate((host, web.port), web.tls)
+    name = f"[{host}]" if ":" in host else host
+    try:
+        answer = httpx.get(f"http://{name}:{web.port}/readyz", timeout=_AT_HOME_SECONDS)
+        return "ready" in answer.json()
+    except (httpx.HTTPError, ValueError):
+        return False
+
+
+def _port_refused(
+    error: OSError, where: str, row: Callable[..., CheckRow], key: str = "source.host"
+) -> CheckRow:
+    if error.errno == errno.EADDRINUSE:
+        remedy = "stop the program that listens there (`ss -ltnp`), or change the port"
+        return row(False, f"{where} is in use, and no intu-fhir answers there", remedy)
+    if error.errno == errno.EACCES:
+        remedy = "use a port above 1023, or give the program CAP_NET_BIND_SERVICE"
+        return row(False, f"{where} is not allowed for this user", remedy)
+    reason = error.strerror or type(error).__name__
+    return row(False, f"{where}: {reason}", f"correct {key}")
+
+
+def _is_ours(source: DicomSource) -> bool:
+    """Say whether what listens at a port of this site is an intu_fhir with its configuration.
+
+    With TLS the certificate tells, since only who has its key can show it: a C-ECHO may need a
+    client certificate that we have not got.
+    """
+    host = _ANYWHERE.get(source.host, source.host)
+    if source.tls is not None:
+        return _shows_our_certificate((host, source.port), source.tls)
+    sender = DicomDestination(
+        type="dicom",
+        host=host,
+        port=source.port,
+        ae_title=(source.calling_ae_titles or ("INTU_CHECK",))[0],
+        called_ae_title=source.ae_title,
+        timeout_seconds=_AT_HOME_SECONDS,
+    )
+    return StorageScu(sender).implementation() == IMPLEMENTATION_CLASS_UID
+
+
+def _shows_our_certificate(address: tuple[str, int], tls: ServerTls) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Nothing is sent, and the certificate has to be the very one.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(address, timeout=_AT_HOME_SECONDS) as plain,
+            context.wrap_socket(plain) as secured,
+        ):
+            return secured.getpeercert(binary_form=True) == _certificate(tls.cert_file)
+    except OSError:
+        return False
+
+
+def _certificate(file: Path) -> bytes:
+    """Return the first certificate of a PEM file, which is the server's own."""
+    text, end = file.read_text(encoding="ascii"), "-----END CERTIFICATE-----"
+    begin = text.index("-----BEGIN CERTIFICATE-----")
+    return ssl.PEM_cert_to_DER_cert(text[begin : text.index(end) + len(end)])

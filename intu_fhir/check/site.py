@@ -1,0 +1,66 @@
+"""Judges whether a site can run: everything that a start would need, asked without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from intu_fhir.build.examples import run_examples
+from intu_fhir.build.routes import require_staged
+from intu_fhir.build.transform import load_transformer
+from intu_fhir.check.far_sides import check_destinations
+from intu_fhir.check.ports import check_port, check_web
+from intu_fhir.check.row import CheckRow
+from intu_fhir.check.stores import (
+    check_bucket,
+    check_configuration,
+    check_database,
+    check_files,
+    check_identifiers,
+)
+from intu_fhir.errors import ConfigurationError
+from intu_fhir.mappings import attributes_of, load_mapping
+from intu_fhir.observe.clock import Clock
+from intu_fhir.receive.tls import server_context
+from intu_fhir.settings.schema import AnyDestination, Channel, Configuration
+
+
+def check(
+    configuration: Configuration, clock: Clock, *, offline: bool = False
+) -> Iterator[CheckRow]:
+    """Yield what was looked at, one by one; destinations are asked side by side.
+
+    Args:
+        offline: leave the destinations alone.
+    """
+    yield check_configuration(configuration)
+    yield check_database(configuration.site.database)
+    yield check_files(configuration)
+    if not isinstance(configuration.site.files, Path) and not offline:
+        yield check_bucket(configuration.site.files, configuration.site.object_store)
+    for channel in configuration.channels:
+        wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
+        yield _channel(channel, wanted, configuration.site.files_folder)
+    yield from check_web(configuration.site.web)
+    yield from check_identifiers(configuration.site)
+    if not offline:
+        yield from check_destinations(configuration, clock)
+
+
+def _channel(channel: Channel, destinations: Mapping[str, AnyDestination], files: Path) -> CheckRow:
+    row = partial(CheckRow, "channel", channel.id)
+    if not channel.enabled:
+        return row(True, "disabled")
+    try:
+        mapping = load_mapping(channel.mapping)
+        run_examples(mapping)
+        require_staged(destinations, attributes_of([mapping]).levels)
+        if channel.transformer is not None:
+            load_transformer(channel.transformer)
+        if channel.source.tls is not None:
+            server_context(channel.source.tls)
+    except ConfigurationError as error:
+        detail, _, remedy = str(error).partition("; ")
+        return row(False, detail, remedy)
+    return check_port(channel.source, files, row)

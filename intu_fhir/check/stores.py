@@ -1,0 +1,142 @@
+"""Looks at what a site keeps on its own machine: configuration, database, file store."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sized
+from functools import partial
+from pathlib import Path
+
+from intu_fhir.check.row import CheckRow
+from intu_fhir.db import migrate
+from intu_fhir.errors import ConfigurationError, IntuError, StoreUnavailable
+from intu_fhir.settings.schema import (
+    Configuration,
+    FhirDestination,
+    IdentifierSystem,
+    ObjectStore,
+    Site,
+)
+
+
+def check_configuration(configuration: Configuration) -> CheckRow:
+    """Say how much is configured, and whether any of it receives."""
+    channels, destinations = configuration.channels, configuration.site.destinations
+    counted = f"{_number(channels, 'channel')}, {_number(destinations, 'destination')}"
+    if configuration.enabled_channels():
+        return CheckRow("configuration", str(configuration.folder), True, counted)
+    return CheckRow(
+        "configuration",
+        str(configuration.folder),
+        False,
+        f"{counted}, none of them enabled",
+        "add channels/NAME/channel.yaml, or set enabled: true",
+    )
+
+
+def _number(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def check_database(url: str) -> CheckRow:
+    """Say whether the staging database is there and at our revision."""
+    kind = url.partition(":")[0].partition("+")[0]
+    row = partial(CheckRow, "database", kind)
+    try:
+        current, head = migrate.current(url), migrate.head()
+        if current is None:
+            return _new_database(url, row)
+        migrate.require_head(url)
+    except IntuError as error:
+        if isinstance(error, StoreUnavailable):
+            # A check does not try again, so what to do is another thing here.
+            remedy = "see that it runs; correct user, host and name at `database`"
+            return row(False, str(error).partition("; ")[0], remedy)
+        reason = error.reason if isinstance(error, ConfigurationError) else str(error)
+        detail, _, remedy = reason.partition("; ")
+        return row(False, detail, remedy)
+    return row(True, f"at revision {head}")
+
+
+def _new_database(url: str, row: Callable[..., CheckRow]) -> CheckRow:
+    """Judge a database without tables, which the first start makes."""
+    if url.startswith("sqlite:///"):
+        folder = _nearest(Path(url.removeprefix("sqlite:///")).parent)
+        try:
+            _try_to_write(folder)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            remedy = "give this user the permission, or name another place at `database`"
+            return row(False, f"{folder} cannot be written to: {reason}", remedy)
+    return row(True, "new; the first start makes its tables")
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or what there is of the way to it."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+def _try_to_write(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"intu-fhir check")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def check_files(configuration: Configuration) -> CheckRow:
+    """Write into the file store's folder, and look how much space it has."""
+    folder = configuration.site.files_folder
+    least = configuration.site.receiver.min_free_bytes
+    row = partial(CheckRow, "files", str(folder))
+    place = _nearest(folder)
+    try:
+        _try_to_write(place)
+        free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        remedy = "give this user the permission, or name another place at `files`"
+        return row(False, f"cannot be written to: {reason}", remedy)
+    if free < least:
+        return row(
+            False,
+            f"{_size(free)} free, nothing is taken in below {_size(least)}",
+            "free space, or lower receiver.min_free_bytes",
+        )
+    return row(True, f"writable, {_size(free)} free")
+
+
+def check_bucket(url: str, settings: ObjectStore) -> CheckRow:
+    """Write to the bucket, read it back and remove it."""
+    row = partial(CheckRow, "files", url)
+    try:
+        from intu_fhir.files.bucket import Bucket
+
+        Bucket(url, settings).probe()
+    except ModuleNotFoundError as error:
+        return row(False, f"{error.name} is missing", "pip install 'intu-fhir[s3]'")
+    except IntuError as error:
+        detail, _, remedy = str(error).partition("; ")
+        return row(False, detail, remedy)
+    sealed = ", sealed" if settings.key_files else ""
+    return row(True, f"can be written, read and removed{sealed}")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1024**3:.1f} GiB"
+
+
+def check_identifiers(site: Site) -> Iterator[CheckRow]:
+    """Say so where nothing gives Patient IDs the system by which a server is searched."""
+    if site.identifiers.patient != IdentifierSystem():
+        return
+    for name, destination in site.destinations.items():
+        if isinstance(destination, FhirDestination) and destination.subject.strategy == "search":
+            yield CheckRow(
+                "identifiers",
+                name,
+                True,
+                "no identifiers.patient: only Patient IDs whose issuer is a URI or OID have a "
+                "system, and the studies of all others are held",
+                "write identifiers: {patient: {default: the system of your Patient IDs}}",
+            )
