@@ -74,7 +74,7 @@ def _columns() -> list[Column[QuarantineRow]]:
 @quarantine_command.add_command
 @command("remove", "intu-fhir quarantine remove 3 4 --reason 'resent under a new UID'")
 @click.argument("objects", nargs=-1, required=True, type=int, metavar="OBJECT...")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; kept in the audit trail.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit trail.")
 @click.option("--by", metavar="NAME", help="Who decides. Default: the user who is logged in.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context

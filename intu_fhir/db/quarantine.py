@@ -89,7 +89,7 @@ def take_out(
             study_instance_uid=row.study_instance_uid,
             association_id=row.association_id,
             objects=1,
-            reason=f"taken out of quarantine ({row.reason}): {reason}",
+            reason=": ".join(filter(None, (f"taken out of quarantine ({row.reason})", reason))),
         ),
     )
     return True
