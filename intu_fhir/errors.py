@@ -13,7 +13,8 @@
     │   │   └── LimitPassed       the data set asks for more than a setting allows
     │   ├── DamagedFile       stored bytes are not what was received
     │   ├── IdentityMismatch  data set and command disagree (answered A900)
-    │   └── InvalidUid        a UID is missing or breaks PS3.5 9.1 (answered 0117)
+    │   ├── InvalidUid        a UID is missing or breaks PS3.5 9.1 (answered 0117)
+    │   └── NotAuthorized     a peer answers for another one (answered 0124)
     └── ConfigurationError    the configuration is wrong; the message names file, line and remedy
 """
 
@@ -75,6 +76,10 @@ class IdentityMismatch(PermanentError):
 
 class InvalidUid(PermanentError):
     """A UID is missing or is not a valid UID (PS3.5 9.1)."""
+
+
+class NotAuthorized(PermanentError):
+    """A peer answers what was asked of another one (PS3.7 annex C, 0124)."""
 
 
 class ConfigurationError(IntuError):

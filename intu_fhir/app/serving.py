@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from intu_fhir.app.hearing import who_may_answer
 from intu_fhir.app.processes import Processes, receiver_name
 from intu_fhir.app.wiring import COMMIT, DESCRIBE, UPLOAD, App
 from intu_fhir.engines.local import LocalEngine
@@ -138,6 +139,7 @@ class Site:
         commitment = limits.storage_commitment.enabled
         self._beside = self.app.receiving_engine()
         self._beside.start()
+        archives = who_may_answer(app.asked)
         slots = Slots(limits.max_associations, limits.max_associations_per_address, self.ledger)
         for channel in self.app.configuration.enabled_channels():
             listener = Listener(
@@ -149,6 +151,8 @@ class Site:
                 slots=slots,
                 clock=self.app.clock,
                 commit=self.commit if commitment else None,
+                hear=app.hearing,
+                archives=archives,
                 requesters=self.app.requesters,
                 shares_port=limits.processes > 1,
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from intu_fhir.aggregate.settle import first_look_seconds
 from intu_fhir.app.committing import CommitmentResults
+from intu_fhir.app.hearing import Archive, Hearing, archives_of
 from intu_fhir.app.storing import open_files, uploader_of
 from intu_fhir.db import migrate
 from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from intu_fhir.stage.uploads import Uploader
 
 DESCRIBE, UPLOAD = "describe", "upload"
-COMMIT, TELL, TELL_HERE = "commit", "tell", "tell-here"
+COMMIT, TELL, TELL_HERE, ASK = "commit", "tell", "tell-here", "ask"
 SEAL, PRUNE = "seal", "prune"
 _MOST_CONNECTIONS = 40
 
@@ -108,7 +109,12 @@ class App:
             database=self.database,
             clock=self.clock,
             functions=functions,
-            recorder=Recorder(site.retry, self._archives(), Breakers(site.destinations)),
+            recorder=Recorder(
+                site.retry,
+                self._archives(),
+                Breakers(site.destinations),
+                {name: one.commitment.max_instances for name, one in self.asked.items()},
+            ),
             retry=site.retry,
             holder=self.holder,
             lease_seconds=site.lease_seconds,
@@ -117,6 +123,16 @@ class App:
     def _archives(self) -> frozenset[str]:
         destinations = self.configuration.site.destinations
         return frozenset(name for name, one in destinations.items() if one.type == "dicom")
+
+    @cached_property
+    def asked(self) -> dict[str, Archive]:
+        """The PACS that are asked to promise that they keep what they were sent, by name."""
+        return archives_of(self.configuration.site)
+
+    @cached_property
+    def hearing(self) -> Hearing:
+        """What takes their answers."""
+        return Hearing(self.database, self.clock, self.configuration.site.retry, self.asked)
 
     @cached_property
     def requesters(self) -> OpenRequesters:

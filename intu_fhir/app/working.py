@@ -12,8 +12,10 @@ from typing import Any
 
 from intu_fhir.aggregate.merge import merge_headers
 from intu_fhir.aggregate.step import AggregateStep
+from intu_fhir.app.asking import Asking
+from intu_fhir.app.hearing import Archive
 from intu_fhir.app.sealing import Sealing
-from intu_fhir.app.wiring import COMMIT, DESCRIBE, PRUNE, SEAL, TELL, App
+from intu_fhir.app.wiring import ASK, COMMIT, DESCRIBE, PRUNE, SEAL, TELL, App
 from intu_fhir.build.companions import CompanionBuilder
 from intu_fhir.build.endpoint import wado_rs_endpoint
 from intu_fhir.build.imaging_study import BuildContext
@@ -21,9 +23,11 @@ from intu_fhir.build.routes import require_staged
 from intu_fhir.build.step import BuildStep, ChannelPlan
 from intu_fhir.build.structured_report import DOCUMENT_ATTRIBUTES
 from intu_fhir.build.transform import load_transformer
+from intu_fhir.db.archive_commitments import drop_others
 from intu_fhir.db.following import let_all_go
 from intu_fhir.db.pruning import Pruner
 from intu_fhir.db.study_headers import Later, load_headers
+from intu_fhir.deliver.commitment_scu import CommitmentScu
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.deliver.following import AfterOthers, Deliver
@@ -144,8 +148,12 @@ class Working:
         return study, headers.revision
 
     def look_again(self) -> None:
-        """Let what waits for another destination look again: the order may be another one now."""
+        """Let what waits for another destination look again: the order may be another one now.
+
+        What waits for a promise that nobody is asked for any more is let go for good.
+        """
         with self._app.database.write() as connection:
+            drop_others(connection, list(self._app.asked))
             let_all_go(connection, now=self._app.clock.now())
 
     def engine(self) -> LocalEngine:
@@ -169,10 +177,25 @@ class Working:
         if site.retention.after_days is not None:
             chores.append(Chore(PRUNE, self.scheduled_prune().prune_some, then=PRUNE))
         chores.append(Chore(SEAL, Sealing(self._app.database, self._app.clock), then=SEAL))
+        chores += [self._asks(archive) for archive in self._app.asked.values()]
         if site.receiver.storage_commitment.enabled:
             chores.append(Chore(COMMIT, self._app.commitments.check_some, then=TELL))
             chores.append(Chore(TELL, self._app.commitment_results.tell_far, then=TELL))
         return LocalEngine(self._app.runner(functions), lanes, chores)
+
+    def _asks(self, archive: Archive) -> Chore:
+        """Return what asks a PACS to promise that it keeps what it was sent."""
+        app = self._app
+        asking = Asking(
+            database=app.database,
+            clock=app.clock,
+            retry=app.configuration.site.retry,
+            archive=archive,
+            scu=CommitmentScu(archive.destination, archive.commitment),
+            hearing=app.hearing,
+        )
+        name = f"{ASK}-{archive.name}"
+        return Chore(name, asking.ask_some, then=name)
 
     def scheduled_prune(self) -> ScheduledPrune:
         """Return what removes the files of old studies."""
@@ -188,7 +211,8 @@ class Working:
         announce = None
         if isinstance(deliver, FhirDelivery) and deliver.destination.announce:
             announce = deliver.announce
-        return AfterOthers(self._app.database, destination.after, deliver, announce)
+        awaited = frozenset(n for n, one in self._app.asked.items() if one.commitment.awaited)
+        return AfterOthers(self._app.database, destination.after, deliver, announce, awaited)
 
     def delivery(self, destination: AnyDestination) -> Deliver:
         """Return what delivers to a destination."""

@@ -17,16 +17,28 @@ from intu_fhir.model.work import WAITING, Claim, Follows
 
 
 def first_missing(
-    connection: Connection, study_key: int, destinations: Collection[str], want: int
+    connection: Connection,
+    study_key: int,
+    destinations: Collection[str],
+    want: int,
+    awaited: Collection[str] = (),
 ) -> str:
-    """Return the first of these destinations that lacks a generation of a study, or nothing."""
+    """Return the first of these destinations that lacks a generation of a study, or nothing.
+
+    Args:
+        awaited: those that have it only when they have promised to keep it.
+    """
     d = deliveries.c
     have = connection.execute(
-        sa.select(d.destination, d.have).where(
+        sa.select(d.destination, d.have, d.committed_generation).where(
             d.study_key == study_key, d.destination.in_(destinations)
         )
     )
-    reached = {row.destination for row in have if row.have >= want}
+    reached = {
+        row.destination
+        for row in have
+        if (row.committed_generation if row.destination in awaited else row.have) >= want
+    }
     return next((name for name in destinations if name not in reached), "")
 
 

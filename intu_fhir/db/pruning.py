@@ -32,6 +32,7 @@ from intu_fhir.db.tables import (
     work,
 )
 from intu_fhir.db.upsert import insert
+from intu_fhir.model.archive_commitment import WANTED
 from intu_fhir.model.audit import Action, Actor, AuditEvent
 from intu_fhir.model.commitment import ASKED
 
@@ -169,6 +170,8 @@ def _may_go(rule: PruneRule) -> list[sa.ColumnElement[bool]]:
         study_state().in_(rule.states),
         ~_of_study(deliveries, deliveries.c.delivered_at >= rule.before),
         ~_of_study(deliveries, deliveries.c.want > deliveries.c.have, _IS_WANTED),
+        # What a PACS does not promise to keep is sent to it again.
+        ~_of_study(deliveries, deliveries.c.commitment == WANTED),
         ~_of_study(work, work.c.want > work.c.have),
         ~_of_study(instances, instances.c.restored_at >= rule.before),
         ~_of_study(instances, instances.c.described_at.is_(None)),

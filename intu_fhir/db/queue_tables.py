@@ -70,6 +70,14 @@ deliveries = Table(
     words("warning", "what the destination remarked on a success"),
     words("reason", "why the study is left out here, or what is waited for"),
     words("follows", "destination that has to have the study first, while it has not", length=64),
+    words(
+        "commitment",
+        "the PACS's promise to keep it: asked, committed, refused or missing; empty = never asked "
+        "for",
+        length=16,
+    ),
+    Column("committed_at", UtcDateTime, comment="when the PACS had promised to keep all of it"),
+    count("committed_generation", "newest generation that it has promised to keep"),
     UniqueConstraint("study_key", "destination"),
     due_index("ix_deliveries_due", "destination", "backlog", "due_at"),
     lease_index("ix_deliveries_leased", "destination", "lease_until"),

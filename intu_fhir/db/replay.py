@@ -263,12 +263,12 @@ def _forget(connection: Connection, keys: list[int]) -> None:
     connection.execute(
         sa.update(deliveries)
         .where(deliveries.c.delivery_key.in_(keys))
-        .values(have=deliveries.c.want - 1, content_hash="")
+        .values(have=deliveries.c.want - 1, content_hash="", commitment="", committed_generation=0)
     )
     connection.execute(
         sa.update(instance_deliveries)
         .where(instance_deliveries.c.delivery_key.in_(keys))
-        .values(delivered=False)
+        .values(delivered=False, committed_at=None)
     )
 
 

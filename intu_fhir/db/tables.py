@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Index, Table, UniqueConstraint, text
 
+from intu_fhir.db.archive_commitment_tables import archive_commitments as archive_commitments
 from intu_fhir.db.audit_tables import audit_events as audit_events
 from intu_fhir.db.commitment_tables import storage_commitment_items as storage_commitment_items
 from intu_fhir.db.commitment_tables import storage_commitments as storage_commitments
@@ -307,6 +308,8 @@ instance_deliveries = Table(
     flag("warning", "whether it took it with a warning"),
     words("detail", "what the answer means, and its Error Comment"),
     moment("answered_at", "when the PACS answered"),
+    Column("committed_at", UtcDateTime, comment="when the PACS promised to keep it"),
+    Column("request_key", Key, comment="row of archive_commitments that last asked for it"),
     Index("ix_instance_deliveries_instance_key", "instance_key"),
     comment="One row per instance and PACS that has answered for it.",
 )

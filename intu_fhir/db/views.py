@@ -112,6 +112,9 @@ VIEWS: tuple[View, ...] = (
             "server_version": "its version there",
             "images_taken": "for a PACS: instances it has taken",
             "images_refused": "for a PACS: instances it has not taken when it last answered",
+            "commitment": "",
+            "committed_at": "",
+            "images_committed": "for a PACS: instances it has promised to keep",
         },
     ),
     View(

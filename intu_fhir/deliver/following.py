@@ -23,24 +23,29 @@ class AfterOthers:
         after: their names.
         deliver: what delivers then.
         announce: tells the destination of the study while it waits; None where it knows already.
+        awaited: those of ``after`` that have to have promised to keep it, too.
     """
 
     database: Database
     after: tuple[str, ...]
     deliver: Deliver
     announce: Announce | None = None
+    awaited: frozenset[str] = frozenset()
 
     def __call__(self, claim: Claim) -> DeliveryOutcome | NotYet | Follows:
         """Deliver, or wait for the first destination that lacks the study."""
         with self.database.read() as connection:
-            missing = first_missing(connection, claim.study_key, self.after, claim.want)
+            missing = self._missing(connection, claim, self.after)
         if not missing:
             return self.deliver(claim)
 
         def still(connection: Any) -> bool:
-            return bool(first_missing(connection, claim.study_key, (missing,), claim.want))
+            return bool(self._missing(connection, claim, (missing,)))
 
         announced = self.announce(claim) if self.announce else None
         if announced is None or isinstance(announced, Delivered):
             return Follows(missing, still, announced)
         return announced
+
+    def _missing(self, connection: Any, claim: Claim, names: tuple[str, ...]) -> str:
+        return first_missing(connection, claim.study_key, names, claim.want, self.awaited)

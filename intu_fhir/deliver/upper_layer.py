@@ -68,6 +68,8 @@ class Field(IntEnum):
     C_STORE_RSP = 0x8001
     C_ECHO_RSP = 0x8030
     N_EVENT_REPORT_RQ = 0x0100
+    N_ACTION_RQ = 0x0130
+    N_ACTION_RSP = 0x8130
     N_EVENT_REPORT_RSP = 0x8100
 
 
@@ -76,6 +78,7 @@ class Element(IntEnum):
 
     GROUP_LENGTH = 0x0000
     AFFECTED_SOP_CLASS_UID = 0x0002
+    REQUESTED_SOP_CLASS_UID = 0x0003
     COMMAND_FIELD = 0x0100
     MESSAGE_ID = 0x0110
     MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
@@ -84,7 +87,9 @@ class Element(IntEnum):
     STATUS = 0x0900
     ERROR_COMMENT = 0x0902
     AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REQUESTED_SOP_INSTANCE_UID = 0x1001
     EVENT_TYPE_ID = 0x1002
+    ACTION_TYPE_ID = 0x1008
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,23 +181,23 @@ def _role(uid: bytes) -> bytes:
 
 def encode_store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
     """Return the command set of a C-STORE-RQ with medium priority (PS3.7 9.3.1.1)."""
-    return _command(
-        _uid_element(Element.AFFECTED_SOP_CLASS_UID, sop_class_uid),
-        _number(Element.COMMAND_FIELD, Field.C_STORE_RQ),
-        _number(Element.MESSAGE_ID, message_id),
-        _number(Element.PRIORITY, 0),
-        _number(Element.COMMAND_DATA_SET_TYPE, _DATA_SET),
-        _uid_element(Element.AFFECTED_SOP_INSTANCE_UID, sop_instance_uid),
+    return encode_command(
+        uid_element(Element.AFFECTED_SOP_CLASS_UID, sop_class_uid),
+        number_element(Element.COMMAND_FIELD, Field.C_STORE_RQ),
+        number_element(Element.MESSAGE_ID, message_id),
+        number_element(Element.PRIORITY, 0),
+        number_element(Element.COMMAND_DATA_SET_TYPE, _DATA_SET),
+        uid_element(Element.AFFECTED_SOP_INSTANCE_UID, sop_instance_uid),
     )
 
 
 def encode_echo_request(message_id: int) -> bytes:
     """Return the command set of a C-ECHO-RQ (PS3.7 9.3.5.1)."""
-    return _command(
-        _uid_element(Element.AFFECTED_SOP_CLASS_UID, VERIFICATION),
-        _number(Element.COMMAND_FIELD, Field.C_ECHO_RQ),
-        _number(Element.MESSAGE_ID, message_id),
-        _number(Element.COMMAND_DATA_SET_TYPE, _NO_DATA_SET),
+    return encode_command(
+        uid_element(Element.AFFECTED_SOP_CLASS_UID, VERIFICATION),
+        number_element(Element.COMMAND_FIELD, Field.C_ECHO_RQ),
+        number_element(Element.MESSAGE_ID, message_id),
+        number_element(Element.COMMAND_DATA_SET_TYPE, _NO_DATA_SET),
     )
 
 
@@ -200,17 +205,18 @@ def encode_event_report(
     message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type_id: int
 ) -> bytes:
     """Return the command set of an N-EVENT-REPORT-RQ with a data set (PS3.7 10.3.1.1)."""
-    return _command(
-        _uid_element(Element.AFFECTED_SOP_CLASS_UID, sop_class_uid),
-        _number(Element.COMMAND_FIELD, Field.N_EVENT_REPORT_RQ),
-        _number(Element.MESSAGE_ID, message_id),
-        _number(Element.COMMAND_DATA_SET_TYPE, _DATA_SET),
-        _uid_element(Element.AFFECTED_SOP_INSTANCE_UID, sop_instance_uid),
-        _number(Element.EVENT_TYPE_ID, event_type_id),
+    return encode_command(
+        uid_element(Element.AFFECTED_SOP_CLASS_UID, sop_class_uid),
+        number_element(Element.COMMAND_FIELD, Field.N_EVENT_REPORT_RQ),
+        number_element(Element.MESSAGE_ID, message_id),
+        number_element(Element.COMMAND_DATA_SET_TYPE, _DATA_SET),
+        uid_element(Element.AFFECTED_SOP_INSTANCE_UID, sop_instance_uid),
+        number_element(Element.EVENT_TYPE_ID, event_type_id),
     )
 
 
-def _command(*elements: bytes) -> bytes:
+def encode_command(*elements: bytes) -> bytes:
+    """Return a command set of these elements (PS3.7 6.3)."""
     body = b"".join(elements)
     return _element(Element.GROUP_LENGTH, struct.pack("<I", len(body))) + body
 
@@ -219,11 +225,13 @@ def _element(element: int, value: bytes) -> bytes:
     return _ELEMENT.pack(0, element, len(value)) + value
 
 
-def _number(element: int, value: int) -> bytes:
+def number_element(element: int, value: int) -> bytes:
+    """Return an element of VR US."""
     return _element(element, struct.pack("<H", value))
 
 
-def _uid_element(element: int, uid: str) -> bytes:
+def uid_element(element: int, uid: str) -> bytes:
+    """Return an element of VR UI."""
     value = uid.encode("ascii")
     return _element(element, value + b"\0" * (len(value) % 2))
 
@@ -335,17 +343,22 @@ def parse_response(command: bytes) -> Response:
     Raises:
         BadAnswer: it cannot be read, or lacks what an answer must have.
     """
-    elements = _elements(command)
+    elements = read_elements(command)
     return Response(
-        field=_us(elements, Element.COMMAND_FIELD),
-        message_id=_us(elements, Element.MESSAGE_ID_BEING_RESPONDED_TO),
-        status=_us(elements, Element.STATUS),
-        sop_instance_uid=_text(elements.get(Element.AFFECTED_SOP_INSTANCE_UID, b"")),
+        field=read_number(elements, Element.COMMAND_FIELD),
+        message_id=read_number(elements, Element.MESSAGE_ID_BEING_RESPONDED_TO),
+        status=read_number(elements, Element.STATUS),
+        sop_instance_uid=read_uid(elements, Element.AFFECTED_SOP_INSTANCE_UID),
         comment=_text(elements.get(Element.ERROR_COMMENT, b"")),
     )
 
 
-def _elements(command: bytes) -> dict[int, bytes]:
+def read_elements(command: bytes) -> dict[int, bytes]:
+    """Return the values of a command set by element.
+
+    Raises:
+        BadAnswer: it cannot be read.
+    """
     elements: dict[int, bytes] = {}
     begin = 0
     while begin < len(command):
@@ -360,7 +373,17 @@ def _elements(command: bytes) -> dict[int, bytes]:
     return elements
 
 
-def _us(elements: dict[int, bytes], element: Element) -> int:
+def read_uid(elements: dict[int, bytes], element: Element) -> str:
+    """Return the value of an element of VR UI; empty where it is missing."""
+    return _text(elements.get(element, b""))
+
+
+def read_number(elements: dict[int, bytes], element: Element) -> int:
+    """Return the value of an element of VR US.
+
+    Raises:
+        BadAnswer: it is missing.
+    """
     value = elements.get(element, b"")
     if len(value) != 2:
         raise BadAnswer(f"an answer without {element.name}")

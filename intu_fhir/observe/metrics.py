@@ -58,6 +58,14 @@ UPLOADS_FAILED = Counter(
     "intu_uploads_failed_total", "Uploads to the object store that failed and are tried again."
 )
 
+# Step 5, deliver.
+COMMITMENTS = Counter(
+    "intu_commitments_total",
+    "Requests to a PACS to promise that it keeps images, by how they ended: committed, failed, "
+    "unanswered, rejected; given_up = a person is asked.",
+    ["destination", "outcome"],
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:

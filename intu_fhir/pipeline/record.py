@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from intu_fhir.db import work
+from intu_fhir.db.archive_commitments import plan as plan_commitment
 from intu_fhir.db.audit_work import audit_delivery
 from intu_fhir.db.deliveries import record_attempt, want_delivery
 from intu_fhir.db.following import follow, let_followers_go, note_reason
@@ -43,11 +44,14 @@ class Recorder:
 
     Args:
         archives: names of the destinations that get images.
+        commitments: by the name of such a one that is asked to promise that it keeps them, most
+            instances of one request.
     """
 
     retry: RetrySettings
     archives: Collection[str] = ()
     breakers: Breakers = field(default_factory=Breakers)
+    commitments: Mapping[str, int] = field(default_factory=dict)
 
     def record(
         self,
@@ -103,6 +107,8 @@ class Recorder:
         )
         if isinstance(result, Delivered):
             work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
+            if most := self.commitments.get(claim.destination):
+                plan_commitment(connection, claim.key, max_instances=most, now=now)
             let_followers_go(connection, claim.study_key, claim.destination, now=now)
             return STEPS[claim.step].done
         if down and isinstance(result, Retry) and result.silent:

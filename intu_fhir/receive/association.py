@@ -19,6 +19,7 @@ from intu_fhir.receive.dimse import (
     CancelRequest,
     EchoRequest,
     EventAnswer,
+    EventRequest,
     OtherRequest,
     Request,
     StoreRequest,
@@ -33,6 +34,8 @@ from intu_fhir.receive.violation import AbortReason, ProtocolViolation
 
 REQUEST_STORAGE_COMMITMENT = 1
 """Action Type ID (PS3.4 table J.3-1)."""
+RESULTS = frozenset({1, 2})
+"""Event Type IDs (PS3.4 table J.3-4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,8 @@ class Association:
 
     @property
     def commitment_context(self) -> Context | None:
-        """The context that storage commitment was agreed on, if one was."""
-        return next((one for one in self._contexts.values() if one.is_commitment), None)
+        """The context on which the peer asks for storage commitment, if there is one."""
+        return next((one for one in self._contexts.values() if one.takes_requests), None)
 
     @property
     def inside_message(self) -> bool:
@@ -178,6 +181,8 @@ def _refusal(request: Request, context: Context) -> Answer | None:
         return _echo_refusal(request, context)
     if isinstance(request, ActionRequest):
         return _action_refusal(request, context)
+    if isinstance(request, EventRequest):
+        return _event_refusal(request, context)
     return _store_refusal(request, context)
 
 
@@ -189,15 +194,32 @@ def _echo_refusal(request: EchoRequest, context: Context) -> Answer | None:
 
 def _action_refusal(request: ActionRequest, context: Context) -> Answer | None:
     """Judge a request for storage commitment by its command (PS3.4 J.3.2, PS3.7 10.1.4.1.10)."""
-    if not context.is_commitment:
+    if not context.takes_requests:
         return statuses.UNRECOGNIZED_OPERATION
+    if refusal := _wrong_instance(request, context):
+        return refusal
+    if request.action_type_id != REQUEST_STORAGE_COMMITMENT:
+        return statuses.NO_SUCH_ACTION
+    return None if request.has_data_set else statuses.INVALID_ARGUMENT
+
+
+def _event_refusal(request: EventRequest, context: Context) -> Answer | None:
+    """Judge a result of storage commitment by its command (PS3.4 J.3.3, PS3.7 10.1.1.1.8)."""
+    if not context.takes_results:
+        return statuses.UNRECOGNIZED_OPERATION
+    if refusal := _wrong_instance(request, context):
+        return refusal
+    if request.event_type_id not in RESULTS:
+        return statuses.NO_SUCH_EVENT
+    return None if request.has_data_set else statuses.UNKNOWN_TRANSACTION
+
+
+def _wrong_instance(request: ActionRequest | EventRequest, context: Context) -> Answer | None:
     if request.sop_class_uid != context.sop_class_uid:
         return statuses.NO_SUCH_CLASS
     if request.sop_instance_uid != STORAGE_COMMITMENT_INSTANCE:
         return statuses.NO_SUCH_INSTANCE
-    if request.action_type_id != REQUEST_STORAGE_COMMITMENT:
-        return statuses.NO_SUCH_ACTION
-    return None if request.has_data_set else statuses.INVALID_ARGUMENT
+    return None
 
 
 def _store_refusal(request: StoreRequest, context: Context) -> Answer | None:

@@ -100,6 +100,17 @@ class ActionRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRequest:
+    """An N-EVENT-REPORT-RQ (PS3.7 10.1.1.1); ``event_type_id`` is 0 where it is missing."""
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    event_type_id: int
+    has_data_set: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EventAnswer:
     """An N-EVENT-REPORT-RSP (PS3.7 10.1.1.1)."""
 
@@ -123,7 +134,7 @@ class CancelRequest:
     """A C-CANCEL-RQ: it has no answer, and here nothing that it could cancel."""
 
 
-Request: TypeAlias = StoreRequest | EchoRequest | ActionRequest | OtherRequest
+Request: TypeAlias = StoreRequest | EchoRequest | ActionRequest | EventRequest | OtherRequest
 Parsed: TypeAlias = Request | CancelRequest | EventAnswer
 
 
@@ -152,11 +163,15 @@ def parse_command(data: bytes | bytearray | memoryview) -> Parsed:
         return StoreRequest(message_id, sop_class_uid, sop_instance_uid, has_data_set)
     if command_field == Command.C_ECHO_RQ:
         return EchoRequest(message_id, sop_class_uid, has_data_set)
-    # N-services name the class of what they act on in another element.
+    if command_field == Command.N_EVENT_REPORT_RQ:
+        sop_instance_uid = _uid(elements, Element.AFFECTED_SOP_INSTANCE_UID)
+        kind = _kind(elements, Element.EVENT_TYPE_ID)
+        return EventRequest(message_id, sop_class_uid, sop_instance_uid, kind, has_data_set)
+    # Other N-services name the class of what they act on in another element.
     sop_class_uid = sop_class_uid or _uid(elements, Element.REQUESTED_SOP_CLASS_UID)
     if command_field == Command.N_ACTION_RQ:
         sop_instance_uid = _uid(elements, Element.REQUESTED_SOP_INSTANCE_UID)
-        kind = int.from_bytes(elements.get(Element.ACTION_TYPE_ID, b"")[:2], "little")
+        kind = _kind(elements, Element.ACTION_TYPE_ID)
         return ActionRequest(message_id, sop_class_uid, sop_instance_uid, kind, has_data_set)
     return OtherRequest(message_id, command_field, sop_class_uid, has_data_set)
 
@@ -183,6 +198,10 @@ def _number(elements: dict[int, bytes], element: Element) -> int:
     if len(value) != 2:
         raise ProtocolViolation(f"{element.name} of a command set is missing or not one number")
     return int.from_bytes(value, "little")
+
+
+def _kind(elements: dict[int, bytes], element: Element) -> int:
+    return int.from_bytes(elements.get(element, b"")[:2], "little")
 
 
 def _uid(elements: dict[int, bytes], element: Element) -> str:
@@ -215,11 +234,13 @@ def _response_field(request: Request) -> int:
         return Command.C_ECHO_RQ | _RESPONSE
     if isinstance(request, ActionRequest):
         return Command.N_ACTION_RQ | _RESPONSE
+    if isinstance(request, EventRequest):
+        return Command.N_EVENT_REPORT_RQ | _RESPONSE
     return request.command_field | _RESPONSE
 
 
 def _instance_uid(request: Request) -> str:
-    if isinstance(request, (StoreRequest, ActionRequest)):
+    if isinstance(request, (StoreRequest, ActionRequest, EventRequest)):
         return request.sop_instance_uid
     return ""
 

@@ -11,6 +11,7 @@ import structlog
 from intu_fhir.errors import IntuError, LimitPassed, StoreUnavailable
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.files.store import FileStore, Spool
+from intu_fhir.model.archive_commitment import CommitmentAnswer
 from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Disposition, Origin, ReceivedObject
 from intu_fhir.model.uid import is_uid
@@ -18,15 +19,22 @@ from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
 from intu_fhir.receive import statuses
 from intu_fhir.receive.association import Message
-from intu_fhir.receive.dimse import SUCCESS, ActionRequest, Answer, EchoRequest, StoreRequest
-from intu_fhir.receive.ports import Accept, Commit
+from intu_fhir.receive.dimse import (
+    SUCCESS,
+    ActionRequest,
+    Answer,
+    EchoRequest,
+    EventRequest,
+    StoreRequest,
+)
+from intu_fhir.receive.ports import Accept, Commit, Hear
 from intu_fhir.receive.violation import AbortReason, ProtocolViolation
 
 _log = structlog.get_logger("intu_fhir.receive")
 _CHECK_BYTES = 16 << 20
 _SPACE_SECONDS = 1.0
 MAX_INFORMATION_BYTES = 8 << 20
-"""Longest Action Information of a request for storage commitment that is read."""
+"""Longest Action or Event Information of storage commitment that is read."""
 
 
 class FreeSpace:
@@ -60,6 +68,7 @@ class Store:
     free_space: FreeSpace
     max_object_bytes: int
     commit: Commit | None = None
+    hear: Hear | None = None
 
 
 class Intake:
@@ -87,7 +96,7 @@ class Intake:
         self._size, self._checkpoint = 0, min(_CHECK_BYTES, self._store.max_object_bytes)
         if message.refusal is None and isinstance(message.request, StoreRequest):
             self._open(message, message.request)
-        elif message.refusal is None and isinstance(message.request, ActionRequest):
+        elif message.refusal is None and isinstance(message.request, ActionRequest | EventRequest):
             self._information = bytearray()
 
     def write(self, data: memoryview) -> None:
@@ -116,6 +125,8 @@ class Intake:
             answer = self._finish(message, message.request)
         elif isinstance(message.request, ActionRequest):
             answer = self._commit(message)
+        elif isinstance(message.request, EventRequest):
+            answer = self._hear(message)
         else:
             answer = self._refusal or statuses.PROCESSING_FAILURE
         if answer is not SUCCESS:
@@ -129,9 +140,9 @@ class Intake:
         return unfinished
 
     def _gather(self, information: bytearray, data: memoryview) -> None:
-        """Keep a piece of an Action Information, which is small beside any image."""
+        """Keep a piece of an Action or Event Information, which is small beside any image."""
         if len(information) + len(data) > MAX_INFORMATION_BYTES:
-            cause = f"an Action Information above {MAX_INFORMATION_BYTES} bytes"
+            cause = f"an Action or Event Information above {MAX_INFORMATION_BYTES} bytes"
             self._refuse(statuses.RESOURCE_LIMITATION, cause)
         else:
             information += data
@@ -150,6 +161,21 @@ class Intake:
             if isinstance(error, LimitPassed):
                 self._count_limit(error.limit)
             return statuses.answer_to_commitment_error(error)
+        return SUCCESS
+
+    def _hear(self, message: Message) -> Answer:
+        """Hand a result of storage commitment over; success means that it is durable."""
+        information, self._information = self._information, None
+        hear = self._store.hear
+        if self._refusal is not None or information is None or hear is None:
+            return self._refusal or statuses.PROCESSING_FAILURE
+        origin, syntax = self._origin, message.context.transfer_syntax_uid
+        titles = (origin.calling_ae_title, origin.called_ae_title)
+        try:
+            hear(CommitmentAnswer(*titles, syntax, bytes(information)))
+        except Exception as error:  # noqa: BLE001  (the PACS gets an answer in any case)
+            self._cause = str(error) if isinstance(error, IntuError) else type(error).__name__
+            return statuses.answer_to_event_error(error)
         return SUCCESS
 
     def _open(self, message: Message, request: StoreRequest) -> None:

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -19,7 +19,14 @@ from intu_fhir.receive.connection import Connection, Service
 from intu_fhir.receive.door import Door
 from intu_fhir.receive.intake import FreeSpace, Store
 from intu_fhir.receive.negotiation import Policy
-from intu_fhir.receive.ports import Accept, AssociationEnded, Commit, EndReason, StopReport
+from intu_fhir.receive.ports import (
+    Accept,
+    AssociationEnded,
+    Commit,
+    EndReason,
+    Hear,
+    StopReport,
+)
 from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.slots import Slots
 from intu_fhir.receive.tls import server_context
@@ -45,6 +52,8 @@ class Listener:
         slots: counts associations over all listeners.
         clock: deadlines run on its monotonic time.
         commit: takes requests for storage commitment; absent = the service is not offered.
+        hear: takes what ``archives`` answer to our own requests.
+        archives: by AE title, whom we ask for storage commitment, and by which of our AE titles.
         requesters: associations that results of it can be told on, over all listeners.
         shares_port: other processes listen on the same port; the system deals connections out.
     """
@@ -60,6 +69,8 @@ class Listener:
         slots: Slots,
         clock: Clock,
         commit: Commit | None = None,
+        hear: Hear | None = None,
+        archives: Mapping[str, frozenset[str]] | None = None,
         requesters: OpenRequesters | None = None,
         shares_port: bool = False,
     ) -> None:
@@ -68,13 +79,16 @@ class Listener:
         self._service = Service(
             channel=channel.id,
             limits=limits,
-            policy=_policy(channel, limits, storage_commitment=commit is not None),
+            policy=_policy(
+                channel, limits, storage_commitment=commit is not None, archives=archives or {}
+            ),
             store=Store(
                 files,
                 accept,
                 FreeSpace(files, limits.min_free_bytes, clock),
                 limits.max_object_bytes,
                 commit,
+                hear,
             ),
             association_ended=association_ended,
             slots=slots,
@@ -242,7 +256,13 @@ def _no_port(host: str, port: int, error: Exception) -> ConfigurationError:
     )
 
 
-def _policy(channel: Channel, limits: Receiver, *, storage_commitment: bool) -> Policy:
+def _policy(
+    channel: Channel,
+    limits: Receiver,
+    *,
+    storage_commitment: bool,
+    archives: Mapping[str, frozenset[str]],
+) -> Policy:
     source = channel.source
     callers = source.calling_ae_titles
     return Policy(
@@ -253,6 +273,7 @@ def _policy(channel: Channel, limits: Receiver, *, storage_commitment: bool) -> 
         max_contexts=limits.max_contexts,
         users=None if source.users is None else _users(source.users),
         storage_commitment=storage_commitment,
+        archives=archives,
     )
 
 

@@ -54,6 +54,8 @@ class Policy:
         users: who has to be named in the request, and each one's passcode, where there is one;
             None means that nobody has to be.
         storage_commitment: whether commitment is served.
+        archives: by calling AE title, those that we ask for commitment, with the AE titles of
+            ours that they answer to. They may always come, but only to answer.
     """
 
     ae_title: str
@@ -63,15 +65,23 @@ class Policy:
     max_contexts: int = MAX_CONTEXTS
     users: Mapping[bytes, bytes | None] | None = field(default=None, repr=False)
     storage_commitment: bool = False
+    archives: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """An accepted presentation context."""
+    """An accepted presentation context.
+
+    Args:
+        takes_requests: the peer may ask for storage commitment on it.
+        takes_results: the peer may answer what we asked it for.
+    """
 
     context_id: int
     sop_class_uid: str
     transfer_syntax_uid: str
+    takes_requests: bool = False
+    takes_results: bool = False
 
     @property
     def is_verification(self) -> bool:
@@ -137,13 +147,28 @@ def _rejection(request: AssociateRequest, policy: Policy) -> Rejection | None:
         return PROTOCOL_VERSION_NOT_SUPPORTED
     if request.application_context != APPLICATION_CONTEXT:
         return APPLICATION_CONTEXT_NOT_SUPPORTED
+    if not _is_archive(request, policy) and (refused := _not_a_sender(request, policy)):
+        return refused
+    return TOO_MANY_CONTEXTS if len(request.contexts) > policy.max_contexts else None
+
+
+def _not_a_sender(request: AssociateRequest, policy: Policy) -> Rejection | None:
+    """Say why the peer may not use the services of this channel, or None where it may."""
     if request.called_ae_title != policy.ae_title:
         return CALLED_AE_NOT_RECOGNIZED
     if not _may_call(request.calling_ae_title, policy.calling_ae_titles):
         return CALLING_AE_NOT_RECOGNIZED
     if policy.users is not None and not _is_known(request.user.user_identity, policy.users):
         return USER_IDENTITY_REFUSED
-    return TOO_MANY_CONTEXTS if len(request.contexts) > policy.max_contexts else None
+    return None
+
+
+def _is_archive(request: AssociateRequest, policy: Policy) -> bool:
+    """Say whether the peer may answer what we asked it for."""
+    ours = policy.archives.get(request.calling_ae_title, frozenset())
+    return request.called_ae_title in ours or bool(
+        ours and request.called_ae_title == policy.ae_title
+    )
 
 
 def _is_known(identity: UserIdentity | None, users: Mapping[bytes, bytes | None]) -> bool:
@@ -167,12 +192,36 @@ def _may_call(title: str, allowed: frozenset[str] | None) -> bool:
     return printable and (allowed is None or title in allowed)
 
 
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    """What a peer may do.
+
+    Args:
+        sends: it may use the services of the channel.
+        answers: it may answer what we asked it for.
+    """
+
+    sends: bool
+    answers: bool
+
+    @classmethod
+    def of(cls, request: AssociateRequest, policy: Policy) -> _Peer:
+        role = _commitment_role(request.user.roles)
+        answers = _is_archive(request, policy) and (role is None or role.scp)
+        return cls(_not_a_sender(request, policy) is None, answers)
+
+
+def _commitment_role(roles: Iterable[Role]) -> Role | None:
+    """Return the roles that a peer proposes for storage commitment (PS3.7 D.3.3.4)."""
+    proposed = [role for role in roles if role.sop_class_uid == STORAGE_COMMITMENT]
+    return proposed[-1] if proposed else None
+
+
 def _agreement(request: AssociateRequest, policy: Policy) -> Agreement:
-    answers = tuple(_answer(context, policy) for context in request.contexts)
+    peer = _Peer.of(request, policy)
+    answers = tuple(_answer(context, policy, peer) for context in request.contexts)
     contexts = {
-        answer.context_id: Context(
-            answer.context_id, proposed.abstract_syntax, answer.transfer_syntax
-        )
+        answer.context_id: _accepted(request, policy, peer, proposed.abstract_syntax, answer)
         for proposed, answer in zip(request.contexts, answers, strict=True)
         if answer.result == ACCEPTED
     }
@@ -181,9 +230,28 @@ def _agreement(request: AssociateRequest, policy: Policy) -> Agreement:
     return Agreement(contexts, reply, request.user.max_pdu_bytes)
 
 
-def _answer(context: ProposedContext, policy: Policy) -> AnsweredContext:
+def _accepted(
+    request: AssociateRequest,
+    policy: Policy,
+    peer: _Peer,
+    abstract_syntax: str,
+    answer: AnsweredContext,
+) -> Context:
+    is_commitment = abstract_syntax == STORAGE_COMMITMENT
+    role = _commitment_role(request.user.roles)
+    asks = peer.sends and policy.storage_commitment and (role is None or role.scu)
+    return Context(
+        answer.context_id,
+        abstract_syntax,
+        answer.transfer_syntax,
+        takes_requests=is_commitment and asks,
+        takes_results=is_commitment and peer.answers,
+    )
+
+
+def _answer(context: ProposedContext, policy: Policy, peer: _Peer) -> AnsweredContext:
     """Take the first transfer syntax in the peer's order: mostly that of its own files."""
-    if not _is_served(context.abstract_syntax, policy):
+    if not _is_served(context.abstract_syntax, policy, peer):
         return _refused(context, ABSTRACT_SYNTAX_NOT_SUPPORTED)
     syntaxes = TRANSFER_SYNTAXES
     if context.abstract_syntax == STORAGE_COMMITMENT:
@@ -194,10 +262,12 @@ def _answer(context: ProposedContext, policy: Policy) -> AnsweredContext:
     return _refused(context, TRANSFER_SYNTAXES_NOT_SUPPORTED)
 
 
-def _is_served(uid: str, policy: Policy) -> bool:
+def _is_served(uid: str, policy: Policy, peer: _Peer) -> bool:
     if uid == STORAGE_COMMITMENT:
-        return policy.storage_commitment
-    return uid == VERIFICATION or uid in STORAGE_CLASSES or uid in policy.private_sop_classes
+        return peer.answers or (peer.sends and policy.storage_commitment)
+    if uid == VERIFICATION:
+        return True
+    return peer.sends and (uid in STORAGE_CLASSES or uid in policy.private_sop_classes)
 
 
 def _refused(context: ProposedContext, result: int) -> AnsweredContext:
@@ -206,22 +276,26 @@ def _refused(context: ProposedContext, result: int) -> AnsweredContext:
 
 
 def _user_answer(user: UserInformation, contexts: Iterable[Context], policy: Policy) -> UserAnswer:
+    contexts = list(contexts)
     served = {context.sop_class_uid for context in contexts}
+    answering = {context.sop_class_uid for context in contexts if context.takes_results}
     return UserAnswer(
         max_pdu_bytes=policy.max_pdu_bytes,
         implementation_class_uid=IMPLEMENTATION_CLASS_UID,
         implementation_version_name=IMPLEMENTATION_VERSION_NAME,
         asynchronous_operations=_WINDOW if user.asynchronous_operations is not None else None,
-        roles=_roles(user.roles, served),
+        roles=_roles(user.roles, served, answering),
         extended=_extended(user.extended, served),
         user_identity_accepted=_identity_accepted(user),
     )
 
 
-def _roles(proposed: Iterable[Role], served: set[str]) -> tuple[Role, ...]:
-    """The peer may be SCU where it wants to; SCP it is never, for we request nothing of it."""
+def _roles(proposed: Iterable[Role], served: set[str], answering: set[str]) -> tuple[Role, ...]:
+    """The peer may be SCU where it wants to, and SCP only where it answers what we asked."""
     by_class = {role.sop_class_uid: role for role in proposed if role.sop_class_uid in served}
-    return tuple(Role(uid, scu=role.scu, scp=False) for uid, role in by_class.items())
+    return tuple(
+        Role(uid, scu=role.scu, scp=role.scp and uid in answering) for uid, role in by_class.items()
+    )
 
 
 def _extended(proposed: Iterable[str], served: set[str]) -> tuple[tuple[str, bytes], ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from intu_fhir.model.archive_commitment import CommitmentAnswer
 from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Accepted, Disposition, Origin, ReceivedObject
 
@@ -35,6 +36,20 @@ class Commit(Protocol):
         Raises:
             InvalidDataSet: it cannot be read.
             LimitPassed: it asks for too much.
+            StoreUnavailable: it cannot be taken now.
+        """
+        ...
+
+
+class Hear(Protocol):
+    """Takes results of storage commitment that we asked for; called by several associations."""
+
+    def __call__(self, answer: CommitmentAnswer) -> None:
+        """Return when the result is durable.
+
+        Raises:
+            InvalidDataSet: it cannot be read, or is of no request of ours.
+            NotAuthorized: somebody else was asked.
             StoreUnavailable: it cannot be taken now.
         """
         ...

@@ -12,6 +12,7 @@ from intu_fhir.errors import (
     InvalidDataSet,
     InvalidUid,
     LimitPassed,
+    NotAuthorized,
     StoreUnavailable,
     TransientError,
 )
@@ -40,6 +41,9 @@ NO_SUCH_INSTANCE = Answer(0x0112, "Storage commitment has another SOP Instance U
 NO_SUCH_CLASS = Answer(0x0118, "SOP Class is not that of the presentation context")
 NO_SUCH_ACTION = Answer(0x0123, "Storage commitment has action type 1 only")
 INVALID_ARGUMENT = Answer(0x0115, "Action Information is missing or cannot be read")
+NO_SUCH_EVENT = Answer(0x0113, "Storage commitment has event types 1 and 2 only")
+UNKNOWN_TRANSACTION = Answer(0x0115, "Event Information cannot be read, or is of no request")
+NOT_AUTHORIZED = Answer(0x0124, "That transaction was asked of another AE title")
 RESOURCE_LIMITATION = Answer(0x0213, "Not possible now or too much; ask again, for less")
 WITHOUT_DATA_SET = Answer(0xC000, "C-STORE without a data set", (_DATA_SET_TYPE,))
 
@@ -72,6 +76,26 @@ COMMITMENT_ERRORS = (
 )
 """What an N-ACTION is answered with (PS3.7 10.1.4.1.10)."""
 
+EVENT_ERRORS = (
+    Row(TransientError, RESOURCE_LIMITATION),
+    Row(NotAuthorized, NOT_AUTHORIZED),
+    Row(InvalidDataSet, UNKNOWN_TRANSACTION),
+    Row(Exception, PROCESSING_FAILURE),
+)
+"""What an N-EVENT-REPORT is answered with (PS3.7 10.1.1.1.8, annex C)."""
+
+EVENT_ANSWERS = (
+    SUCCESS,
+    PROCESSING_FAILURE,
+    NO_SUCH_INSTANCE,
+    NO_SUCH_EVENT,
+    UNKNOWN_TRANSACTION,
+    NO_SUCH_CLASS,
+    NOT_AUTHORIZED,
+    UNRECOGNIZED_OPERATION,
+    RESOURCE_LIMITATION,
+)
+
 COMMITMENT_ANSWERS = (
     SUCCESS,
     PROCESSING_FAILURE,
@@ -100,6 +124,11 @@ def answer_to_error(error: Exception) -> Answer:
 def answer_to_commitment_error(error: Exception) -> Answer:
     """Return the answer for a request for storage commitment that could not be taken."""
     return next(row.answer for row in COMMITMENT_ERRORS if isinstance(error, row.error))
+
+
+def answer_to_event_error(error: Exception) -> Answer:
+    """Return the answer for a result of storage commitment that could not be taken."""
+    return next(row.answer for row in EVENT_ERRORS if isinstance(error, row.error))
 
 
 def answer_to_accepted(accepted: Accepted) -> Answer:

@@ -13,6 +13,7 @@ from intu_fhir.settings.base import ClientTls as ClientTls
 from intu_fhir.settings.base import Network, Port, TimeZone
 from intu_fhir.settings.base import ServerTls as ServerTls
 from intu_fhir.settings.base import Settings as Settings
+from intu_fhir.settings.commitment import Commitment as Commitment
 from intu_fhir.settings.edits import Edits
 from intu_fhir.settings.object_store import FilesPlace
 from intu_fhir.settings.object_store import ObjectStore as ObjectStore
@@ -269,6 +270,8 @@ class DicomDestination(Destination):
     """Associations open at the same time, over all workers, one for each study on its way."""
     edits: Edits = Edits()
     """What is changed in headers on the way there."""
+    commitment: Commitment | None = None
+    """Present = once it has the images it is asked to promise to keep them; `{}` is enough."""
 
     @property
     def limit(self) -> int:

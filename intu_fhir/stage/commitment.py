@@ -89,10 +89,15 @@ def encode_event_information(result: CommitmentResult, transfer_syntax_uid: str)
     dataset.TransactionUID = result.transaction_uid
     if result.failed:
         dataset.FailedSOPSequence = [
-            _item(instance, FailureReason=reason) for instance, reason in result.failed
+            referenced_item(instance, FailureReason=reason) for instance, reason in result.failed
         ]
     if result.committed:
         dataset.ReferencedSOPSequence = _items(result.committed)
+    return encode(dataset, transfer_syntax_uid)
+
+
+def encode(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
+    """Return the bytes of a data set in one of the syntaxes without compression."""
     encoded = BytesIO()
     dcmwrite(
         encoded,
@@ -104,10 +109,11 @@ def encode_event_information(result: CommitmentResult, transfer_syntax_uid: str)
 
 
 def _items(instances: Iterable[ReferencedInstance]) -> list[Dataset]:
-    return [_item(instance) for instance in instances]
+    return [referenced_item(instance) for instance in instances]
 
 
-def _item(instance: ReferencedInstance, **more: int) -> Dataset:
+def referenced_item(instance: ReferencedInstance, **more: int) -> Dataset:
+    """Return an item that refers to an instance, with more values by keyword."""
     item = Dataset()
     item.ReferencedSOPClassUID = instance.sop_class_uid
     item.ReferencedSOPInstanceUID = instance.sop_instance_uid

@@ -69,6 +69,12 @@ class RealPacs:
         with urllib.request.urlopen(self._url(path), data=body, timeout=60) as answer:
             return json.load(answer)
 
+    def delete(self, path: str) -> None:
+        """Delete something at Orthanc."""
+        urllib.request.urlopen(
+            urllib.request.Request(self._url(path), method="DELETE"), timeout=60
+        ).close()
+
     def _url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.http_port}{path}"
 

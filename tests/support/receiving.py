@@ -13,7 +13,7 @@ from intu_fhir.files.store import FileStore
 from intu_fhir.model.instance import Accepted, Disposition, Origin, ReceivedObject
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.receive.listener import Listener
-from intu_fhir.receive.ports import Commit
+from intu_fhir.receive.ports import Commit, Hear
 from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.slots import Slots
 from intu_fhir.settings.schema import Channel, DicomSource, Receiver
@@ -100,6 +100,8 @@ class Receiving:
         clock: Clock | None = None,
         channel_id: str = "test",
         commit: Commit | None = None,
+        hear: Hear | None = None,
+        archives: dict[str, frozenset[str]] | None = None,
         **source: Any,
     ) -> None:
         self.folder = folder
@@ -118,6 +120,8 @@ class Receiving:
             slots=self.slots,
             clock=clock or SystemClock(),
             commit=commit,
+            hear=hear,
+            archives=archives,
             requesters=self.requesters,
         )
         self.listener.start()

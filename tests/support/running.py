@@ -102,6 +102,7 @@ def running_site(
     pacs_at: dict[str, Any] | None = None,
     source: dict[str, Any] | None = None,
     features: Features | None = None,
+    port: int | None = None,
     **site: Any,
 ) -> Iterator[Running]:
     """Run a site with one channel to both stand-ins; retries come quickly.
@@ -112,6 +113,7 @@ def running_site(
         pacs_at: keys of the PACS destination that differ, to send to a real one.
         source: the channel's source; its port is chosen here.
         features: what the EHR offers; everything by default.
+        port: of the channel; by default any that is free.
         site: keys of the root file that differ.
     """
     stand_in = StandInEhr(folder / "ehr", release, features=features)
@@ -135,7 +137,7 @@ def running_site(
             },
         }
         site.setdefault("retry", {"first_seconds": 0.1, "max_seconds": 0.5})
-        port = free_port()
+        port = port or free_port()
         if source:
             channel = {**(channel or {}), "source": {**source, "port": port}}
         write_site(

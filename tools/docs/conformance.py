@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from pydicom._uid_dict import UID_dictionary
 
-from intu_fhir.deliver import outcomes
+from intu_fhir.deliver import commitment_scu, outcomes
 from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from intu_fhir.model.commitment import FailureReason
 from intu_fhir.receive import negotiation, statuses
@@ -30,7 +30,8 @@ flowchart LR
     scp -- N-EVENT-REPORT --> modality
     scp --> staging[(staging database, file store)]
     staging --> scu[Storage SCU AE]
-    scu -- C-STORE, C-ECHO --> pacs[Storage SCP of an archive]
+    scu -- C-STORE, C-ECHO, N-ACTION --> pacs[Storage SCP of an archive]
+    pacs -- N-EVENT-REPORT --> scp
     staging --> fhir[FHIR client]
 ```
 
@@ -39,7 +40,8 @@ C-ECHO, C-STORE and requests for storage commitment. Success is answered when th
 directory entry and the database row are on disk, never before.
 
 **Storage SCU AE.** Sends the instances of a study to a configured archive once the study counts as
-complete, and records the archive's answer for each instance."""
+complete, and records the archive's answer for each instance. Where configured, it requests storage
+commitment of them afterwards."""
 
 _SCP_ASSOCIATIONS = """\
 The AE accepts associations, and initiates them only to tell results of storage commitment to
@@ -63,6 +65,24 @@ role; without an address it goes on an association that the requester has open, 
 first. What is not taken is told again, as `retry` says, also after a restart. Requests and results
 stay in the tables `storage_commitments` and `storage_commitment_items`. Storage media are not
 referenced."""
+
+_SCU_COMMITMENT = """\
+Where `commitment` of the destination asks for it, the AE requests storage commitment (Storage
+Commitment Push Model SOP Class, N-ACTION, action type 1, in Implicit VR Little Endian) of all
+instances that the archive has answered with success or a warning, in requests of at most
+`commitment.max_instances`, each with a Transaction UID of its own. Storage media are not
+referenced. After the answers the association stays open for `commitment.wait_seconds`, for results
+that come on it.
+
+Later results are taken by the Storage SCP AE, on its ports, from an archive that opens an
+association to the AE title that has asked. It may propose the SCP role by SCP/SCU role selection
+(PS3.7 D.3.3.4), which is granted to configured archives alone; one that proposes no roles may
+answer, too. Beside Verification nothing else is granted to it that the channel does not grant to
+every sender of this AE title.
+
+A result counts whenever it comes. An instance with a Failure Reason is sent again and requested
+again. Without a result within `commitment.answer_seconds` the instances are requested anew, and
+after `commitment.max_tries` requests a person is asked."""
 
 _REASONS = {
     FailureReason.PROCESSING_FAILURE: "the stored file is gone or is not what was received",
@@ -97,7 +117,8 @@ A channel with `allowed_addresses` closes connections from other addresses befor
 
 User identity negotiation (PS3.7 D.3.3.7): with `users` a channel rejects who is not named there or
 has another passcode. Without it user names and passcodes are accepted without being judged;
-Kerberos, SAML and JWT are not answered, by which a requestor knows that nobody looked at them."""
+Kerberos, SAML and JWT are not answered, by which a requestor knows that nobody looked at them. An
+archive that was asked for storage commitment may answer without being named."""
 
 _EXTENSIONS = """\
 None. Private SOP classes are accepted where `private_sop_classes` names them; private attributes
@@ -144,7 +165,7 @@ def _services() -> str:
     rows = [
         ("Verification", "yes", "yes"),
         (f"Storage, {len(STORAGE_CLASSES)} SOP classes (section 2.2)", "yes, as received", "yes"),
-        ("Storage commitment push model", "no", "yes"),
+        ("Storage commitment push model", "yes, where configured", "yes"),
     ]
     return table(("Network service", "As user (SCU)", "As provider (SCP)"), rows)
 
@@ -210,9 +231,10 @@ def _rejections() -> Iterable[Rejection]:
 
 
 def _answers() -> Iterable[Answer]:
-    """Every answer that the status tables hold, those to N-ACTION alone left out."""
+    """Every answer that the status tables hold, those to N-services alone left out."""
     named = {value for value in vars(statuses).values() if isinstance(value, Answer)}
-    named -= set(statuses.COMMITMENT_ANSWERS) - {statuses.PROCESSING_FAILURE}
+    apart = {*statuses.COMMITMENT_ANSWERS, *statuses.EVENT_ANSWERS}
+    named -= apart - {statuses.PROCESSING_FAILURE, statuses.UNRECOGNIZED_OPERATION}
     tables = {row.answer for row in statuses.ERRORS} | set(statuses.DISPOSITIONS.values())
     return sorted(named | tables | {SUCCESS}, key=lambda answer: (answer.status, answer.comment))
 
@@ -235,6 +257,14 @@ def _scu() -> Iterator[str]:
     rows = [(status, rule.meaning, rule.verdict) for status, rule in (*alone, *ranges)]
     rows.append(("any other", "", outcomes.dimse_rule(0xFFFF).verdict))
     yield table(("Status", "Meaning", "Then"), rows)
+    yield "#### Storage commitment"
+    yield _SCU_COMMITMENT
+    actions = commitment_scu.ACTION_STATUSES.items()
+    asked = [(f"{status:04X}", rule.meaning, rule.verdict) for status, rule in actions]
+    yield "What the answer to an N-ACTION means:"
+    yield table(("Status", "Meaning", "Then"), asked)
+    yield "What an N-EVENT-REPORT is answered with:"
+    yield _statuses(statuses.EVENT_ANSWERS)
 
 
 def _interface() -> Iterator[str]:

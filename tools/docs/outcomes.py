@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from intu_fhir.deliver.commitment_scu import ACTION_STATUSES
 from intu_fhir.deliver.outcomes import (
     DIMSE_RANGES,
     DIMSE_STATUSES,
@@ -38,6 +39,8 @@ def outcomes_page() -> str:
         _rules(dimse),
         "## PACS (A-ASSOCIATE-RJ by source and reason, PS3.8 table 9-21)",
         _rules(rejections),
+        "## PACS (answer to a request for storage commitment, PS3.7 10.1.4.1.10)",
+        _rules((f"{status:04X}", rule) for status, rule in ACTION_STATUSES.items()),
     )
 
 
