@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.file_tables import removals
+from intu_fhir.db.session import be_patient
 from intu_fhir.db.tables import instances, quarantine, studies
 from intu_fhir.db.uploads import Upload, forget_uploads, want_uploads
 
@@ -154,6 +155,7 @@ def names_in_order(connection: Connection) -> Iterator[str]:
     column: sa.ColumnElement[str] = every.c.file
     if connection.dialect.name == "postgresql":
         column = column.collate("C")
+    be_patient(connection)
     streamed = connection.execution_options(stream_results=True, yield_per=1_000)
     yield from streamed.execute(sa.select(column).order_by(column)).scalars()
 

@@ -24,6 +24,12 @@ from intu_fhir.errors import (
 BUSY_SECONDS = 5.0
 """How long a writer waits for another one before it gives up."""
 
+ABANDONED_SECONDS = 20
+"""After so long without a word PostgreSQL ends a transaction: who began it froze or is cut off.
+
+It would keep its locks for as long as its connection seems to live, hours where a network parted.
+"""
+
 _JSON: dict[str, Any] = {
     "json_serializer": lambda value: orjson.dumps(value).decode(),
     "json_deserializer": orjson.loads,
@@ -63,6 +69,7 @@ class Database:
                 connection.exec_driver_sql("BEGIN")
             else:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                be_patient(connection)
             yield connection
             connection.rollback()
 
@@ -111,6 +118,12 @@ class Database:
         self.engine.dispose()
 
 
+def be_patient(connection: Connection) -> None:
+    """Let a transaction that only reads wait for whoever takes what it reads."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 @contextlib.contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """Begin a write transaction; commit it at the end, or roll it back."""
@@ -153,6 +166,13 @@ def database_errors() -> Iterator[None]:
         raise StoreUnavailable(
             f"The staging database does not answer ({_reason(error)}); "
             "check that it runs and has space"
+        ) from None
+    except sa.exc.InternalError as error:
+        if type(error.orig).__name__ != "IdleInTransactionSessionTimeout":
+            raise
+        raise StoreUnavailable(
+            f"This process stood still for more than {ABANDONED_SECONDS} seconds within a "
+            "transaction, which the staging database has ended; nothing was written"
         ) from None
     except sa.exc.ProgrammingError as error:
         if type(error.orig).__name__ != "InsufficientPrivilege":
@@ -256,6 +276,7 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
         with connection.cursor() as cursor:
             cursor.execute("SET synchronous_commit = on")
             cursor.execute("SET lock_timeout = '5s'")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{ABANDONED_SECONDS}s'")
             cursor.execute("SET statement_timeout = '60s'")
             cursor.execute("SET TIME ZONE 'UTC'")
         connection.commit()

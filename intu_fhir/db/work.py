@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
 from intu_fhir.db.claims import claim as claim
-from intu_fhir.db.claims import key_of, queue_of
 from intu_fhir.db.claims import next_due_at as next_due_at
+from intu_fhir.db.lanes import key_of, queue_of
 from intu_fhir.db.tables import work
 from intu_fhir.db.upsert import insert
 from intu_fhir.errors import StaleClaim

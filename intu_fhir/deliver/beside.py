@@ -23,7 +23,7 @@ from intu_fhir.deliver.capability import Capability
 from intu_fhir.deliver.exchange import NoAnswer
 from intu_fhir.deliver.ledger import Keeper, Ledger, Progress, Wanted
 from intu_fhir.deliver.publication import Publication
-from intu_fhir.deliver.publish import Publisher
+from intu_fhir.deliver.publish import LOST, Publisher
 from intu_fhir.deliver.server import FhirServer
 from intu_fhir.deliver.told import Telling
 from intu_fhir.deliver.withdraw import Withdrawal
@@ -42,7 +42,6 @@ from intu_fhir.model.delivered import DeliveredResource
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Retry
 
 _RESULTS = (DOSE, MEASUREMENTS)
-_LOST = Retry(detail="Another worker has the study now, since this one took too long with it")
 
 
 class SeveralPublisher:
@@ -215,7 +214,7 @@ class SeveralPublisher:
         results: Sequence[Identity],
     ) -> DeliveryOutcome:
         """Send one after the other: the study, then what refers to it."""
-        outcome = Publisher(self._server, study).run()
+        outcome = Publisher(self._server, study, self._ledger.keep_going).run()
         if not isinstance(outcome, Delivered):
             return outcome
         place = Place(outcome.server_id, outcome.version)
@@ -231,7 +230,7 @@ class SeveralPublisher:
     def _bring_one(self, entry: Entry) -> Retry | None:
         """Send one resource; a refusal is remembered, only what may pass later ends the try."""
         if not self._ledger.keep_going():
-            return _LOST
+            return LOST
         identity, known = entry.identity, self._known.get(entry.identity)
         publication = Publication(
             self._wanted.study.study_uid,
@@ -266,7 +265,7 @@ class SeveralPublisher:
             gone = known.kind in kinds and known.identity not in wanted and not known.withdrawn
             if not gone:
                 continue
-            if waits := withdrawal.withdraw(known) if self._ledger.keep_going() else _LOST:
+            if waits := withdrawal.withdraw(known) if self._ledger.keep_going() else LOST:
                 return waits
         return None
 

@@ -8,7 +8,7 @@ whether the server acted: it is looked up, never repeated blindly.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import orjson
 
@@ -47,12 +47,29 @@ _UNRESOLVED = frozenset({404, 412})
 _NAMESPACE = uuid.UUID("0b3b6f4e-5d6c-5c0e-9a51-6c1f1a1f4f57")
 
 
-class Publisher:
-    """One publication at one server."""
+LOST = Retry(detail="Another worker has the study now, since this one took too long with it")
 
-    def __init__(self, server: FhirServer, publication: Publication) -> None:
+
+class _Lost(Exception):
+    """The study is another worker's now."""
+
+
+class Publisher:
+    """One publication at one server.
+
+    Args:
+        keep_going: says whether the study is still ours to send; asked before each write.
+    """
+
+    def __init__(
+        self,
+        server: FhirServer,
+        publication: Publication,
+        keep_going: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._server = server
         self._wanted = publication
+        self._keep_going = keep_going
         known_by = publication.recognised_by
         self._type, self._system = known_by.resource_type, known_by.system
         self._value = known_by.value
@@ -69,6 +86,8 @@ class Publisher:
             return self._delivered(Place(wanted.server_id, wanted.version), unchanged=True)
         try:
             return self._publish()
+        except _Lost:
+            return LOST
         except NoAnswer as error:
             if self._wrote and error.maybe_done:
                 return self._look_up(error)
@@ -140,12 +159,15 @@ class Publisher:
 
     def _create(self, capability: Capability) -> DeliveryOutcome:
         """Write a resource whose id is not known."""
-        if capability.conditional_update or not capability.known:
+        conditional = capability.conditional_update or not capability.known
+        found = self._find() if self._wanted.unheard or not conditional else None
+        if isinstance(found, Place) and (done := self._same_at(found)):
+            return done
+        if conditional:
             answer = self._write("PUT", f"{self._type}?identifier={self._token}", self._resource)
             if answer.status == 412:
                 return self._several()
             return self._confirmed(answer)
-        found = self._find()
         if isinstance(found, Place):
             return self._update(found)
         if found is not None:
@@ -218,13 +240,17 @@ class Publisher:
             found = self._find()
             if not isinstance(found, Place):
                 return found if isinstance(found, Dead) else later
-            current = self._server.read(self._type, found.id)
+            return self._same_at(found) or later
         except (NoAnswer, TokenUnavailable, TokenRefused):
             return later
+
+    def _same_at(self, place: Place) -> Delivered | None:
+        """Return success where the server has this very content already."""
+        current = self._server.read(self._type, place.id)
         theirs = current.resource(self._type)
-        if theirs is not None and same_content(self._resource, theirs):
-            return self._delivered(place_of(theirs) or found, str(current.status))
-        return later
+        if theirs is None or not same_content(self._resource, theirs):
+            return None
+        return self._delivered(place_of(theirs) or place, str(current.status))
 
     def _several(self) -> Dead:
         return Dead(
@@ -238,7 +264,13 @@ class Publisher:
     def _write(
         self, method: str, path: str, body: Json, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Send a resource; once more without instance lists where the server finds it too large."""
+        """Send a resource; once more without instance lists where the server finds it too large.
+
+        Raises:
+            _Lost: another worker has the study; what it writes must not be written over.
+        """
+        if not self._keep_going():
+            raise _Lost
         headers = {"Prefer": "return=representation", **(headers or {})}
         self._wrote = True
         answer = self._server.call(method, path, resource=body, headers=headers)

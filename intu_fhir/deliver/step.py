@@ -78,7 +78,8 @@ class FhirDelivery:
             return publication
         kinds = self.destination.publish.kinds
         if not kinds:
-            return self.client.publish(publication)
+            lease = Lease(self.database, self.clock, claim, self.lease_seconds)
+            return self.client.publish(publication, lease.keep)
         wanted = Wanted(publication, claim.study_key, self._companions(stored, kinds), kinds)
         ledger = ResourceLedger(self, claim)
         return SeveralPublisher(self.client, wanted, ledger, self.clock.now, self.guard).run()
@@ -130,6 +131,7 @@ class FhirDelivery:
             version=known.server_version,
             last_hash=known.content_hash,
             gone=frozenset({"endpoint"}) if _is_expired(stored) else frozenset(),
+            unheard=claim.attempts > 0 or claim.backlog,
         )
 
     def _companions(self, stored: StoredResource, kinds: frozenset[str]) -> list[Companion]:

@@ -8,12 +8,8 @@ the process id, then ``port`` once that receiver listens.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
-import json
-import os
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +29,10 @@ from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.ends import Ends
 from intu_fhir.stage.recover import recover
 from tests.support import mutants
+from tests.support.forking import fork_for_each_line, log_to, say
 
 CHANNEL = "test"
 RECEIVER = "receiver-under-test"
-_PR_SET_PDEATHSIG = 1
 _FOR_EVER = contextlib.ExitStack()
 
 
@@ -61,48 +57,21 @@ class Order:
 
 def main() -> None:
     """Fork a receiver for each order on standard input."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for line in sys.stdin:
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(writer)
-            os.read(reader, 1)  # until its pid was told, so that what it says comes after
-            os.close(reader)
-            _die_with_parent()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _run(Order(**json.loads(line)))
-        _say(forked=pid)
-        os.close(writer)
-        os.close(reader)
-
-
-def _say(**what: Any) -> None:
-    os.write(1, json.dumps(what).encode() + b"\n")
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    fork_for_each_line(lambda order: _run(Order(**order)))
 
 
 def _run(order: Order) -> None:
-    """Receive until killed; never returns."""
-    try:
-        log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(log, 2)
-        faulthandler.register(signal.SIGUSR1, all_threads=True)
-        configure_logging()
-        if order.held:
-            _wait_for_tracer()
-        begun = time.monotonic()
-        listener, removed = _start(order)
-        _say(port=listener.port, removed=removed, seconds=time.monotonic() - begun)
-        while True:
-            signal.pause()
-    except BaseException as error:  # noqa: BLE001  (a forked child never goes back into main)
-        _say(failed=f"{type(error).__name__}: {error}")
-    finally:
-        os._exit(1)
+    """Receive until killed."""
+    log_to(order.log)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    configure_logging()
+    if order.held:
+        _wait_for_tracer()
+    begun = time.monotonic()
+    listener, removed = _start(order)
+    say(port=listener.port, removed=removed, seconds=time.monotonic() - begun)
+    while True:
+        signal.pause()
 
 
 def _wait_for_tracer() -> None:

@@ -8,14 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from intu_fhir.db import work
-from intu_fhir.db.claims import FRESH_SECONDS, head
 from intu_fhir.db.destinations import remember
 from intu_fhir.db.gates import store_state
+from intu_fhir.db.lanes import FRESH_SECONDS
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries
 from intu_fhir.model.destination import CLOSED, HALF_OPEN, OPEN, BreakerState
 from intu_fhir.model.outcome import Delivered, Hold, Retry
-from intu_fhir.model.work import AGGREGATE, DELIVER, RETRYING, Claim
+from intu_fhir.model.work import DELIVER, RETRYING, Claim
 from intu_fhir.pipeline.breaker import Breakers
 from intu_fhir.settings.schema import BreakerSettings, DicomDestination
 from tests.support.clock import START, FakeClock
@@ -174,26 +174,3 @@ def test_a_breaker_opens_and_closes_in_the_database(database: Database, clock: F
             states = sa.text("SELECT breaker FROM destination_states")
             seen.append(connection.execute(states).scalar_one())
     assert seen == [CLOSED, OPEN, OPEN, HALF_OPEN, CLOSED]
-
-
-@pytest.mark.parametrize("backlog", [False, True])
-@pytest.mark.parametrize("step", [AGGREGATE, DELIVER])
-def test_the_next_row_is_read_from_the_index_of_due_rows(
-    database: Database, clock: FakeClock, step: str, backlog: bool
-) -> None:
-    """A claim neither scans a table nor sorts: finished work costs it nothing."""
-    with database.write() as connection:
-        postgresql = connection.dialect.name == "postgresql"
-        if postgresql:
-            connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
-            connection.execute(sa.text("SET LOCAL enable_bitmapscan = off"))
-        query = head(step, "pacs", clock.now(), backlog=backlog).compile(
-            connection, compile_kwargs={"literal_binds": True}
-        )
-        explain = "EXPLAIN " if postgresql else "EXPLAIN QUERY PLAN "
-        rows = connection.exec_driver_sql(explain + str(query).replace("%", "%%")).all()
-    plan = "\n".join(str(row[-1]) for row in rows)
-    queue = "deliveries" if step == DELIVER else "work"
-    assert f"ix_{queue}_due" in plan
-    assert "TEMP B-TREE" not in plan
-    assert "Sort" not in plan
