@@ -37,7 +37,7 @@ def test_workers_that_freeze_lose_and_double_nothing() -> None:
 @pytest.mark.slow
 def test_a_queue_that_counts_nobody_is_caught() -> None:
     """More studies on their way than the limit allows are seen where they arrive."""
-    plan = Plan(studies=40, late=0, workers=4, every=1_000, mutant=NO_LIMIT)
+    plan = Plan(studies=30, late=0, workers=4, every=1_000, delay=0.5, mutant=NO_LIMIT)
     with ground("postgresql") as place, prepared(plan, place) as run:
         found = run.do()
     assert found.above

@@ -194,7 +194,7 @@ class Run:
 def prepared(plan: Plan, place: Ground) -> Iterator[Run]:
     """Give a run with its far sides and its configuration."""
     with ExitStack() as stack:
-        ehr = CountingEhr(place.folder / "ehr", delay=between(0.005, 0.03))
+        ehr = CountingEhr(place.folder / "ehr", delay=between(plan.delay / 5, plan.delay))
         stack.enter_context(ehr)
         pacs = stack.enter_context(CountingPacs())
         common = {"breaker": {"failures": 50}, "timeout_seconds": 20}
@@ -247,8 +247,8 @@ def main() -> int:
     with ground(kind) as place, prepared(plan, place) as run:
         found = run.do()
     print(f"{kind}: {found.line()}", flush=True)
-    for what in (found.lost, found.doubled, found.disordered):
-        print(*what[:5], sep="\n", file=sys.stderr)
+    for what in (found.lost, found.doubled, found.repeated, found.disordered):
+        sys.stderr.writelines(f"{one}\n" for one in what[:5])
     return found.is_bad(plan)
 
 

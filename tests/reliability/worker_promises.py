@@ -23,6 +23,7 @@ class Plan:
         skew: clocks of workers are wrong by as many seconds, at most.
         every: deliveries between two kills.
         freeze: let a worker stand still for longer than its lease now and then, too.
+        delay: seconds that the EHR takes for a request, at most.
         slack: seconds that a busy machine may add to a lease before somebody looks.
         patience: seconds until the run counts as stuck.
     """
@@ -38,6 +39,7 @@ class Plan:
     freeze: bool = False
     mutant: str = ""
     seed: int = 1
+    delay: float = 0.03
     slack: float = 3.0
     patience: float = 3_600.0
 
@@ -48,7 +50,9 @@ class Found:
 
     Args:
         lost: what should be at a far side and is not.
-        doubled: studies with several resources, and generations that came twice.
+        doubled: studies with several resources.
+        repeated: studies of which a generation was written twice; a worker that freezes between
+            looking and writing may do so.
         disordered: studies of which an older generation came after a newer one.
         resent: images that came more than once; allowed are those in hand at a kill.
         above: what exceeded a limit.
@@ -61,6 +65,7 @@ class Found:
     seconds: float = 0.0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
     disordered: list[str] = field(default_factory=list)
     resent: int = 0
     above: list[str] = field(default_factory=list)
@@ -73,6 +78,7 @@ class Found:
         return (
             f"{self.deliveries} deliveries in {self.seconds:.0f} s, {self.kills} kills, "
             f"{self.freezes} freezes: {len(self.lost)} lost, {len(self.doubled)} doubled, "
+            f"{len(self.repeated)} written twice, "
             f"{len(self.disordered)} out of order, {self.resent} images sent again, "
             f"at most {self.most}; {len(self.recovery)} pieces of work of killed workers taken "
             f"again, the last after {slowest:.1f} s{'; above limits: ' if self.above else ''}"
@@ -82,6 +88,7 @@ class Found:
     def is_bad(self, plan: Plan) -> bool:
         """Say whether a promise broke."""
         broken = self.lost or self.doubled or self.disordered or self.above
+        broken = broken or len(self.repeated) > self.freezes
         in_hand = (self.kills + self.freezes) * plan.at_once
         longest = plan.lease + 2 * plan.skew + plan.slack
         if plan.freeze:  # one that froze in a transaction keeps its locks for so long
@@ -127,8 +134,10 @@ class Census:
             told = resources[0] if resources else []
             if not told or told[-1] != wanted:
                 found.lost.append(f"{EHR}: {study_uid(number)} {told}")
-            if len(resources) > 1 or len(set(told)) < len(told):
+            if len(resources) > 1:
                 found.doubled.append(f"{EHR}: {study_uid(number)} {resources}")
+            if len(set(told)) < len(told):
+                found.repeated.append(f"{EHR}: {study_uid(number)} {told}")
             if told != sorted(told):
                 found.disordered.append(f"{EHR}: {study_uid(number)} {told}")
 
