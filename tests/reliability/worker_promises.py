@@ -87,13 +87,13 @@ class Found:
 
     def is_bad(self, plan: Plan) -> bool:
         """Say whether a promise broke."""
-        broken = self.lost or self.doubled or self.disordered or self.above
+        broken = bool(self.lost or self.doubled or self.disordered or self.above)
         broken = broken or len(self.repeated) > self.freezes
         in_hand = (self.kills + self.freezes) * plan.at_once
         longest = plan.lease + 2 * plan.skew + plan.slack
         if plan.freeze:  # one that froze in a transaction keeps its locks for so long
             longest += ABANDONED_SECONDS
-        return bool(broken) or max(self.recovery, default=0) > longest or self.resent > in_hand
+        return broken or max(self.recovery, default=0) > longest or self.resent > in_hand
 
 
 @dataclass(frozen=True)
