@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check format docs site wheel clean
+.PHONY: help demo test test-quick check format docs site wheel airflow clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,10 @@ site: $(VENV)/.dev ## build the site of the documentation into build-output/site
 wheel: $(VENV)/.dev ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel
 
-clean: ## remove what was made, the virtual environment too
-	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+airflow: .venv-airflow/.ready ## install Apache Airflow into .venv-airflow, for the tests that need it
+
+clean: ## remove what was made, the virtual environments too
+	@rm -rf $(VENV) .venv-airflow dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The stamps below stand for an installed environment: made once, and anew when pyproject.toml
 # asks for something else.
@@ -63,3 +65,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+# Airflow brings 130 packages, some of which hold others back: it stays out of .venv.
+.venv-airflow/.ready: pyproject.toml
+	@echo "Installing Apache Airflow into .venv-airflow ..."
+	@test -x .venv-airflow/bin/python || $(PYTHON) -m venv .venv-airflow
+	@.venv-airflow/bin/python -m pip install --quiet --editable '.[airflow]'
+	@touch $@

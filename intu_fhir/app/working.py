@@ -32,6 +32,7 @@ from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.deliver.following import AfterOthers, Deliver
 from intu_fhir.deliver.step import DicomDelivery, FhirDelivery
+from intu_fhir.engines.engine import EVERYTHING, Share
 from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.mappings import (
     Level,
@@ -156,32 +157,44 @@ class Working:
             drop_others(connection, list(self._app.asked))
             let_all_go(connection, now=self._app.clock.now())
 
-    def engine(self) -> LocalEngine:
-        """Return the worker threads of this site, not started."""
-        site = self._app.configuration.site
-        functions: dict[tuple[str, str], StepFunction] = {
-            (AGGREGATE, ""): AggregateStep(
-                database=self._app.database,
-                clock=self._app.clock,
-                policies={c.id: c.settle for c in self._app.configuration.channels},
-                acquisition_modalities=acquisition_modalities(),
-            ),
-            (BUILD, ""): self.build,
-        }
-        lanes = [(Lane(AGGREGATE), 1), (Lane(BUILD), 1)]
-        for name, destination in site.destinations.items():
-            functions[DELIVER, name] = self._in_turn(destination)
-            limit = destination.limit
-            lanes.append((Lane(DELIVER, name, limit, destination.max_per_minute), limit))
-        chores = [Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE)]
-        if site.retention.after_days is not None:
+    def engine(self, share: Share = EVERYTHING) -> LocalEngine:
+        """Return the worker threads of this site, or of a share of it, not started."""
+        functions: dict[tuple[str, str], StepFunction] = {}
+        lanes: list[tuple[Lane, int]] = []
+        chores: list[Chore] = []
+        if share.prepare:
+            functions |= {(AGGREGATE, ""): self._aggregate(), (BUILD, ""): self.build}
+            lanes += [(Lane(AGGREGATE), 1), (Lane(BUILD), 1)]
+            chores += self._chores()
+        for name, destination in self._app.configuration.site.destinations.items():
+            if share.serves(name):
+                functions[DELIVER, name] = self._in_turn(destination)
+                limit = destination.limit
+                lanes.append((Lane(DELIVER, name, limit, destination.max_per_minute), limit))
+        chores += [self._asks(one) for one in self._app.asked.values() if share.serves(one.name)]
+        if share.prune and self._app.configuration.site.retention.after_days is not None:
             chores.append(Chore(PRUNE, self.scheduled_prune().prune_some, then=PRUNE))
-        chores.append(Chore(SEAL, Sealing(self._app.database, self._app.clock), then=SEAL))
-        chores += [self._asks(archive) for archive in self._app.asked.values()]
-        if site.receiver.storage_commitment.enabled:
+        return LocalEngine(self._app.runner(functions), lanes, chores)
+
+    def _aggregate(self) -> AggregateStep:
+        """Return what counts a study as complete."""
+        return AggregateStep(
+            database=self._app.database,
+            clock=self._app.clock,
+            policies={c.id: c.settle for c in self._app.configuration.channels},
+            acquisition_modalities=acquisition_modalities(),
+        )
+
+    def _chores(self) -> list[Chore]:
+        """Return the work before delivery that has no row in the queue."""
+        chores = [
+            Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE),
+            Chore(SEAL, Sealing(self._app.database, self._app.clock), then=SEAL),
+        ]
+        if self._app.configuration.site.receiver.storage_commitment.enabled:
             chores.append(Chore(COMMIT, self._app.commitments.check_some, then=TELL))
             chores.append(Chore(TELL, self._app.commitment_results.tell_far, then=TELL))
-        return LocalEngine(self._app.runner(functions), lanes, chores)
+        return chores
 
     def _asks(self, archive: Archive) -> Chore:
         """Return what asks a PACS to promise that it keeps what it was sent."""

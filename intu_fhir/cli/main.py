@@ -27,6 +27,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "receive": ("serve", "Run only the receiving half."),
     "worker": ("serve", "Run only the working half: settle, build and deliver."),
     "web": ("serve", "Run only the web page."),
+    "airflow-dags": (
+        "airflow_dags",
+        "Write the file of DAGs by which Apache Airflow does the work.",
+    ),
     "users": ("users", "Name the people who may log in to the web page."),
     "tokens": ("tokens", "Give out and revoke tokens with which programs use the API."),
     "demo": ("demo", "Show the whole way with a stand-in EHR and PACS."),
@@ -67,7 +71,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"intu_fhir.cli.{COMMANDS[cmd_name][0]}")
-        found: click.Command = getattr(module, f"{cmd_name}_command")
+        found: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -26,6 +26,8 @@ ALLOWED = frozenset(
     }
 )  # fmt: skip
 MAX_LENGTH = 500
+_SILENT = ("pydicom", "pynetdicom", "httpx", "httpcore")
+"""Libraries whose records may hold values of the data set, or patients in URLs."""
 
 
 def _only_allowed(
@@ -33,6 +35,13 @@ def _only_allowed(
 ) -> MutableMapping[str, Any]:
     """Drop fields that are not on the list, and make every value one short printable line."""
     return {key: _printable(value) for key, value in event.items() if key in ALLOWED}
+
+
+def _ours_only_allowed(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    ours = str(getattr(logger, "name", "")).startswith("intu_fhir")
+    return _only_allowed(logger, method, event) if ours else event
 
 
 def _printable(value: Any) -> Any:
@@ -61,7 +70,7 @@ def configure_logging(*, level: str = "INFO", stream: TextIO | None = None) -> N
     they may hold values of the data set.
     """
     out = stream or sys.stderr
-    for name in ("pydicom", "pynetdicom", "httpx", "httpcore"):
+    for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=True, sort_keys=False)
@@ -82,3 +91,16 @@ def configure_logging(*, level: str = "INFO", stream: TextIO | None = None) -> N
         logger_factory=lambda *_: _Lines(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def join_logging() -> None:
+    """Let our events go where those of the program around us go, with the same list of fields.
+
+    For a program that has set structlog up for itself, such as a task of Airflow.
+    """
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it speaks at each start of a task
+    processors = structlog.get_config()["processors"]
+    if _ours_only_allowed not in processors:
+        structlog.configure(processors=[_ours_only_allowed, *processors])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import structlog
 
 import intu_fhir
-from intu_fhir.observe.logging import ALLOWED
+from intu_fhir.observe.logging import ALLOWED, join_logging
 
 _LEVELS = {"debug", "info", "warning", "error"}
 
@@ -30,3 +33,22 @@ def test_every_field_that_is_logged_gets_out() -> None:
     fields = list(_fields())
     assert len(fields) > 20
     assert [(place, field) for place, field in fields if field not in ALLOWED] == []
+
+
+def test_in_the_log_of_another_program_the_list_holds_for_us_alone() -> None:
+    """What is not on the list does not get out of us; events of others stay as they are."""
+    seen: list[dict[str, Any]] = []
+
+    def keep(_logger: Any, _method: str, event: Any) -> Any:
+        seen.append(dict(event))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[keep], logger_factory=structlog.stdlib.LoggerFactory())
+    join_logging()
+    join_logging()
+    structlog.get_logger("intu_fhir.test").warning("work_done", step="build", patient="Sam")
+    structlog.get_logger("airflow.task").warning("done", patient="not ours to judge")
+    assert seen == [
+        {"event": "work_done", "step": "build"},
+        {"event": "done", "patient": "not ours to judge"},
+    ]
