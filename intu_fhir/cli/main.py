@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "prune": ("prune", "Remove the image files of old studies that were delivered."),
     "files": ("files", "Hold the file store against the database."),
     "backup": ("backup", "Copy database and files to FOLDER while the site runs."),
+    "sizing": ("sizing", "Simulate how many machines a site needs, with your own figures."),
     "db": ("database", "Upgrade or downgrade the schema of the staging database."),
 }
 """Module and summary by command; a module is loaded only when its command runs."""

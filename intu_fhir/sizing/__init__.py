@@ -1,0 +1,1 @@
+"""How many receivers, workers and how much disk a site needs: a simulation with its own figures."""
