@@ -8,7 +8,7 @@ import pytest
 
 from tests.docs.pages import blocks, name, pages, read
 
-FILES = ("intu.yaml", "channel.yaml", "mapping", "prometheus.yml")
+FILES = ("intu.yaml", "channel.yaml", "mapping", "prometheus.yml", "figures.yaml")
 MAPPING = "extends: shipped"
 
 
