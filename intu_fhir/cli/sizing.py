@@ -42,7 +42,7 @@ def sizing_command(
     receivers: int | None,
     workers: int | None,
 ) -> None:
-    """Simulate a site: what its receivers, workers and destinations can take.
+    """Simulate how many machines a site needs, with your own figures.
 
     Nothing is received or sent. Ends with 1 where something falls behind.
     """
