@@ -21,11 +21,14 @@ def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal
 
 
 def migrate(connection: Connection) -> None:
-    """Run what Alembic was asked for, in the transaction that the connection is in."""
+    """Run what Alembic was asked for: in the transaction that the connection is in, else in one
+    for each migration.
+    """
     context.configure(
         connection=connection,
         target_metadata=metadata,
         render_item=render_item,
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()

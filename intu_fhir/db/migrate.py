@@ -1,11 +1,14 @@
 """The schema's way from one version to the next (Alembic, configured in code).
 
-A migration runs in one transaction that only one process at a time can hold: another one that
-starts to upgrade waits, then finds nothing left to do.
+One process at a time upgrades a database: another one that starts to waits, then finds nothing
+left to do. On SQLite all migrations are one transaction. On PostgreSQL each one is, so that locks
+are held for moments, and one that makes an index is none (``intu_fhir.db.online``): killed between
+two of them, or in the middle, the next upgrade goes on.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -19,13 +22,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
-from intu_fhir.db.session import Database
-from intu_fhir.errors import ConfigurationError
+from intu_fhir.db.session import Database, database_errors
+from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from intu_fhir.settings.data import data_folder
 
 WAIT_SECONDS = 60
 """How long to wait for another process that upgrades the same database."""
 
+_PAUSE_SECONDS = 0.2
 _LOCK = 0x494E5455
 """Key of the advisory lock that PostgreSQL migrations take, "INTU" in ASCII."""
 
@@ -93,15 +97,28 @@ def require_head(url: str) -> None:
 
 
 def _run(url: str, action: Callable[[Config], None]) -> None:
-    """Run an Alembic command on a database, alone, in one transaction."""
-    with _open(url) as database, _patient(database), database.write() as connection:
-        _lock(connection)
+    """Run an Alembic command on a database, alone."""
+    with _open(url) as database, _patient(database), _alone(database) as connection:
         found = _revision(connection)
+        if not database.is_sqlite:
+            connection.commit()  # each migration begins its own transaction
         if found is not None:
             _require_known(found)
         config = _config()
         config.attributes["connection"] = connection
         action(config)
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[Connection]:
+    """Give a connection on which nobody else migrates: SQLite's in its one transaction."""
+    if database.is_sqlite:
+        with database.write() as connection:
+            yield connection
+        return
+    with database_errors(), database.engine.connect() as connection:
+        _lock(connection)
+        yield connection
 
 
 @contextmanager
@@ -132,16 +149,29 @@ def _patient(database: Database) -> Iterator[None]:
 
 
 def _lock(connection: Connection) -> None:
-    """Wait for the turn to migrate; SQLite's BEGIN IMMEDIATE has done so already.
+    """Wait for the turn to migrate, which ends with the connection.
 
     Afterwards a statement that needs a table for itself gives up soon, so that it never makes
     the receiver queue up behind it.
     """
-    if connection.dialect.name != "postgresql":
-        return
-    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"))
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+    until = time.monotonic() + WAIT_SECONDS
+    # Asked for again and again: an index is built only when no statement from before it runs any
+    # more, so who waited for this lock inside of one would wait for an index that waits for it.
+    while not _try_lock(connection):
+        if time.monotonic() > until:
+            raise StoreUnavailable(
+                f"Another program upgrades this database and has not finished within "
+                f"{WAIT_SECONDS} s; try again later"
+            )
+        time.sleep(_PAUSE_SECONDS)
+    connection.execute(sa.text("SET lock_timeout = '5s'"))
+    connection.commit()
+
+
+def _try_lock(connection: Connection) -> bool:
+    got = connection.execute(sa.select(sa.func.pg_try_advisory_lock(_LOCK))).scalar_one()
+    connection.commit()
+    return bool(got)
 
 
 def _revision(connection: Connection) -> str | None:

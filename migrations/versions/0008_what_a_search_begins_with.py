@@ -7,7 +7,8 @@ Revises: 0007
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
+
+from intu_fhir.db import online
 
 revision: str = "0008"
 down_revision: str | None = "0007"
@@ -19,18 +20,18 @@ NAME = "ix_studies_patient_name"
 
 def upgrade() -> None:
     # In PostgreSQL only this class of operators serves LIKE, whatever the database's collation.
-    op.create_index(
+    online.create_index(
         NAME,
         "studies",
         [sa.func.lower(sa.literal_column("patient_name")).label("name")],
         postgresql_ops={"name": "text_pattern_ops"},
     )
 
-    op.create_index("ix_series_modality", "series", ["modality", "study_key"])
-    op.create_index("ix_associations_calling_ae_title", "associations", ["calling_ae_title"])
+    online.create_index("ix_series_modality", "series", ["modality", "study_key"])
+    online.create_index("ix_associations_calling_ae_title", "associations", ["calling_ae_title"])
 
 
 def downgrade() -> None:
-    op.drop_index("ix_associations_calling_ae_title", "associations")
-    op.drop_index("ix_series_modality", "series")
-    op.drop_index(NAME, "studies")
+    online.drop_index("ix_associations_calling_ae_title", "associations")
+    online.drop_index("ix_series_modality", "series")
+    online.drop_index(NAME, "studies")

@@ -20,43 +20,47 @@ _THEN = "'2024-01-01 00:00:00'"
 _COUNT = """
 WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {rows})
 """
+
+
 # In an order that has nothing to do with the UIDs', as UIDs of many senders would come.
-_FILL = (
-    f"""
+def fill_statements(rows: int) -> tuple[str, ...]:
+    """Return the SQL that stages so many instances, on either database."""
+    return (
+        f"""
 INSERT INTO associations (association_id, kind, channel, started_at)
 VALUES ('before', 'network', 'radiology', {_THEN})
 """,
-    f"""
+        f"""
 INSERT INTO studies (study_instance_uid, channel, first_received_at, last_received_at, revision,
     number_of_instances, number_of_series, patient_id)
-{_COUNT.format(rows=ROWS // _IN_STUDY)}
+{_COUNT.format(rows=rows // _IN_STUDY)}
 SELECT '1.2.3.1.' || n, 'radiology', {_THEN}, {_THEN}, 400, 400, 4, 'P' || n FROM numbers
 """,
-    f"""
+        f"""
 INSERT INTO series (study_key, series_instance_uid, number_of_instances, modality)
-{_COUNT.format(rows=ROWS // _IN_SERIES)}
+{_COUNT.format(rows=rows // _IN_SERIES)}
 SELECT n / 4 + 1, '1.2.3.2.' || n, 100, 'CT' FROM numbers
 """,
-    """
+        """
 INSERT INTO association_studies (association_id, study_key)
 SELECT 'before', study_key FROM studies
 """,
-    f"""
+        f"""
 INSERT INTO work (study_key, step, want, have, state, updated_at)
 SELECT study_key, 'aggregate', 400, 400, 'done', {_THEN} FROM studies
 """,
-    f"""
+        f"""
 INSERT INTO instances (sop_instance_uid, study_key, series_key, association_id, sop_class_uid,
     transfer_syntax_uid, received_at, file, data_set_offset, data_set_bytes, sha256, patient_id,
     modality, series_number, instance_number, described_at)
-{_COUNT.format(rows=ROWS)}
+{_COUNT.format(rows=rows)}
 SELECT '2.25.' || ((CAST(n AS bigint) * 7919 + 1000003) * 1000003 % 998244353) || '.' || n,
     n / {_IN_STUDY} + 1, n / {_IN_SERIES} + 1, 'before', '1.2.840.10008.5.1.4.1.1.2',
     '1.2.840.10008.1.2.1', {_THEN}, 'instances/2024/01/01/0000/' || n || '.dcm', 340, 526000,
     '{"0" * 64}', 'P' || n / {_IN_STUDY}, 'CT', '1', '1', {_THEN}
 FROM numbers
 """,
-)
+    )
 
 
 @contextlib.contextmanager
@@ -90,7 +94,7 @@ def _fill(url: str) -> None:
     migrate.upgrade(url)
     database = Database(url)
     with database.write() as connection:
-        for statement in _FILL:
+        for statement in fill_statements(ROWS):
             connection.exec_driver_sql(statement.replace("%", "%" if database.is_sqlite else "%%"))
     with database.engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")

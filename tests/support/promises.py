@@ -7,7 +7,7 @@ I7: nothing is left that no row speaks of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -110,13 +110,24 @@ def _look_at_quarantine(connection: sa.Connection, files: Path, broken: Broken) 
 def _look_for_lost(
     connection: sa.Connection, acknowledged: Mapping[str, str], seen: set[str], broken: Broken
 ) -> None:
-    missing = sorted(acknowledged.keys() - seen)
-    for start in range(0, len(missing), 500):
-        some = missing[start : start + 500]
-        wanted = sa.select(instances.c.sop_instance_uid).where(
+    broken.lost.extend(_without_row(connection, acknowledged.keys() - seen))
+
+
+def _without_row(connection: sa.Connection, uids: Iterable[str]) -> list[str]:
+    wanted, missing = sorted(uids), []
+    for start in range(0, len(wanted), 500):
+        some = wanted[start : start + 500]
+        found = sa.select(instances.c.sop_instance_uid).where(
             instances.c.sop_instance_uid.in_(some)
         )
-        broken.lost.extend(set(some) - set(connection.execute(wanted).scalars()))
+        missing += sorted(set(some) - set(connection.execute(found).scalars()))
+    return missing
+
+
+def lost(database: Database, acknowledged: Iterable[str]) -> list[str]:
+    """Return what was answered Success and has no row."""
+    with database.read() as connection:
+        return _without_row(connection, acknowledged)
 
 
 def _wrong_counts(connection: sa.Connection) -> Iterator[str]:

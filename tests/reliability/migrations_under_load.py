@@ -1,0 +1,211 @@
+"""M-01: the schema is upgraded, and the upgrade killed, while the version before receives images.
+
+``python -m tests.reliability.migrations_under_load --old REVISION [--database postgresql]``
+``REVISION`` is a commit of an earlier version. Its own receiver stages images into a database with
+a million instances, 50 a second, while this version upgrades it: killed at random statements, then
+to the end. Every image that was answered Success must be there, and every one must get it at last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from intu_fhir.db import migrate
+from intu_fhir.db.session import Database
+from tests.benchmarks.staged import fill_statements
+from tests.reliability.killed_upgrade import upgrade_and_die
+from tests.support.data import REPOSITORY
+from tests.support.databases import PostgresCluster, sqlite_url
+from tests.support.ports import free_port
+from tests.support.promises import lost
+from tests.support.senders import SUCCESS, Journal, Sample, Samples, Sender
+from tests.support.site_folder import write_site
+
+_PER_SECOND = 50
+_STATEMENTS = 60
+_START_SECONDS = 60.0
+_MOST_REFUSED = 100_000
+
+
+@dataclass
+class Modality:
+    """Sends images at a steady pace until it is told to stop; what failed it sends again.
+
+    Args:
+        answers: seconds that each answer took.
+        refused: answers that were not Success.
+    """
+
+    port: int
+    journal: Journal
+    answers: list[float] = field(default_factory=list)
+    refused: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
+    left: list[Sample] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Send until ``stop``; then until nothing is left."""
+        samples, sender, number = Samples(), None, 0
+        while not self.stop.is_set() or (self.left and self.refused < _MOST_REFUSED):
+            begun = time.monotonic()
+            sender = sender or self._associate()
+            if self.left:
+                sample = self.left.pop(0)
+            else:
+                number += 1
+                sample = samples.make(1 + number // 200, number)
+            status = sender.send(sample) if sender else None
+            self.answers.append(time.monotonic() - begun)
+            if status != SUCCESS:
+                self.refused += 1
+                self.left.append(sample)
+                sender = sender if status is not None else None
+            time.sleep(max(0.0, 1 / _PER_SECOND - (time.monotonic() - begun)))
+        if sender:
+            sender.release()
+
+    def _associate(self) -> Sender | None:
+        with contextlib.suppress(OSError):
+            sender = Sender(self.port, self.journal, patience=60.0)
+            if sender.associate():
+                return sender
+        time.sleep(0.2)
+        return None
+
+
+def old_version(revision: str, folder: Path) -> Path:
+    """Unpack an earlier version of the program and return where it is."""
+    git = shutil.which("git") or "git"
+    packed = subprocess.run(
+        [git, "-C", str(REPOSITORY), "archive", revision, "intu_fhir", "migrations", "mappings"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@contextlib.contextmanager
+def old_receiver(program: Path, site: Path, port: int) -> Iterator[None]:
+    """Run the receiver of an earlier version."""
+    command = [sys.executable, "-m", "intu_fhir.cli", "receive", "--config", str(site)]
+    with (site / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=_of(program), cwd=program, stdout=log, stderr=log)
+    try:
+        _wait_for(port, process)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _of(program: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(program)}
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the receiver of the earlier version does not listen; read its log")
+
+
+def make_old(program: Path, url: str) -> str:
+    """Make a database as an earlier version does; return its revision."""
+    code = f"from intu_fhir.db.migrate import upgrade, head; upgrade({url!r}); print(head())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=_of(program),
+        cwd=program,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+def stock(url: str, rows: int) -> None:
+    """Stage many instances, in SQL alone."""
+    database = Database(url)
+    with database.write() as connection:
+        if not database.is_sqlite:
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        for statement in fill_statements(rows):
+            connection.exec_driver_sql(statement.replace("%", "%" if database.is_sqlite else "%%"))
+    database.close()
+
+
+def main() -> int:
+    """Run it; 1 where something was lost."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--old", required=True, help="a commit of an earlier version")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="instances staged before")
+    parser.add_argument("--kills", type=int, default=10, help="upgrades that are killed")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="intu-m01-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        if given.database == "sqlite":
+            url = sqlite_url(folder / "staging.db")
+        else:
+            cluster = PostgresCluster(fsync=True)
+            stack.callback(cluster.stop)
+            url = cluster.url(cluster.create())
+        return _run(given, folder, url)
+
+
+def _run(given: argparse.Namespace, folder: Path, url: str) -> int:
+    program = old_version(given.old, folder / "old")
+    before = make_old(program, url)
+    stock(url, given.rows)
+    port, chance = free_port(), random.Random(given.seed)
+    source = {"type": "dicom", "host": "127.0.0.1", "port": port, "ae_title": "INTU_SCP"}
+    site = write_site(folder / "site", database=url, port=port, channel={"source": source})
+    journal = Journal(folder / "journal")
+    with old_receiver(program, site, port):
+        modality = Modality(port, journal)
+        sending = threading.Thread(target=modality.run)
+        sending.start()
+        time.sleep(3)
+        quiet, modality.answers = modality.answers, []
+        killed = sum(
+            upgrade_and_die(url, chance.randint(3, _STATEMENTS)) for _ in range(given.kills)
+        )
+        begun = time.monotonic()
+        migrate.upgrade(url)
+        took = time.monotonic() - begun
+        time.sleep(1)
+        modality.stop.set()
+        sending.join()
+    missing = lost(Database(url), journal.acknowledged)
+    print(
+        f"{given.database}, {given.rows} instances, {before} to {migrate.head()}: {killed} "
+        f"upgrades killed, the last took {took:.1f} s; {len(journal.acknowledged)} images "
+        f"acknowledged, {len(missing)} lost, {modality.refused} answers that were no "
+        f"Success, all sent again; longest answer {max(quiet) * 1000:.0f} ms before, "
+        f"{max(modality.answers) * 1000:.0f} ms during the upgrades"
+    )
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
