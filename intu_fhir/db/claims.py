@@ -17,7 +17,7 @@ from intu_fhir.model.destination import Gate
 from intu_fhir.model.work import DELIVER, RUNNING, Claim
 
 _OPEN_GATE = Gate()
-_ALL, _NOT_FAILED, _NONE = 2, 1, 0
+_ALL, _NEW, _NONE = 2, 1, 0
 
 
 def claim(
@@ -84,17 +84,17 @@ def _next(look: Look, limit: int | None, *, backlog_first: bool) -> Any:
 
 
 def _room(look: Look, limit: int | None) -> int:
-    """Say what there is room for: all, what has not failed before, or nothing.
+    """Say what there is room for: all, what is new, or nothing.
 
-    Work that failed before never takes the last place, so that a far side which hangs on one
-    study goes on serving the others.
+    What failed before or was put back never takes the last place: a far side which hangs on one
+    study goes on serving the others, and a new study finds a place however much is replayed.
     """
     if limit is None:
         return _ALL
-    held, failed, _ = look.connection.execute(look.rows.held(look.now)).one()
+    held, again, _ = look.connection.execute(look.rows.held(look.now)).one()
     if held >= limit:
         return _NONE
-    return _NOT_FAILED if limit > 1 and failed >= limit - 1 else _ALL
+    return _NEW if limit > 1 and again >= limit - 1 else _ALL
 
 
 def _claimed(rows: LaneRows, row: Any, holder: str, lease_until: datetime) -> Claim:

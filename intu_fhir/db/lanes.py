@@ -97,11 +97,15 @@ class LaneRows:
         )
 
     def held(self, now: datetime) -> sa.Select[Any]:
-        """Ask how many are held, how many of those have failed before, and until when at least."""
+        """Ask how many are held, how many of those not for the first time, and until when at least.
+
+        Not for the first time is what failed before or was put back.
+        """
         queue = self.queue
-        failed = sa.func.coalesce(sa.func.sum(sa.case((queue.c.attempts > 0, 1), else_=0)), 0)
+        known = sa.or_(queue.c.attempts > 0, queue.c.backlog == sa.true())
+        again = sa.func.coalesce(sa.func.sum(sa.case((known, 1), else_=0)), 0)
         first = sa.func.min(queue.c.lease_until, type_=_TIME)
-        return sa.select(sa.func.count().label("number"), failed.label("failed"), first).where(
+        return sa.select(sa.func.count(), again, first).where(
             self.are_ours, queue.c.lease_until > now
         )
 

@@ -46,7 +46,7 @@ class LocalEngine:
     ) -> None:
         self._runner = runner
         self._stopping = threading.Event()
-        self._signals: dict[str, threading.Event] = {}
+        self._signals: dict[str, list[threading.Event]] = {}
         self._threads: list[threading.Thread] = []
         for lane, threads in lanes:
             name = f"{lane.step}-{lane.destination}".rstrip("-")
@@ -86,10 +86,12 @@ class LocalEngine:
     def _add(
         self, name: str, signal: str, do_some: Callable[[], bool], idle: Callable[[], float]
     ) -> None:
-        self._signals.setdefault(signal, threading.Event())
+        # One for each thread: what one has seen is not yet seen by the others.
+        event = threading.Event()
+        self._signals.setdefault(signal, []).append(event)
         self._threads.append(
             threading.Thread(
-                target=self._work, args=(signal, do_some, idle), name=name, daemon=True
+                target=self._work, args=(signal, event, do_some, idle), name=name, daemon=True
             )
         )
 
@@ -100,8 +102,7 @@ class LocalEngine:
 
     def wake(self, signal: str) -> None:
         """Let the workers of a step, or a chore, look at once."""
-        event = self._signals.get(signal)
-        if event is not None:
+        for event in self._signals.get(signal, ()):
             event.set()
 
     def stop(self, grace_seconds: float) -> list[str]:
@@ -110,15 +111,20 @@ class LocalEngine:
         What they hold is not lost: its lease runs out and it is done again.
         """
         self._stopping.set()
-        for event in self._signals.values():
-            event.set()
+        for signal in self._signals:
+            self.wake(signal)
         for thread in self._threads:
             thread.join(grace_seconds)
             grace_seconds = max(grace_seconds - 0.01, 0.1) if thread.is_alive() else grace_seconds
         return [thread.name for thread in self._threads if thread.is_alive()]
 
-    def _work(self, signal: str, do_some: Callable[[], bool], idle: Callable[[], float]) -> None:
-        event = self._signals[signal]
+    def _work(
+        self,
+        signal: str,
+        event: threading.Event,
+        do_some: Callable[[], bool],
+        idle: Callable[[], float],
+    ) -> None:
         while not self._stopping.is_set():
             event.clear()
             if not self._runner.guard(signal, do_some):

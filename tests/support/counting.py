@@ -28,11 +28,13 @@ class Visits:
     Args of the result:
         begun: when each began, in seconds of the monotonic clock.
         most: how many were there at the same time, at most.
+        met: what each met: how many were there, itself included, and how many had gone.
     """
 
     def __init__(self) -> None:
         self.begun: list[float] = []
-        self.inside, self.most = 0, 0
+        self.met: list[tuple[int, int]] = []
+        self.inside, self.most, self._gone = 0, 0, 0
         self._lock = threading.Lock()
 
     def enter(self) -> None:
@@ -41,11 +43,13 @@ class Visits:
             self.begun.append(time.monotonic())
             self.inside += 1
             self.most = max(self.most, self.inside)
+            self.met.append((self.inside, self._gone))
 
     def leave(self) -> None:
         """Count one out."""
         with self._lock:
             self.inside -= 1
+            self._gone += 1
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:

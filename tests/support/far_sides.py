@@ -100,13 +100,16 @@ class Peer:
 class RawServer:
     """Gives each connection to a behaviour, in a thread of its own."""
 
-    def __init__(self, behaviour: Behaviour, *, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, behaviour: Behaviour, *, receive_buffer: int | None = None, port: int = 0
+    ) -> None:
         self._behaviour = behaviour
         self._over = threading.Event()
         self._listener = socket.socket()
         if receive_buffer:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._listener.bind(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("127.0.0.1", port))
         self._listener.listen(16)
         self._threads: list[threading.Thread] = []
         self.peers: list[Peer] = []

@@ -142,6 +142,22 @@ def test_what_failed_leaves_the_last_place_to_others(database: Database, clock: 
     assert second.study_instance_uid not in failed
 
 
+def test_what_was_put_back_leaves_the_last_place_to_others(
+    database: Database, clock: FakeClock
+) -> None:
+    """However much is replayed, a new study finds a place at once."""
+    _stage(database, 4)
+    with database.write() as connection:
+        connection.execute(sa.update(deliveries).values(backlog=True))
+    claims = [_claim(database, clock, limit=3) for _ in range(3)]
+    assert [claim is None for claim in claims] == [False, False, True]
+    with database.write() as connection:
+        stage(connection, "new", deliveries={"pacs": "waiting"})
+    claim = _claim(database, clock, limit=3)
+    assert claim is not None
+    assert not claim.backlog
+
+
 def test_one_probe_goes_to_a_destination_that_is_down(database: Database, clock: FakeClock) -> None:
     """Nothing goes out before the time of the probe, and then one study only."""
     _stage(database, 3)
