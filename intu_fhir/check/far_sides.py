@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 
 from intu_fhir.check.row import CheckRow
+from intu_fhir.deliver.commitment_scu import CommitmentScu
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.errors import IntuError
@@ -77,4 +78,15 @@ def _dicom(name: str, destination: DicomDestination) -> CheckRow:
     if isinstance(outcome, (Retry, Dead)):
         remedy = "correct host, port or AE titles, or ask its administrator"
         return row(False, outcome.detail, remedy)
-    return row(True, f"{destination.called_ae_title} answers C-ECHO")
+    there = f"{destination.called_ae_title} answers C-ECHO"
+    if destination.commitment is None:
+        return row(True, there)
+    return _commitment(row, CommitmentScu(destination, destination.commitment), there)
+
+
+def _commitment(row: partial[CheckRow], scu: CommitmentScu, there: str) -> CheckRow:
+    outcome = scu.offered()
+    if isinstance(outcome, (Retry, Dead)):
+        detail, _, remedy = outcome.detail.partition("; ")
+        return row(False, detail, remedy or "correct commitment of this destination, or remove it")
+    return row(True, f"{there} and takes requests for storage commitment")

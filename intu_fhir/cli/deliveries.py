@@ -24,6 +24,7 @@ from intu_fhir.db.delivery_report import (
     count_deliveries,
     list_deliveries,
 )
+from intu_fhir.model.archive_commitment import PROMISES
 from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
 
 DELIVERY_STATES = (WAITING, RUNNING, RETRYING, DELIVERED, DEAD, HELD, FILTERED)
@@ -59,14 +60,23 @@ def _why(row: DeliveryRow) -> str:
     if row.state == DELIVERED:
         version = f"version {row.server_version}" if row.server_version else ""
         named = " ".join(part for part in ("id", row.server_id, version) if part)
-        return "; ".join(part for part in (named if row.server_id else "", row.warning) if part)
+        how = (named if row.server_id else "", row.warning, _promise(row))
+        return "; ".join(part for part in how if part)
     return ""
+
+
+def _promise(row: DeliveryRow) -> str:
+    """Say whether a PACS has promised to keep it, and since when."""
+    words = PROMISES.get(row.commitment, "")
+    return f"{words} {local_time(row.committed_at)}" if words and row.committed_at else words
 
 
 def _waits_for(row: DeliveryRow) -> str:
     """Say whom it waits for, and how that one is doing."""
     if row.followed_state is None:
         return f"waits for {row.follows}, which was never asked for; `intu-fhir replay --rebuild`"
+    if row.followed_state == DELIVERED and row.followed_commitment:
+        return f"waits for {row.follows}, {PROMISES[row.followed_commitment]}"
     cause = f": {row.followed_error}" if row.followed_error else ""
     return f"waits for {row.follows}, which is {row.followed_state}{cause}"
 

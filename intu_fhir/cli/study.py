@@ -145,6 +145,7 @@ _IMAGES: list[Column[ImagesRow]] = [
     Column("STATUS", lambda row: row.status),
     Column("TAKEN", lambda row: "yes" if row.delivered else "no"),
     Column("IMAGES", lambda row: row.instances, right=True),
+    Column("PROMISED", lambda row: row.committed or "", right=True, optional=True),
 ]
 
 

@@ -23,7 +23,10 @@ class DeliveryRow:
         follows: the destination that has to have the study first, and has not.
         followed_state: how that one is doing; None where it was never asked for the study.
         followed_error: what went wrong there.
+        followed_commitment: whether that one has promised to keep it, where it was asked.
         held_for: why a person has to decide, where it is held.
+        commitment: the PACS's promise to keep it, see the table; empty = never asked for.
+        committed_at: when it had promised to keep all of it.
     """
 
     delivery_key: int
@@ -43,8 +46,11 @@ class DeliveryRow:
     follows: str
     followed_state: str | None
     followed_error: str | None
+    followed_commitment: str | None
     held_for: str | None
     delivered_at: datetime | None
+    commitment: str
+    committed_at: datetime | None
     server_id: str
     server_version: str
     updated_at: datetime
@@ -84,8 +90,11 @@ def delivery_columns() -> list[sa.ColumnElement[Any]]:
         d.follows,
         _followed("state", "followed_state"),
         _followed("last_error", "followed_error"),
+        _followed("commitment", "followed_commitment"),
         _HELD_FOR,
         d.delivered_at,
+        d.commitment,
+        d.committed_at,
         d.server_id,
         d.server_version,
         d.updated_at,

@@ -13,6 +13,7 @@ from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliv
 from intu_fhir.db.reports import StudyRow, find_study
 from intu_fhir.db.review import HoldRow, list_holds
 from intu_fhir.db.tables import (
+    archive_commitments,
     association_studies,
     associations,
     attempts,
@@ -129,12 +130,32 @@ _ACTS = (Action.REPLAYED, Action.REBUILT, Action.DELETED)
 
 @dataclass(frozen=True, slots=True)
 class ImagesRow:
-    """What a PACS answered for the instances of the study, counted."""
+    """What a PACS answered for the instances of the study, counted.
+
+    Args:
+        committed: of these, instances that it has promised to keep.
+    """
 
     destination: str
     status: str
     delivered: bool
     instances: int
+    committed: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseRow:
+    """One request to a PACS to promise that it keeps images, and what came of it."""
+
+    destination: str
+    state: str
+    number: int
+    number_of_instances: int
+    failed: int
+    planned_at: datetime
+    asked_at: datetime | None
+    answered_at: datetime | None
+    last_error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +172,7 @@ class StudyReport:
     deliveries: list[DeliveryRow]
     attempts: list[AttemptRow]
     images: list[ImagesRow]
+    promises: list[PromiseRow]
     acts: list[ActRow]
 
 
@@ -175,6 +197,7 @@ def study_report(connection: Connection, study_instance_uid: str) -> StudyReport
         ),
         attempts=_attempts(connection, key),
         images=_images(connection, key),
+        promises=_promises(connection, key),
         acts=_acts(connection, study_instance_uid),
     )
 
@@ -253,6 +276,7 @@ def _images(connection: Connection, key: int) -> list[ImagesRow]:
             c.status,
             c.delivered,
             sa.func.count().label("instances"),
+            sa.func.count(c.committed_at).label("committed"),
         )
         .join_from(instance_deliveries, deliveries, deliveries.c.delivery_key == c.delivery_key)
         .where(deliveries.c.study_key == key)
@@ -260,6 +284,17 @@ def _images(connection: Connection, key: int) -> list[ImagesRow]:
         .order_by(deliveries.c.destination, c.status)
     )
     return [ImagesRow(**row) for row in _rows(connection, found)]
+
+
+def _promises(connection: Connection, key: int) -> list[PromiseRow]:
+    c = archive_commitments.c
+    found = (
+        sa.select(*(c[name] for name in PromiseRow.__slots__))
+        .join(deliveries, deliveries.c.delivery_key == c.delivery_key)
+        .where(deliveries.c.study_key == key)
+        .order_by(c.request_key.desc())
+    )
+    return [PromiseRow(**row) for row in reversed(_rows(connection, found))]
 
 
 def _acts(connection: Connection, study_instance_uid: str) -> list[ActRow]:

@@ -11,9 +11,11 @@ from intu_fhir.db.study_report import (
     AssociationRow,
     AttemptRow,
     GenerationRow,
+    PromiseRow,
     ResourceRow,
     StudyReport,
 )
+from intu_fhir.model.archive_commitment import COMMITTED
 from intu_fhir.model.counting import counted
 
 
@@ -57,6 +59,8 @@ def _events(report: StudyReport) -> Iterator[Event]:
     yield from map(_settled, report.generations)
     yield from map(_built, report.resources)
     yield from map(_tried, report.attempts)
+    for promise in report.promises:
+        yield from _promised(promise)
     yield from map(_acted, report.acts)
     for hold in report.holds:
         where = f" for {hold.destination}" if hold.destination else ""
@@ -100,6 +104,22 @@ def _built(row: ResourceRow) -> Event:
     what = f"generation {row.generation} built as {row.release.upper()}, {row.state}"
     findings = f", {counted(len(row.findings), 'finding')}" if row.findings else ""
     return Event(row.built_at, "build", what, f"mapping {row.mapping_version}{findings}")
+
+
+def _promised(row: PromiseRow) -> Iterator[Event]:
+    """What a PACS was asked to promise to keep, and what it answered."""
+    of, many = f"{row.destination}: ", counted(row.number_of_instances, "instance")
+    began = row.asked_at or row.planned_at
+    ended = "" if row.answered_at else " ".join(p for p in (row.state, row.last_error) if p)
+    asked = f"{of}asked to promise to keep {many}, request {row.number}"
+    yield Event(began, "deliver", asked, ended)
+    if row.answered_at is None:
+        return
+    what = f"{of}promised to keep {many}"
+    if row.state != COMMITTED:
+        what = f"{of}no promise to keep {row.failed or 'some'} of {many}"
+    seconds = (row.answered_at - began).total_seconds()
+    yield Event(row.answered_at, "deliver", what, row.last_error, seconds)
 
 
 def _tried(row: AttemptRow) -> Event:

@@ -15,6 +15,14 @@ OPEN = (PLANNED, ASKING, ASKED)
 # Where a delivery stands with it; empty = it was never asked for.
 WANTED, KEPT, REFUSED, MISSING = "asked", "committed", "refused", "missing"
 
+PROMISES: Mapping[str, str] = {
+    WANTED: "asked to promise to keep it",
+    KEPT: "promised to keep it",
+    REFUSED: "does not promise to keep all of it",
+    MISSING: "no promise to keep it",
+}
+"""Where a delivery stands with it, in words."""
+
 FAILURE_REASONS: Mapping[int, str] = {
     0x0110: "processing failure",
     0x0112: "no such object instance",

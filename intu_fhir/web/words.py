@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from intu_fhir.db.delivery_report import DeliveryRow
+from intu_fhir.model.archive_commitment import PROMISES
+
 GLYPHS: Mapping[str, str] = {
     "delivered": "✓",
     "done": "✓",
@@ -127,7 +130,14 @@ def visible(value: Any) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def promise(row: DeliveryRow) -> str:
+    """Say whether a PACS has promised to keep a study, and since when."""
+    words = PROMISES.get(row.commitment, "")
+    return f"{words} {moment(row.committed_at)}" if words and row.committed_at else words
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
+    "promise": promise,
     "moment": moment,
     "minute": minute,
     "machine_time": machine_time,

@@ -8,11 +8,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
-from intu_fhir.db.tables import archive_commitments, deliveries, instance_deliveries
+from intu_fhir.cli.main import run
+from intu_fhir.db.tables import (
+    archive_commitments,
+    deliveries,
+    instance_deliveries,
+    instances,
+)
+from intu_fhir.errors import NotAuthorized
+from intu_fhir.model.archive_commitment import CommitmentAnswer
+from intu_fhir.model.commitment import CommitmentResult
+from intu_fhir.stage.commitment import encode_event_information
+from intu_fhir.stage.encodings import IMPLICIT_LITTLE_ENDIAN
+from intu_fhir.web.running import WebPage
 from tests.support.archive import Archive, Asked, archive, result_of
+from tests.support.ports import free_port
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study, uid
 from tests.support.waiting import wait_until
@@ -26,10 +40,11 @@ def make(tmp_path: Path, migrated_database_url: str) -> Iterator[Make]:
     """Make a site whose PACS is asked for commitment; keys are those of ``commitment``."""
     with ExitStack() as stack:
 
-        def run(
+        def start(
             *,
             ehr: dict[str, Any] | None = None,
             source: dict[str, Any] | None = None,
+            web: dict[str, Any] | None = None,
             **commitment: Any,
         ) -> tuple[Running, Archive]:
             pacs = stack.enter_context(archive())
@@ -41,13 +56,14 @@ def make(tmp_path: Path, migrated_database_url: str) -> Iterator[Make]:
                     pacs_at={"port": pacs.port, "commitment": settings},
                     ehr=ehr,
                     source=source,
+                    web=web or {"enabled": False},
                     retry={"first_seconds": 0.1, "max_seconds": 0.2, "max_attempts": 4},
                 )
             )
             pacs.reports_to = site.site.listeners[0].port
             return site, pacs
 
-        yield run
+        yield start
 
 
 def send(site: Running, instances: int = 4) -> None:
@@ -225,6 +241,32 @@ def test_answers_that_are_wrong(make: Make) -> None:
     assert requests(site) == ["committed"]
 
 
+def test_answer_in_the_name_of_another_pacs(make: Make) -> None:
+    """P-05: who may answer for one destination may not answer for another one: 0124."""
+    site, pacs = make()
+    send(site)
+    wait_until(lambda: requests(site) == ["asked"])
+    result = CommitmentResult(pacs.asked[0].transaction_uid, ())
+    answer = encode_event_information(result, IMPLICIT_LITTLE_ENDIAN)
+    with pytest.raises(NotAuthorized):
+        site.site.app.hearing(CommitmentAnswer("OTHER", "INTU_SCU", IMPLICIT_LITTLE_ENDIAN, answer))
+    assert requests(site) == ["asked"]
+
+
+def test_files_stay_until_the_promise_is_given(make: Make) -> None:
+    """What a PACS may yet refuse is not pruned: it would have to be sent again."""
+    site, pacs = make()
+    send(site)
+    wait_until(lambda: requests(site) == ["asked"] and site.rest())
+    prune = ["prune", "--config", str(site.folder), "--older-than", "0", "--yes"]
+    assert run(prune) == 0
+    assert [row.pruned_at for row in site.rows(instances)] == [None] * 4
+    pacs.promise(pacs.asked[0])
+    reaches(site, "committed")
+    assert run(prune) == 0
+    assert all(row.pruned_at for row in site.rows(instances))
+
+
 def test_what_an_answer_leaves_out_is_asked_for_again(make: Make) -> None:
     """P-05: an answer that names half of the instances is no promise of the other half."""
     site, pacs = make()
@@ -283,3 +325,46 @@ def test_pacs_may_answer_where_only_others_may_send(make: Make) -> None:
     reaches(site, "committed")
     answers = site.send(make_study("other", series=1, instances=1), calling="PACS")
     assert [one.delivered for one in answers] in ([], [False])
+
+
+def test_people_see_the_promise(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was asked, refused and promised stands in `study`, on the page and in the view."""
+    site, pacs = make(web={"port": free_port()})
+    pacs.on_asked = lambda asked: pacs.promise(
+        asked, failed={UIDS[1]: 0x0112} if len(asked.uids) > 1 else {}
+    )
+    send(site)
+    reaches(site, "committed")
+    assert run(["study", "--config", str(site.folder), uid("study")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "pacs: asked to promise to keep 4 instances, request 1" in told
+    assert "pacs: no promise to keep 1 of 4 instances" in told
+    assert "0112 no such object instance" in told
+    assert "pacs: promised to keep 1 instance" in told
+    assert "promised to keep it 20" in told
+    page = WebPage(site.site.app)
+    page.start()
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{page.server.port}/studies/{uid('study')}")
+    finally:
+        page.stop()
+    assert "promised to keep it 20" in answer.text
+    assert "pacs took 4 images (0000) and promised to keep 4" in " ".join(answer.text.split())
+    with site.site.app.database.read() as connection:
+        found = connection.execute(
+            sa.text(
+                "SELECT commitment, committed_at IS NOT NULL, images_committed FROM v_deliveries "
+                "WHERE destination = 'pacs'"
+            )
+        ).one()
+    assert tuple(found) == ("committed", True, 4)
+
+
+def test_people_see_what_is_waited_for(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """`deliveries` names the promise that a destination waits for."""
+    site, _ = make(awaited=True, ehr={"after": ["pacs"]})
+    send(site)
+    wait_until(lambda: requests(site) == ["asked"])
+    wait_until(lambda: (row := delivery(site, "ehr")) and row.follows == "pacs")
+    assert run(["deliveries", "--config", str(site.folder)]) == 0
+    assert "waits for pacs, asked to promise to keep it" in capsys.readouterr().out

@@ -66,11 +66,12 @@ def ehr(capability: dict[str, Any], search_status: int = 200) -> Iterator[str]:
 
 
 @contextmanager
-def pacs(title: str) -> Iterator[int]:
-    """Run an archive that answers C-ECHO under its own title only."""
+def pacs(title: str, *more: str) -> Iterator[int]:
+    """Run an archive that answers C-ECHO under its own title only, and serves more classes."""
     ae = AE(title)
     ae.require_called_aet = True
-    ae.add_supported_context(Verification)
+    for sop_class in (Verification, *more):
+        ae.add_supported_context(sop_class)
     server = ae.start_server(("127.0.0.1", 0), block=False)
     yield server.server_address[1]
     server.shutdown()
@@ -312,6 +313,18 @@ def test_dicom_destination(site: Path, title: str, ok: bool) -> None:
         destination = f"{{type: dicom, host: 127.0.0.1, port: {port}, called_ae_title: {title}}}"
         row = _rows(site, f"{{pacs: {destination}}}")["pacs"]
     assert row.ok is ok
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_an_archive_that_is_asked_to_promise(site: Path, offered: bool) -> None:
+    """An archive with `commitment` has to take such requests; else the remedy says what to do."""
+    more = ["1.2.840.10008.1.20.1"] if offered else []
+    with pacs("PACS_SCP", *more) as port:
+        at = f"type: dicom, host: 127.0.0.1, port: {port}, called_ae_title: PACS_SCP"
+        row = _rows(site, f"{{pacs: {{{at}, commitment: {{}}}}}}")["pacs"]
+    assert row.ok is offered
+    assert ("takes requests for storage commitment" in row.detail) is offered
+    assert offered or row.remedy.startswith("have storage commitment enabled at the PACS")
 
 
 def test_a_dead_archive_does_not_hide_the_others(site: Path) -> None:

@@ -1,0 +1,289 @@
+"""Requests to PACS for a promise in rows: claims, fences, what ends them (battery P-05)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from intu_fhir.db import work
+from intu_fhir.db.archive_answers import answer
+from intu_fhir.db.archive_closing import close_overdue, find_request, lost, reject
+from intu_fhir.db.archive_commitments import (
+    asked,
+    claim,
+    drop_others,
+    instances_of,
+    is_due,
+    plan,
+    put_back,
+)
+from intu_fhir.db.deliveries import record_instances, want_delivery
+from intu_fhir.db.instances import NewInstance
+from intu_fhir.db.replay import ReplayFilter, ReplayQuery
+from intu_fhir.db.replay import put_back as put_back_rows
+from intu_fhir.db.session import Database
+from intu_fhir.db.tables import (
+    archive_commitments,
+    deliveries,
+    instance_deliveries,
+    instances,
+    studies,
+)
+from intu_fhir.errors import StaleClaim
+from intu_fhir.model.archive_commitment import AskClaim, Closed, NextTry
+from intu_fhir.model.commitment import CommitmentResult, ReferencedInstance
+from intu_fhir.model.outcome import InstanceOutcome
+from intu_fhir.model.work import DELIVER, DELIVERED, WAITING, Claim, DeliveryWish
+from tests.support.clock import FakeClock
+from tests.support.staging import header, new_instance, store
+
+THEN = NextTry(3, "no promise; look at the PACS, then replay")
+
+
+@dataclass
+class Sent:
+    """A study of three instances that a PACS has taken."""
+
+    database: Database
+    clock: FakeClock
+
+    def take(self) -> Claim:
+        """Claim the delivery, as a worker does."""
+        with self.database.write() as connection:
+            claimed = work.claim(
+                connection, DELIVER, "pacs", holder="w", now=self.clock.now(), lease_seconds=60
+            )
+        assert claimed is not None
+        return claimed
+
+    def taken(self, held: Claim) -> None:
+        """Note that the PACS took everything."""
+        with self.database.write() as connection:
+            keys = connection.execute(sa.select(instances.c.instance_key)).scalars().all()
+            taken = {key: InstanceOutcome("", "0000", delivered=True) for key in keys}
+            record_instances(connection, held, taken, self.clock.now())
+
+    def finish(self, held: Claim) -> int:
+        """Note that it took everything and the delivery has ended; plan what is to be asked."""
+        self.taken(held)
+        return self.end(held)
+
+    def end(self, held: Claim) -> int:
+        """End a delivery and plan what is to be asked."""
+        with self.database.write() as connection:
+            work.finish(connection, held, state=DELIVERED, now=self.clock.now())
+            return plan(connection, held.key, max_instances=10, now=self.clock.now())
+
+    def claim(self) -> AskClaim:
+        """Take the one request that is due."""
+        with self.database.write() as connection:
+            (held,) = claim(connection, "pacs", self.clock.now(), lease_seconds=60, limit=5)
+        return held
+
+    def asked(self, held: AskClaim) -> None:
+        """Note that the PACS took the request; it has an hour."""
+        with self.database.write() as connection:
+            now = self.clock.now()
+            asked(connection, held, now, now + timedelta(hours=1))
+
+    def hear(self, uid: str, committed: list[str], failed: dict[str, int] | None = None) -> Closed:
+        """Take an answer."""
+        result = CommitmentResult(
+            uid,
+            tuple(ReferencedInstance("1.2", one) for one in committed),
+            tuple((ReferencedInstance("1.2", one), why) for one, why in (failed or {}).items()),
+        )
+        with self.database.write() as connection:
+            request = find_request(connection, uid)
+            assert request is not None
+            now = self.clock.now()
+            return answer(connection, request, result, now, retry_at=now, then=THEN)
+
+    def overdue(self) -> Closed | None:
+        """End what is overdue."""
+        with self.database.write() as connection:
+            now = self.clock.now()
+            return close_overdue(connection, "pacs", now, retry_at=now, then=THEN)
+
+    def delivery(self) -> Any:
+        """Return the row of the delivery."""
+        with self.database.read() as connection:
+            return connection.execute(sa.select(deliveries)).one()
+
+    def states(self) -> list[tuple[str, int]]:
+        """Return state and number of all requests."""
+        r = archive_commitments.c
+        with self.database.read() as connection:
+            found = connection.execute(sa.select(r.state, r.number).order_by(r.request_key))
+            return [(row.state, row.number) for row in found]
+
+
+UIDS = ["1.2.3.1", "1.2.3.2", "1.2.3.3"]
+
+
+def instance(clock: FakeClock, uid: str) -> NewInstance:
+    """Return an instance of the study."""
+    return new_instance(clock.now(), header(instance=uid), quiet_seconds=0)
+
+
+@pytest.fixture
+def sent(database: Database, clock: FakeClock) -> Sent:
+    """Stage a study and send it."""
+    store(database, *(instance(clock, one) for one in UIDS))
+    with database.write() as connection:
+        key = connection.execute(sa.select(studies.c.study_key)).scalar_one()
+        wish = DeliveryWish(WAITING)
+        want_delivery(connection, key, "pacs", 1, wish=wish, now=clock.now())
+    made = Sent(database, clock)
+    assert made.finish(made.take()) == 3
+    return made
+
+
+def test_request_is_claimed_once(sent: Sent) -> None:
+    """A request in one worker's hands is no other's, and names every instance."""
+    held = sent.claim()
+    with sent.database.write() as connection:
+        assert claim(connection, "pacs", sent.clock.now(), lease_seconds=60, limit=5) == []
+    with sent.database.read() as connection:
+        assert [one.sop_instance_uid for one in instances_of(connection, held)] == UIDS
+        assert not is_due(connection, "pacs", sent.clock.now())
+
+
+def test_planning_twice_asks_once(sent: Sent) -> None:
+    """A delivery that ends twice leaves one request."""
+    with sent.database.write() as connection:
+        key = sent.delivery().delivery_key
+        assert plan(connection, key, max_instances=10, now=sent.clock.now()) == 0
+    assert sent.states() == [("planned", 1)]
+    assert sent.delivery().commitment == "asked"
+
+
+def test_worker_that_dies_while_it_asks(sent: Sent) -> None:
+    """P-05: after its lease the request is asked anew by another UID; the old one still counts."""
+    dead = sent.claim()
+    sent.clock.advance(61)
+    assert sent.overdue() is not None
+    assert sent.states() == [("unanswered", 1), ("planned", 2)]
+    assert sent.claim().transaction_uid != dead.transaction_uid
+    with pytest.raises(StaleClaim):
+        sent.asked(dead)
+    assert sent.hear(dead.transaction_uid, UIDS).kept
+    assert sent.delivery().commitment == "committed"
+
+
+def test_answer_that_is_faster_than_we_are(sent: Sent) -> None:
+    """P-05: a result that another process takes before we note the request is not undone."""
+    held = sent.claim()
+    assert sent.hear(held.transaction_uid, UIDS).kept
+    with pytest.raises(StaleClaim):
+        sent.asked(held)
+    assert sent.states() == [("committed", 1)]
+
+
+def test_refusal_during_another_delivery(sent: Sent) -> None:
+    """P-05: what is refused while late images are on their way goes once more afterwards."""
+    held = sent.claim()
+    sent.asked(held)
+    store(sent.database, instance(sent.clock, "1.2.3.4"))
+    with sent.database.write() as connection:
+        key = connection.execute(sa.select(studies.c.study_key)).scalar_one()
+        now = sent.clock.now()
+        want_delivery(connection, key, "pacs", 2, wish=DeliveryWish(WAITING), now=now)
+    late = sent.take()
+    sent.clock.advance(1)
+    closed = sent.hear(held.transaction_uid, UIDS[1:], {UIDS[0]: 0x0112})
+    assert (closed.committed, closed.failed) == (2, 1)
+    with sent.database.write() as connection:
+        work.finish(connection, late, state=DELIVERED, now=sent.clock.now())
+    row = sent.delivery()
+    assert (row.state, row.have) == (WAITING, 2)
+    assert row.due_at is not None
+
+
+def test_refusal_told_twice_does_not_undo_what_was_sent_again(sent: Sent) -> None:
+    """P-05: a doubled refusal, once the instance was taken again, changes nothing."""
+    held = sent.claim()
+    sent.asked(held)
+    refusal = (held.transaction_uid, UIDS[1:], {UIDS[0]: 0x0112})
+    sent.hear(*refusal)
+    assert sent.delivery().state == "retrying"
+    again = sent.take()
+    sent.taken(again)
+    assert not sent.hear(*refusal).first
+    assert sent.end(again) == 1
+    assert sent.states() == [("failed", 1), ("planned", 2)]
+    sent.hear(*refusal)
+    with sent.database.read() as connection:
+        taken = connection.execute(sa.select(instance_deliveries.c.delivered)).scalars().all()
+    assert taken == [True] * 3
+
+
+def test_unanswered_to_the_end(sent: Sent) -> None:
+    """P-05: after the last request the delivery is dead; put back, it begins with the first."""
+    for number in (1, 2, 3):
+        held = sent.claim()
+        assert held.number == number
+        sent.asked(held)
+        sent.clock.advance(3601)
+        closed = sent.overdue()
+        assert closed is not None
+        assert closed.given_up == (number == 3)
+    row = sent.delivery()
+    assert (row.state, row.commitment, row.last_error) == ("dead", "missing", THEN.error)
+    with sent.database.write() as connection:
+        values = {"state": WAITING, "due_at": sent.clock.now()}
+        connection.execute(sa.update(deliveries).values(**values))
+    sent.finish(sent.take())
+    assert sent.claim().number == 1
+
+
+def test_request_that_may_have_reached_the_pacs(sent: Sent) -> None:
+    """P-05: an association that broke in the request's course means a new Transaction UID."""
+    held = sent.claim()
+    with sent.database.write() as connection:
+        closed = lost(connection, held, sent.clock.now(), retry_at=sent.clock.now(), then=THEN)
+    assert closed is not None
+    assert sent.states() == [("unanswered", 1), ("planned", 2)]
+
+
+def test_request_that_did_not_reach_the_pacs(sent: Sent) -> None:
+    """What was not sent keeps its Transaction UID, and counts its tries."""
+    held = sent.claim()
+    with sent.database.write() as connection:
+        put_back(connection, held, sent.clock.now(), "no connection")
+    again = sent.claim()
+    assert (again.transaction_uid, again.attempts) == (held.transaction_uid, 1)
+
+
+def test_rejected_request(sent: Sent) -> None:
+    """A PACS that takes no requests makes a dead letter at once; a late fence changes nothing."""
+    held = sent.claim()
+    with sent.database.write() as connection:
+        assert reject(connection, held, sent.clock.now(), "not offered; enable it, then replay")
+        assert reject(connection, held, sent.clock.now(), "again") is None
+    assert (sent.delivery().state, sent.delivery().commitment) == ("dead", "missing")
+
+
+def test_destination_that_is_not_asked_any_more(sent: Sent) -> None:
+    """Where the configuration asks for nothing any more, nothing waits for a promise."""
+    with sent.database.write() as connection:
+        assert drop_others(connection, ["pacs"]) == 0
+        assert drop_others(connection, []) == 1
+    assert sent.states() == [("dropped", 1)]
+    assert sent.delivery().commitment == ""
+
+
+def test_what_is_sent_again_by_force_is_asked_for_again(sent: Sent) -> None:
+    """A promise of what is to be sent once more says nothing of the new copy."""
+    held = sent.claim()
+    sent.hear(held.transaction_uid, UIDS)
+    assert sent.delivery().commitment == "committed"
+    rows = ReplayQuery(sent.database, ReplayFilter(destination="pacs")).rows([DELIVERED])
+    with sent.database.write() as connection:
+        assert put_back_rows(connection, rows, again=True, now=sent.clock.now()) == 1
+    assert sent.delivery().commitment == ""
+    assert sent.finish(sent.take()) == 3
