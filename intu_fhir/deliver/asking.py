@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -31,6 +33,12 @@ _NO_SUCH_INSTANCE, _NO_SUCH_EVENT, _NO_SUCH_CLASS = 0x0112, 0x0113, 0x0118
 
 class AskingAssociation(Association):
     """An association as SCU of storage commitment; results may come on it at any time."""
+
+    def __init__(
+        self, address: tuple[str, int], *, tls: ssl.SSLContext | None, timeout_seconds: float
+    ) -> None:
+        super().__init__(address, tls=tls, timeout_seconds=timeout_seconds)
+        self._fragments: deque[tuple[bool, bool, bytes]] = deque()
 
     def act(self, context_id: int, information: bytes, hear: Hear) -> Response:
         """Send an N-ACTION-RQ and return its answer (PS3.4 J.3.2).
@@ -82,20 +90,32 @@ class AskingAssociation(Association):
         self._connection.allow(self._timeout)
         self._connection.send(self._pdus(context_id, command, command=True, last=True))
 
+    def _read_command(self) -> bytes:
+        return self._read_message(is_command=True, most=ul.MAX_PDU_BYTES)
+
     def _read_information(self) -> bytes:
-        information = bytearray()
+        return self._read_message(is_command=False, most=MAX_INFORMATION_BYTES)
+
+    def _read_message(self, *, is_command: bool, most: int) -> bytes:
+        """Read the fragments of a command set or of a data set; both may share a PDU."""
+        message = bytearray()
         while True:
+            of_command, is_last, data = self._next_fragment()
+            if of_command != is_command:
+                raise BadAnswer("a data set where a command has to be, or the reverse")
+            message += data
+            if len(message) > most:
+                raise BadAnswer("a message without end")
+            if is_last:
+                return bytes(message)
+
+    def _next_fragment(self) -> tuple[bool, bool, bytes]:
+        while not self._fragments:
             kind, body = self._connection.read_pdu()
             if kind is not Pdu.P_DATA_TF:
-                raise BadAnswer(f"{kind.name} inside a message")
-            for _, is_command, is_last, data in ul.parse_fragments(body):
-                if is_command:
-                    raise BadAnswer("a command inside a data set")
-                information += data
-                if len(information) > MAX_INFORMATION_BYTES:
-                    raise BadAnswer("a result without end")
-                if is_last:
-                    return bytes(information)
+                raise BadAnswer(f"{kind.name} instead of a message")
+            self._fragments.extend(part[1:] for part in ul.parse_fragments(body))
+        return self._fragments.popleft()
 
 
 def _refusal(report: EventReport) -> int:

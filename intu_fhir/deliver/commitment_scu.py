@@ -14,7 +14,13 @@ from intu_fhir.deliver.outcomes import CONTEXT_RESULTS, Rule, Verdict, rejected,
 from intu_fhir.deliver.scrub import scrub
 from intu_fhir.deliver.tally import NO_ANSWER
 from intu_fhir.deliver.tls import tls_context
-from intu_fhir.deliver.upper_layer import IMPLICIT_VR_LITTLE_ENDIAN, BadAnswer, Context, Response
+from intu_fhir.deliver.upper_layer import (
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    Accepted,
+    BadAnswer,
+    Context,
+    Response,
+)
 from intu_fhir.errors import PermanentError
 from intu_fhir.model.archive_commitment import AskClaim
 from intu_fhir.model.outcome import Dead, Delivered, Retry
@@ -170,11 +176,9 @@ class CommitmentScu:
         except BaseException:
             association.abort()
             raise
-        result = accepted.results.get(_CONTEXT_ID, 2)
-        if result != 0:
+        if refused := _refusal(accepted):
             association.abort()
-            reason = CONTEXT_RESULTS.get(result, f"result {result}")
-            words = f"The PACS does not take requests for storage commitment: {reason}"
+            words = f"The PACS does not take requests for storage commitment: {refused}"
             raise NotOffered(sentence(words, "", _ENABLE))
         return association
 
@@ -192,3 +196,12 @@ class CommitmentScu:
     def _where(self, reason: str) -> str:
         host, port = self._address
         return f"{self.theirs} at {host}:{port}: {reason}"
+
+
+def _refusal(accepted: Accepted) -> str:
+    """Say why there is no presentation context to ask on (PS3.8 table 9-18); empty = there is."""
+    result = accepted.results.get(_CONTEXT_ID, 2)
+    if result != 0:
+        return CONTEXT_RESULTS.get(result, f"result {result}")
+    granted = accepted.transfer_syntaxes.get(_CONTEXT_ID, "")
+    return "" if granted == IMPLICIT_VR_LITTLE_ENDIAN else "another transfer syntax granted"

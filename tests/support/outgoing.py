@@ -84,11 +84,13 @@ class Sending:
 # ---- a PACS by hand
 
 
-def accept(max_pdu_bytes: int = 16_384, result: int = 0, contexts: int = 1) -> bytes:
-    """Return an A-ASSOCIATE-AC that grants (or refuses) the first contexts in Explicit VR."""
+def accept(
+    max_pdu_bytes: int = 16_384, result: int = 0, contexts: int = 1, syntax: str = EXPLICIT
+) -> bytes:
+    """Return an A-ASSOCIATE-AC that grants (or refuses) the first contexts, in Explicit VR."""
     fixed = struct.pack(">HH", 1, 0) + b"PACS".ljust(16) + b"INTU_SCU".ljust(16) + bytes(32)
     granted = b"".join(
-        item(0x21, bytes((2 * number + 1, 0, result, 0)) + item(0x40, EXPLICIT.encode()))
+        item(0x21, bytes((2 * number + 1, 0, result, 0)) + item(0x40, syntax.encode()))
         for number in range(contexts)
     )
     user = item(0x50, item(0x51, struct.pack(">I", max_pdu_bytes)))
