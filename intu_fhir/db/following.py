@@ -29,16 +29,13 @@ def first_missing(
         awaited: those that have it only when they have promised to keep it.
     """
     d = deliveries.c
-    have = connection.execute(
-        sa.select(d.destination, d.have, d.committed_generation).where(
-            d.study_key == study_key, d.destination.in_(destinations)
-        )
+    # What was delivered before anybody asked for promises is not asked for one any more.
+    waits = sa.and_(d.destination.in_(awaited), d.commitment != "")
+    have = sa.case((waits, d.committed_generation), else_=d.have)
+    found = sa.select(d.destination).where(
+        d.study_key == study_key, d.destination.in_(destinations), have >= want
     )
-    reached = {
-        row.destination
-        for row in have
-        if (row.committed_generation if row.destination in awaited else row.have) >= want
-    }
+    reached = set(connection.execute(found).scalars())
     return next((name for name in destinations if name not in reached), "")
 
 

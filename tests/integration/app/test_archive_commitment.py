@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 
 from intu_fhir.cli.main import run
 from intu_fhir.db.tables import (
@@ -92,6 +93,12 @@ def requests(site: Running) -> list[str]:
     return [row.state for row in rows]
 
 
+def alarms() -> float:
+    """Return how often a person was asked for, as Prometheus sees it."""
+    labels = {"destination": "pacs", "outcome": "given_up"}
+    return REGISTRY.get_sample_value("intu_commitments_total", labels) or 0.0
+
+
 def test_promise_on_the_same_association(make: Make) -> None:
     """P-05: the PACS answers where it was asked; every instance and the delivery are closed."""
     site, pacs = make(wait_seconds=10)
@@ -163,8 +170,10 @@ def test_pacs_that_never_keeps_becomes_a_dead_letter(make: Make) -> None:
 def test_pacs_that_never_answers_becomes_a_dead_letter(make: Make) -> None:
     """P-05: without an answer it is asked anew, each time by a new UID, then a person is asked."""
     site, pacs = make(answer_seconds=0.3, max_tries=3)
+    before = alarms()
     send(site)
     row = reaches(site, "missing", "dead")
+    wait_until(lambda: alarms() == before + 1)
     assert requests(site) == ["unanswered"] * 3
     assert len({one.transaction_uid for one in pacs.asked}) == 3
     assert set(pacs.stored.values()) == {1}

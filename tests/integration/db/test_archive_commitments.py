@@ -22,6 +22,7 @@ from intu_fhir.db.archive_commitments import (
     put_back,
 )
 from intu_fhir.db.deliveries import record_instances, want_delivery
+from intu_fhir.db.following import first_missing
 from intu_fhir.db.instances import NewInstance
 from intu_fhir.db.replay import ReplayFilter, ReplayQuery
 from intu_fhir.db.replay import put_back as put_back_rows
@@ -275,6 +276,24 @@ def test_destination_that_is_not_asked_any_more(sent: Sent) -> None:
         assert drop_others(connection, []) == 1
     assert sent.states() == [("dropped", 1)]
     assert sent.delivery().commitment == ""
+
+
+def test_who_waits_for_a_promise(sent: Sent) -> None:
+    """A follower waits for the promise where it is awaited; for one never asked for it does not."""
+
+    def missing(*awaited: str) -> str:
+        key = sent.delivery().study_key
+        with sent.database.read() as connection:
+            return first_missing(connection, key, ["pacs"], 1, awaited)
+
+    assert missing() == ""
+    assert missing("pacs") == "pacs"
+    sent.hear(sent.claim().transaction_uid, UIDS)
+    assert missing("pacs") == ""
+    with sent.database.write() as connection:
+        before = {"commitment": "", "committed_generation": 0}
+        connection.execute(sa.update(deliveries).values(**before))
+    assert missing("pacs") == ""
 
 
 def test_what_is_sent_again_by_force_is_asked_for_again(sent: Sent) -> None:

@@ -217,6 +217,14 @@ def test_association_that_breaks(name: str) -> None:
     assert noted.outcomes == []
 
 
+@pytest.mark.parametrize("name", [name for name in BROKEN if "without end" in name])
+def test_message_without_end(name: str) -> None:
+    """It is cut off at a cap, long before all of it came."""
+    conversation, _, _ = ask(Talking(BROKEN[name]))
+    assert isinstance(conversation.ended, Retry)
+    assert "a message without end" in conversation.ended.detail
+
+
 @pytest.mark.parametrize(
     ("command_set", "status"),
     [
