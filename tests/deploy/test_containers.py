@@ -115,6 +115,20 @@ def test_orthanc_is_the_pacs_of_the_site(tmp_path: Path) -> None:
     assert destination.called_ae_title == orthanc["DicomAet"]
 
 
+def test_orthanc_knows_where_its_promises_go(tmp_path: Path) -> None:
+    """The PACS that is asked for storage commitment answers to the site's name and port."""
+    configuration = _compose_site(tmp_path)
+    destination = configuration.site.destinations["pacs_archive"]
+    orthanc = json.loads((DEPLOY / "compose" / "orthanc.json").read_text(encoding="utf-8"))
+    assert isinstance(destination, DicomDestination)
+    assert destination.commitment is not None
+    (ours,) = orthanc["DicomModalities"].values()
+    assert ours["AllowStorageCommitment"] is True
+    assert ours["AET"] == (destination.commitment.ae_title or destination.ae_title)
+    assert COMPOSE["services"][ours["Host"]]["command"] == ["serve"]
+    assert ours["Port"] in {one.source.port for one in configuration.enabled_channels()}
+
+
 def test_compose_names_only_what_it_has() -> None:
     """Volumes, secrets, services to wait for, and mounted files are all there."""
     for service in COMPOSE["services"].values():
