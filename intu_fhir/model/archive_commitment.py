@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from intu_fhir.model.commitment import FailureReason
+
 # States of a request, as ``docs/reference/schema.md`` shows them. ``asking`` is on its way; where
 # that lasts too long nobody knows whether the PACS has it.
 PLANNED, ASKING, ASKED = "planned", "asking", "asked"
@@ -23,20 +25,14 @@ PROMISES: Mapping[str, str] = {
 }
 """Where a delivery stands with it, in words."""
 
-FAILURE_REASONS: Mapping[int, str] = {
-    0x0110: "processing failure",
-    0x0112: "no such object instance",
-    0x0119: "class and instance conflict",
-    0x0122: "SOP class not supported",
-    0x0131: "duplicate transaction UID",
-    0x0213: "resource limitation",
-}
-"""Failure Reason (0008,1197) of an instance that is not committed (PS3.3 C.14.1.1)."""
+_NAMELESS = "a reason that no standard names"
 
 
 def reason_text(reason: int) -> str:
     """Return a Failure Reason as people read it, such as ``0112 no such object instance``."""
-    return f"{reason:04X} {FAILURE_REASONS.get(reason, 'a reason that no standard names')}"
+    known = reason in FailureReason.__members__.values()
+    words = FailureReason(reason).name.replace("_", " ").lower() if known else _NAMELESS
+    return f"{reason:04X} {words}"
 
 
 @dataclass(frozen=True, slots=True)

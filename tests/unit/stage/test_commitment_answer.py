@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from intu_fhir.errors import InvalidDataSet
+from intu_fhir.model.archive_commitment import reason_text
 from intu_fhir.model.commitment import CommitmentResult, ReferencedInstance
 from intu_fhir.stage.commitment import encode, encode_event_information, read_action_information
 from intu_fhir.stage.commitment_answer import encode_action_information, read_event_information
@@ -71,3 +72,9 @@ def test_item_without_an_instance_is_passed_over() -> None:
     dataset.ReferencedSOPSequence = [nothing, item]
     read = read_event_information(encode(dataset, SYNTAXES[1]), SYNTAXES[1])
     assert read.committed == (ReferencedInstance(CT, "1.2.3.4"),)
+
+
+def test_reasons_are_read_by_people() -> None:
+    """A Failure Reason is shown with its name, and one without a name as it came."""
+    assert reason_text(0x0112) == "0112 no such object instance"
+    assert reason_text(0xABCD) == "ABCD a reason that no standard names"
