@@ -1,7 +1,8 @@
 """What a PACS answers to a request: promised, refused, left out (PS3.4 J.3.3).
 
 A promise counts whenever it comes, even after a newer request for the same instances. A refusal
-counts only where it answers the newest one: meanwhile the instance may have been sent again.
+counts only where it answers the newest one: meanwhile the instance may have been sent again. An
+answer that is told twice counts once.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from intu_fhir.model.commitment import CommitmentResult
 from intu_fhir.model.work import DEAD
 
 _AT_A_TIME = 500
+_ANSWERED = (COMMITTED, FAILED)
 
 
 def answer(
@@ -53,6 +55,8 @@ def answer(
         retry_at: when to send again what it does not keep, and to ask again for what it left out.
     """
     request = in_turn(connection, seen)
+    if request.state in _ANSWERED:  # told twice
+        return request.closed(request.state, first=False)
     of_study = _Instances(connection, request.delivery_key)
     kept = of_study.keys(one.sop_instance_uid for one in result.committed)
     refused = of_study.refusals(request, result)
