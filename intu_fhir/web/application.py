@@ -8,11 +8,13 @@ from http import HTTPStatus
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from intu_fhir.errors import IntuError, TransientError
+from intu_fhir.web.api.document import api_routes
 from intu_fhir.web.context import THREADS, Site
 from intu_fhir.web.http.bodies import WholeBody
 from intu_fhir.web.http.gate import Gate
@@ -25,6 +27,7 @@ from intu_fhir.web.pages.table import routes
 from intu_fhir.web.rendering import STATIC, page
 from intu_fhir.web.routes import Route
 
+_MOST_ERRORS = 20
 _ONE_YEAR = "public, max-age=31536000, immutable"
 
 
@@ -44,9 +47,11 @@ def create_app(site: Site) -> FastAPI:
     app.state.site = site
     for route in routes(site.web):
         _add(app, route)
+    app.router.routes.extend(api_routes(site.web))
     app.mount("/static", _Static(directory=STATIC), name="static")
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(IntuError, _troubled)
+    app.add_exception_handler(RequestValidationError, _misunderstood)
     web = site.web
     # The last one added is the first one asked.
     app.add_middleware(Gate, site=site)
@@ -116,6 +121,19 @@ async def _troubled(request: Request, error: Exception) -> Response:
     if is_interface(request.url.path):
         return problem(status, str(error))
     return _problem(request, status, str(error))
+
+
+async def _misunderstood(_request: Request, error: Exception) -> Response:
+    """Say which field is wrong and why; never what it held, which may identify a patient."""
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        {
+            "field": ".".join(str(part) for part in one["loc"])[:200],
+            "problem": str(one["msg"])[:200],
+        }
+        for one in error.errors()[:_MOST_ERRORS]
+    ]
+    return problem(422, "The request is not what the schema says.", errors=errors)
 
 
 def _problem(request: Request, status: int, sentence: str) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tools.docs.api import api_page
 from tools.docs.cli import cli_page
 from tools.docs.configuration import configuration_page
 from tools.docs.conformance import conformance_page
@@ -20,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/conformance/dicom-conformance-statement.md": conformance_page,
     "docs/conformance/fhir-conformance-statement.md": fhir_conformance_page,
+    "docs/reference/api.md": api_page,
     "docs/reference/cli.md": cli_page,
     "docs/reference/configuration.md": configuration_page,
     "docs/reference/mapping.md": mapping_page,

@@ -13,6 +13,10 @@ from intu_fhir.web.http.problems import refusal
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
+_MOST_DROPPED = 32 * 1024 * 1024
+"""Bytes of a body that is too large which are waited for."""
+
+
 class WholeBody:
     """Gives the whole body to the application at once, or refuses it.
 
@@ -42,20 +46,27 @@ class WholeBody:
         await self._app(scope, Replay(body, receive), send)
 
     async def _read(self, request: Request, receive: Receive) -> bytes | None:
-        """Return the body, or None where it is too large."""
+        """Return the body, or None where it is too large.
+
+        What is too large is read to its end all the same, and dropped: who closes on a side that
+        still sends takes the answer away from it.
+        """
         length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._max_bytes:
-            return None
-        body = bytearray()
+        is_small = length.isdecimal() and int(length) <= self._max_bytes
+        body, size = bytearray(), 0
         while True:
             message = await receive()
             if message["type"] != "http.request":
                 return bytes(body)  # the other side is gone, nobody reads the answer
-            body += message.get("body", b"")
-            if len(body) > self._max_bytes:
-                return None
-            if not message.get("more_body", False):
-                return bytes(body)
+            part = message.get("body", b"")
+            size += len(part)
+            is_small = is_small and size <= self._max_bytes
+            if is_small:
+                body += part
+            else:
+                body.clear()
+            if not message.get("more_body", False) or size > _MOST_DROPPED:
+                return bytes(body) if is_small else None
 
 
 def _refuse(scope: Scope, status: int, text: str) -> Response:

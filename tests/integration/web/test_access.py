@@ -11,9 +11,11 @@ from fastapi.routing import APIRoute
 
 from intu_fhir.web.access.attempts import Attempts
 from intu_fhir.web.access.roles import Role
+from intu_fhir.web.access.tokens import new_token
+from intu_fhir.web.api.document import api_document
 from intu_fhir.web.http.needs import Needs
 from intu_fhir.web.pages.table import routes
-from tests.support.web import PASSWORDS, Served, log_in, token_in
+from tests.support.web import PASSWORDS, Served, give_token, log_in, token_in
 
 PUBLIC = {
     ("GET", "/healthz"),
@@ -78,6 +80,22 @@ def test_the_table_is_what_is_served(guarded_page: Served) -> None:
                 assert _needed(route) is not None, f"{method} {route.path} is open"
 
 
+def test_every_route_of_the_api_names_its_role(guarded_page: Served) -> None:
+    """The OpenAPI document tells the role that each route really asks for."""
+    document = api_document(guarded_page.page.site.web)
+    told = {
+        (method.upper(), path): operation["x-role"]
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    asked = {
+        (method, route.path): needed.word
+        for route, method, needed in _walk(guarded_page)
+        if route.path.startswith("/api/") and route.include_in_schema
+    }
+    assert told == asked
+
+
 def _walk(served: Served) -> list[tuple[APIRoute, str, Role]]:
     found = []
     for route in _routes(served.page.application):
@@ -109,6 +127,28 @@ def test_each_role_gets_what_it_may(guarded_page: Served, role: Role) -> None:
             refused = answer.status_code == 403
             assert refused == (role < needed), f"{method} {route.path}: {answer.status_code}"
             assert answer.status_code < 500, f"{method} {route.path}: {answer.text[:500]}"
+
+
+@pytest.mark.parametrize("role", list(Role), ids=lambda role: role.word)
+def test_each_token_gets_what_it_may(guarded_page: Served, role: Role) -> None:
+    """A token of each role is let through where its role is enough, and gets 403 elsewhere."""
+    headers = give_token(guarded_page, f"matrix-{role.word}", role)
+    with guarded_page.client() as client:
+        for route, method, needed in _walk(guarded_page):
+            answer = _ask(client, route, method, headers=headers)
+            refused = answer.status_code == 403
+            assert refused == (role < needed), f"{method} {route.path}: {answer.status_code}"
+            assert answer.status_code < 500, f"{method} {route.path}: {answer.text[:500]}"
+
+
+def test_a_wrong_token_opens_no_route(guarded_page: Served) -> None:
+    """A token that is none of ours gets 401 on every route that needs a role, then has to wait."""
+    headers = {"authorization": f"Bearer {new_token()}"}
+    with guarded_page.client() as client:
+        for route, method, _ in _walk(guarded_page):
+            answer = _ask(client, route, method, headers=headers)
+            assert answer.status_code in {401, 429}, f"{method} {route.path}"
+    guarded_page.page.site.attempts.succeeded("token:127.0.0.1")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""Destinations: how each does, how fast it may go, pause and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, Field
+
+from intu_fhir.db.destinations import (
+    DestinationRow,
+    find_destination,
+    list_destinations,
+    names_with_work,
+    pause,
+    resume,
+)
+from intu_fhir.web.access.roles import Role
+from intu_fhir.web.api.routing import PersonOf, SiteOf, new_router
+from intu_fhir.web.api.values import Asked, NamePath
+from intu_fhir.web.context import Site
+from intu_fhir.web.http.needs import needs
+
+
+class DestinationAnswer(BaseModel):
+    """One destination.
+
+    ``state`` is up, paused, down (its breaker is open) or recovering. ``max_per_minute`` is its
+    configured rate limit, null = none. ``delivered_last_hour`` is how fast it goes.
+    ``is_configured`` is false where it only stands in the database.
+    """
+
+    name: str
+    is_configured: bool
+    max_per_minute: float | None
+    state: str
+    paused_at: datetime | None
+    paused_by: str
+    pause_reason: str
+    breaker: str
+    silences: int
+    opened_at: datetime | None
+    next_probe_at: datetime | None
+    allowed: int | None
+    last_error: str
+    waiting: int
+    running: int
+    retrying: int
+    dead: int
+    held: int
+    delivered_last_hour: int
+    oldest_due: datetime | None
+
+
+class Why(Asked):
+    """Why, for those who see it."""
+
+    reason: str = Field("", max_length=500, pattern=r"^[^\x00]*$")
+
+
+def router() -> APIRouter:
+    """Return the routes."""
+    routes = new_router("destinations")
+
+    @routes.get("/destinations", dependencies=[needs(Role.VIEWER)])
+    def get_destinations(site: SiteOf) -> list[DestinationAnswer]:
+        """List destinations: whether they answer, what waits for them, how fast it goes."""
+        configured = site.configuration.site.destinations
+        with site.database.snapshot() as connection:
+            others = set(names_with_work(connection)) - set(configured)
+            names = [*configured, *sorted(others)]
+            return _answers(site, list_destinations(connection, names, site.clock.now()))
+
+    @routes.post("/destinations/{name}/pause", dependencies=[needs(Role.OPERATOR)])
+    def pause_destination(
+        site: SiteOf, person: PersonOf, name: NamePath, why: Why | None = None
+    ) -> DestinationAnswer:
+        """Let nothing more go to a destination; what is on its way is finished."""
+        _require(site, name)
+        reason = why.reason if why else ""
+        with site.database.write() as connection:
+            pause(connection, name, by=person.name, reason=reason, now=site.clock.now())
+        return _one(site, name)
+
+    @routes.post("/destinations/{name}/resume", dependencies=[needs(Role.OPERATOR)])
+    def resume_destination(site: SiteOf, person: PersonOf, name: NamePath) -> DestinationAnswer:
+        """Let deliveries go to a destination again."""
+        _require(site, name)
+        with site.database.write() as connection:
+            resume(connection, name, by=person.name, now=site.clock.now())
+        return _one(site, name)
+
+    return routes
+
+
+def _require(site: Site, name: str) -> None:
+    """Refuse a name that nothing has.
+
+    Raises:
+        HTTPException: it is neither configured nor in the database.
+    """
+    if name in site.configuration.site.destinations:
+        return
+    with site.database.read() as connection:
+        if name not in names_with_work(connection):
+            raise HTTPException(404, "there is no such destination; see GET /api/v1/destinations")
+
+
+def _one(site: Site, name: str) -> DestinationAnswer:
+    site.cached.forget("destinations")
+    with site.database.read() as connection:
+        [answer] = _answers(site, [find_destination(connection, name, site.clock.now())])
+    return answer
+
+
+def _answers(site: Site, rows: Iterable[DestinationRow]) -> list[DestinationAnswer]:
+    configured = site.configuration.site.destinations
+    answers = []
+    for row in rows:
+        values: dict[str, Any] = asdict(row)
+        known = configured.get(row.name)
+        limit = known.max_per_minute if known else None
+        answers.append(
+            DestinationAnswer(**values, is_configured=known is not None, max_per_minute=limit)
+        )
+    return answers
