@@ -15,6 +15,7 @@ from intu_fhir.settings.schema import Configuration
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.attempts import Attempts
 from intu_fhir.web.access.looks import Looks
+from intu_fhir.web.access.oidc import Provider
 from intu_fhir.web.access.tokens import Tokens
 from intu_fhir.web.access.users import UserFile
 from intu_fhir.web.access.visits import Visits
@@ -69,6 +70,11 @@ class Site:
     def tokens(self) -> Tokens:
         """What says whose a token is."""
         return Tokens(self.database, self.clock, self.attempts)
+
+    @cached_property
+    def provider(self) -> Provider | None:
+        """The identity provider, where one is configured."""
+        return Provider(self.web.oidc, self.clock) if self.web.oidc else None
 
     @cached_property
     def far_sides(self) -> FarSides:

@@ -50,6 +50,8 @@ class WebPage:
         """Finish the requests in hand and stop."""
         self.server.stop()
         self.site.far_sides.close()
+        if self.site.provider is not None:
+            self.site.provider.close()
         self._database.close()
 
 

@@ -37,12 +37,13 @@ def show_login(request: Request) -> Response:
     next_path = where_to(request.query_params.get("next", "/"))
     if asker_of(request).person is not None:
         return RedirectResponse(next_path, 303)
-    return _form(request, next_path)
+    return show_form(request, next_path)
 
 
-def _form(
+def show_form(
     request: Request, next_path: str, *, problem: str = "", name: str = "", status: int = 200
 ) -> Response:
+    """Show the ways to log in, and what was wrong with the last try."""
     web = site_of(request).web
     return page(
         request,
@@ -66,13 +67,13 @@ def log_in(request: Request) -> Response:
     wait = site.attempts.seconds_to_wait(keys, site.clock.monotonic())
     if wait > 0:
         problem = f"Too many tries. Wait {wait:.0f} seconds."
-        return _form(request, next_path, problem=problem, name=name, status=429)
+        return show_form(request, next_path, problem=problem, name=name, status=429)
     user = site.users.check(name, one(request, "password")) if site.users else None
     if user is None:
         site.attempts.failed(keys, site.clock.monotonic())
         note(site, event_of(request, site, Action.SIGNED_IN, outcome=Outcome.MINOR, actor=name))
         problem = "Name and password do not fit. An administrator can set a new password."
-        return _form(request, next_path, problem=problem, name=name, status=401)
+        return show_form(request, next_path, problem=problem, name=name, status=401)
     site.attempts.succeeded(keys[0])
     begin_visit(request, site, user.name, user.role, "password")
     return RedirectResponse(next_path, 303)

@@ -9,6 +9,7 @@ from intu_fhir.web.pages import (
     failures,
     health,
     login,
+    oidc,
     overview,
     preview,
     replay,
@@ -25,6 +26,7 @@ def routes(web: Web) -> tuple[Route, ...]:
     return (
         *health.routes(public_metrics=web.public_metrics),
         *login.ROUTES,
+        *oidc.routes(web),
         *overview.ROUTES,
         *studies.ROUTES,
         *study.ROUTES,
