@@ -29,11 +29,13 @@ class Honest:
     """Opens an association for each C-ECHO, over TLS where a context for it is given.
 
     Args:
+        called: the AE title that it calls.
         slowest: seconds from connecting to the answer.
     """
 
     port: int
     tls: ssl.SSLContext | None = None
+    called: str = "INTU_SCP"
     answered: int = 0
     failed: int = 0
     slowest: float = 0.0
@@ -71,7 +73,7 @@ class Honest:
             peer = stack.enter_context(socket.create_connection(address, _TIMEOUT_SECONDS))
             if self.tls is not None:
                 peer = stack.enter_context(self.tls.wrap_socket(peer, server_hostname="localhost"))
-            peer.sendall(associate_request())
+            peer.sendall(associate_request(called=self.called))
             if peer.recv(65_536)[:1] != bytes((ASSOCIATE_AC,)):
                 return False
             peer.sendall(pdu(P_DATA, pdv(VERIFICATION_ID, 3, echo_command())))
