@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import HTTPException
 from pydantic import BaseModel, Field
 
 from intu_fhir.db.destinations import (
@@ -61,39 +61,38 @@ class Why(Asked):
     reason: str = Field("", max_length=500, pattern=r"^[^\x00]*$")
 
 
-def router() -> APIRouter:
-    """Return the routes."""
-    routes = new_router("destinations")
+routes = new_router("destinations")
 
-    @routes.get("/destinations", dependencies=[needs(Role.VIEWER)])
-    def get_destinations(site: SiteOf) -> list[DestinationAnswer]:
-        """List destinations: whether they answer, what waits for them, how fast it goes."""
-        configured = site.configuration.site.destinations
-        with site.database.snapshot() as connection:
-            others = set(names_with_work(connection)) - set(configured)
-            names = [*configured, *sorted(others)]
-            return _answers(site, list_destinations(connection, names, site.clock.now()))
 
-    @routes.post("/destinations/{name}/pause", dependencies=[needs(Role.OPERATOR)])
-    def pause_destination(
-        site: SiteOf, person: PersonOf, name: NamePath, why: Why | None = None
-    ) -> DestinationAnswer:
-        """Let nothing more go to a destination; what is on its way is finished."""
-        _require(site, name)
-        reason = why.reason if why else ""
-        with site.database.write() as connection:
-            pause(connection, name, by=person.name, reason=reason, now=site.clock.now())
-        return _one(site, name)
+@routes.get("/destinations", dependencies=[needs(Role.VIEWER)])
+def get_destinations(site: SiteOf) -> list[DestinationAnswer]:
+    """List destinations: whether they answer, what waits for them, how fast it goes."""
+    configured = site.configuration.site.destinations
+    with site.database.snapshot() as connection:
+        others = set(names_with_work(connection)) - set(configured)
+        names = [*configured, *sorted(others)]
+        return _answers(site, list_destinations(connection, names, site.clock.now()))
 
-    @routes.post("/destinations/{name}/resume", dependencies=[needs(Role.OPERATOR)])
-    def resume_destination(site: SiteOf, person: PersonOf, name: NamePath) -> DestinationAnswer:
-        """Let deliveries go to a destination again."""
-        _require(site, name)
-        with site.database.write() as connection:
-            resume(connection, name, by=person.name, now=site.clock.now())
-        return _one(site, name)
 
-    return routes
+@routes.post("/destinations/{name}/pause", dependencies=[needs(Role.OPERATOR)])
+def pause_destination(
+    site: SiteOf, person: PersonOf, name: NamePath, why: Why | None = None
+) -> DestinationAnswer:
+    """Let nothing more go to a destination; what is on its way is finished."""
+    _require(site, name)
+    reason = why.reason if why else ""
+    with site.database.write() as connection:
+        pause(connection, name, by=person.name, reason=reason, now=site.clock.now())
+    return _one(site, name)
+
+
+@routes.post("/destinations/{name}/resume", dependencies=[needs(Role.OPERATOR)])
+def resume_destination(site: SiteOf, person: PersonOf, name: NamePath) -> DestinationAnswer:
+    """Let deliveries go to a destination again."""
+    _require(site, name)
+    with site.database.write() as connection:
+        resume(connection, name, by=person.name, now=site.clock.now())
+    return _one(site, name)
 
 
 def _require(site: Site, name: str) -> None:

@@ -50,15 +50,15 @@ _PROBLEMS: Mapping[str, str] = {
 def api_routes(web: Web) -> list[APIRoute]:
     """Return all routes of the API, one list, so that who walks the application sees each."""
     routers = (
-        overview.router(),
-        studies.router(),
-        study.router(),
-        versions.router(),
-        queues.router(),
-        destinations.router(),
-        replays.router(web),
+        overview.routes,
+        studies.routes,
+        study.routes,
+        versions.routes,
+        queues.routes,
+        destinations.routes,
+        replays.routes,
         sql.router(web),
-        trail.router(),
+        trail.routes,
         _own(web),
     )
     return [route for one in routers for route in one.routes if isinstance(route, APIRoute)]

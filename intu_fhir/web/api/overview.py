@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
 from intu_fhir.db.overview import Overview, overview
@@ -30,22 +29,20 @@ class Me(BaseModel):
     via: str
 
 
-def router() -> APIRouter:
-    """Return the routes."""
-    routes = new_router("site")
+routes = new_router("site")
 
-    @routes.get("/overview", dependencies=[needs(Role.VIEWER)])
-    def get_overview(site: SiteOf) -> Standing:
-        """Return the five steps with what is in them, and what is stuck with what to do."""
-        seen = site.cached.get("overview", FRESH_SECONDS, lambda: _seen(site))
-        return Standing(overview=seen, stuck=stuck(seen, site.clock.now()))
 
-    @routes.get("/me", dependencies=[needs(Role.VIEWER)])
-    def get_me(person: PersonOf) -> Me:
-        """Return whose token or session this is, and its role."""
-        return Me(name=person.name, role=person.role.word, via=person.via)
+@routes.get("/overview", dependencies=[needs(Role.VIEWER)])
+def get_overview(site: SiteOf) -> Standing:
+    """Return the five steps with what is in them, and what is stuck with what to do."""
+    seen = site.cached.get("overview", FRESH_SECONDS, lambda: _seen(site))
+    return Standing(overview=seen, stuck=stuck(seen, site.clock.now()))
 
-    return routes
+
+@routes.get("/me", dependencies=[needs(Role.VIEWER)])
+def get_me(person: PersonOf) -> Me:
+    """Return whose token or session this is, and its role."""
+    return Me(name=person.name, role=person.role.word, via=person.via)
 
 
 def _seen(site: Site) -> Overview:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import HTTPException, Query
 from pydantic import BaseModel, Field
 
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
@@ -71,87 +71,83 @@ class CauseAnswer(BaseModel):
     remedy: str
 
 
-def router() -> APIRouter:
-    """Return the routes."""
-    routes = new_router("queues")
-
-    @routes.get("/deliveries", dependencies=[needs(Role.VIEWER)])
-    def get_deliveries(
-        site: SiteOf, search: Annotated[DeliverySearch, Query()]
-    ) -> Page[DeliveryRow]:
-        """List deliveries, what changed last first."""
-        wanted = DeliveryFilter(
-            study_instance_uid=search.study,
-            destination=search.destination or None,
-            states=tuple(search.state) if search.state else None,
-            updated_from=search.changed_from,
-            updated_to=search.changed_to,
-            after=position(search.after or ""),
-            limit=search.limit + 1,
-        )
-        with site.database.read() as connection:
-            found = list_deliveries(connection, wanted)
-        rows = found[: search.limit]
-        more = (
-            _position(rows[-1].updated_at, rows[-1].delivery_key)
-            if len(found) > len(rows)
-            else None
-        )
-        return Page(items=rows, next=more)
-
-    @routes.get("/failures", dependencies=[needs(Role.VIEWER)])
-    def get_failures(site: SiteOf, destination: Text | None = None) -> list[CauseAnswer]:
-        """List what fails now by place and cause, what concerns most first."""
-        with site.database.read() as connection:
-            return [_cause(one) for one in causes(connection, destination)]
-
-    @routes.get("/failures/{cause}", dependencies=[needs(Role.VIEWER)])
-    def get_failure(
-        site: SiteOf, cause: NamePath, after: After = None, limit: Limit = DEFAULT_LIMIT
-    ) -> Page[FailureRow]:
-        """List what fails for one cause, the newest first."""
-        with site.database.read() as connection:
-            known = find_cause(causes(connection), cause)
-            if known is None:
-                raise HTTPException(404, "nothing fails for this cause now; see GET /failures")
-            found = failures_of(connection, known, after=after, limit=limit + 1)
-        rows = found[:limit]
-        return Page(items=rows, next=str(rows[-1].key) if len(found) > limit else None)
-
-    @routes.get("/holds", dependencies=[needs(Role.VIEWER)])
-    def get_holds(
-        site: SiteOf,
-        study: Annotated[Uid | None, Query()] = None,
-        released: bool = False,
-        limit: Limit = DEFAULT_LIMIT,
-    ) -> list[HoldRow]:
-        """List what waits for a person's decision, the oldest first."""
-        with site.database.read() as connection:
-            return list_holds(connection, released=released, study_instance_uid=study, limit=limit)
-
-    @routes.post("/holds/{key}/release", dependencies=[needs(Role.OPERATOR)])
-    def release_hold(site: SiteOf, person: PersonOf, key: KeyPath) -> Released:
-        """Let a hold go; what it kept back is due, unless another hold keeps it still."""
-        with site.database.write() as connection:
-            if not release(connection, key, by=person.name, now=site.clock.now()):
-                raise HTTPException(404, "there is no open hold of this key; see GET /holds")
-        return Released(released=True)
-
-    @routes.get("/quarantine", dependencies=[needs(Role.VIEWER)])
-    def get_quarantine(
-        site: SiteOf, reason: Text | None = None, limit: Limit = DEFAULT_LIMIT
-    ) -> list[QuarantineRow]:
-        """List objects that were kept but are not published, the newest first."""
-        with site.database.read() as connection:
-            return list_quarantine(connection, reason=reason, limit=limit)
-
-    return routes
-
-
 class Released(BaseModel):
     """That a hold was released."""
 
     released: bool
+
+
+routes = new_router("queues")
+
+
+@routes.get("/deliveries", dependencies=[needs(Role.VIEWER)])
+def get_deliveries(site: SiteOf, search: Annotated[DeliverySearch, Query()]) -> Page[DeliveryRow]:
+    """List deliveries, what changed last first."""
+    wanted = DeliveryFilter(
+        study_instance_uid=search.study,
+        destination=search.destination or None,
+        states=tuple(search.state) if search.state else None,
+        updated_from=search.changed_from,
+        updated_to=search.changed_to,
+        after=position(search.after or ""),
+        limit=search.limit + 1,
+    )
+    with site.database.read() as connection:
+        found = list_deliveries(connection, wanted)
+    rows = found[: search.limit]
+    more = _position(rows[-1].updated_at, rows[-1].delivery_key) if len(found) > len(rows) else None
+    return Page(items=rows, next=more)
+
+
+@routes.get("/failures", dependencies=[needs(Role.VIEWER)])
+def get_failures(site: SiteOf, destination: Text | None = None) -> list[CauseAnswer]:
+    """List what fails now by place and cause, what concerns most first."""
+    with site.database.read() as connection:
+        return [_cause(one) for one in causes(connection, destination)]
+
+
+@routes.get("/failures/{cause}", dependencies=[needs(Role.VIEWER)])
+def get_failure(
+    site: SiteOf, cause: NamePath, after: After = None, limit: Limit = DEFAULT_LIMIT
+) -> Page[FailureRow]:
+    """List what fails for one cause, the newest first."""
+    with site.database.read() as connection:
+        known = find_cause(causes(connection), cause)
+        if known is None:
+            raise HTTPException(404, "nothing fails for this cause now; see GET /failures")
+        found = failures_of(connection, known, after=after, limit=limit + 1)
+    rows = found[:limit]
+    return Page(items=rows, next=str(rows[-1].key) if len(found) > limit else None)
+
+
+@routes.get("/holds", dependencies=[needs(Role.VIEWER)])
+def get_holds(
+    site: SiteOf,
+    study: Annotated[Uid | None, Query()] = None,
+    released: bool = False,
+    limit: Limit = DEFAULT_LIMIT,
+) -> list[HoldRow]:
+    """List what waits for a person's decision, the oldest first."""
+    with site.database.read() as connection:
+        return list_holds(connection, released=released, study_instance_uid=study, limit=limit)
+
+
+@routes.post("/holds/{key}/release", dependencies=[needs(Role.OPERATOR)])
+def release_hold(site: SiteOf, person: PersonOf, key: KeyPath) -> Released:
+    """Let a hold go; what it kept back is due, unless another hold keeps it still."""
+    with site.database.write() as connection:
+        if not release(connection, key, by=person.name, now=site.clock.now()):
+            raise HTTPException(404, "there is no open hold of this key; see GET /holds")
+    return Released(released=True)
+
+
+@routes.get("/quarantine", dependencies=[needs(Role.VIEWER)])
+def get_quarantine(
+    site: SiteOf, reason: Text | None = None, limit: Limit = DEFAULT_LIMIT
+) -> list[QuarantineRow]:
+    """List objects that were kept but are not published, the newest first."""
+    with site.database.read() as connection:
+        return list_quarantine(connection, reason=reason, limit=limit)
 
 
 def _cause(one: Cause) -> CauseAnswer:

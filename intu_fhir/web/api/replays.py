@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException
+from fastapi import HTTPException
 from pydantic import BaseModel, Field, StrictBool
 
 from intu_fhir.db.failures import causes, states_of
@@ -22,7 +22,6 @@ from intu_fhir.model.work import (
     WAITING,
 )
 from intu_fhir.pipeline.replay import Replayed, ReplaySelection, chosen_rows, replay
-from intu_fhir.settings.web import Web
 from intu_fhir.web.access.roles import Person, Role
 from intu_fhir.web.api.routing import PersonOf, SiteOf, new_router
 from intu_fhir.web.api.values import Asked, Moment, NamePath, Text, Uid, Whole
@@ -115,47 +114,46 @@ class Progress(BaseModel):
     held: int
 
 
-def router(web: Web) -> APIRouter:
-    """Return the routes; the configuration says who may ask SQL."""
-    routes = new_router("replay")
+routes = new_router("replay")
 
-    @routes.post("/replays/dry-run", dependencies=[needs(Role.OPERATOR)])
-    def try_replay(site: SiteOf, person: PersonOf, wish: ReplayWish) -> Counted:
-        """Say what a replay would put back and what it would leave alone; nothing happens."""
-        selection = _selection(site, person, wish, sql_role(web))
-        return _counted(replay(site.database, site.clock, replace(selection, dry_run=True)))
 
-    @routes.post("/replays", status_code=202, dependencies=[needs(Role.OPERATOR)])
-    def begin_replay(site: SiteOf, person: PersonOf, wish: ReplayWish) -> Begun:
-        """Put deliveries and failed steps back; they become due at once, or at a pace.
+@routes.post("/replays/dry-run", dependencies=[needs(Role.OPERATOR)])
+def try_replay(site: SiteOf, person: PersonOf, wish: ReplayWish) -> Counted:
+    """Say what a replay would put back and what it would leave alone; nothing happens."""
+    selection = _selection(site, person, wish, sql_role(site.web))
+    return _counted(replay(site.database, site.clock, replace(selection, dry_run=True)))
 
-        Never sends again what a destination has, unless `force`; never lets a held study go.
-        """
-        selection = _selection(site, person, wish, sql_role(web))
-        would = _counted(replay(site.database, site.clock, replace(selection, dry_run=True)))
-        if wish.expected is not None and would.total != wish.expected:
-            raise HTTPException(409, f"it would be {would.total} now; nothing was done")
-        deliveries, steps = chosen_rows(site.database, selection)
-        done = _counted(replay(site.database, site.clock, selection))
-        watched = Watched(
-            "by the API",
-            person.name,
-            site.clock.now(),
-            len(deliveries) + len(steps),
-            deliveries[:MOST_WATCHED],
-            steps[:MOST_WATCHED],
-        )
-        return Begun(number=site.replays.keep(watched), done=done)
 
-    @routes.get("/replays/{number}", dependencies=[needs(Role.VIEWER)])
-    def get_replay(site: SiteOf, number: NamePath) -> Progress:
-        """Say how a replay goes on; the newest ones are remembered until the page restarts."""
-        watched = site.replays.find(number)
-        if watched is None:
-            raise HTTPException(404, "that replay is not remembered; see GET /api/v1/deliveries")
-        return _progress(site, watched)
+@routes.post("/replays", status_code=202, dependencies=[needs(Role.OPERATOR)])
+def begin_replay(site: SiteOf, person: PersonOf, wish: ReplayWish) -> Begun:
+    """Put deliveries and failed steps back; they become due at once, or at a pace.
 
-    return routes
+    Never sends again what a destination has, unless `force`; never lets a held study go.
+    """
+    selection = _selection(site, person, wish, sql_role(site.web))
+    would = _counted(replay(site.database, site.clock, replace(selection, dry_run=True)))
+    if wish.expected is not None and would.total != wish.expected:
+        raise HTTPException(409, f"it would be {would.total} now; nothing was done")
+    deliveries, steps = chosen_rows(site.database, selection)
+    done = _counted(replay(site.database, site.clock, selection))
+    watched = Watched(
+        "by the API",
+        person.name,
+        site.clock.now(),
+        len(deliveries) + len(steps),
+        deliveries[:MOST_WATCHED],
+        steps[:MOST_WATCHED],
+    )
+    return Begun(number=site.replays.keep(watched), done=done)
+
+
+@routes.get("/replays/{number}", dependencies=[needs(Role.VIEWER)])
+def get_replay(site: SiteOf, number: NamePath) -> Progress:
+    """Say how a replay goes on; the newest ones are remembered until the page restarts."""
+    watched = site.replays.find(number)
+    if watched is None:
+        raise HTTPException(404, "that replay is not remembered; see GET /api/v1/deliveries")
+    return _progress(site, watched)
 
 
 def _selection(site: Site, person: Person, wish: ReplayWish, sql: Role) -> ReplaySelection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import Field
 
 from intu_fhir.db.reports import StudyFilter, StudyRow, list_studies
@@ -65,27 +65,25 @@ class StudySearch(OpenSearch):
         )
 
 
-def router() -> APIRouter:
-    """Return the routes."""
-    routes = new_router("studies")
+routes = new_router("studies")
 
-    @routes.get("/studies", dependencies=[needs(Role.VIEWER)])
-    def get_studies(
-        request: Request, site: SiteOf, search: Annotated[OpenSearch, Query()]
-    ) -> Page[StudyRow]:
-        """List studies, the one that received last first.
 
-        An address is written to logs, so it takes nothing that identifies a patient: send that to
-        `POST /api/v1/search`.
-        """
-        return _found(request, site, StudySearch(**search.model_dump()))
+@routes.get("/studies", dependencies=[needs(Role.VIEWER)])
+def get_studies(
+    request: Request, site: SiteOf, search: Annotated[OpenSearch, Query()]
+) -> Page[StudyRow]:
+    """List studies, the one that received last first.
 
-    @routes.post("/search", dependencies=[needs(Role.VIEWER)])
-    def search_studies(request: Request, site: SiteOf, search: StudySearch) -> Page[StudyRow]:
-        """Search studies, also by patient and accession number; nothing is changed."""
-        return _found(request, site, search)
+    An address is written to logs, so it takes nothing that identifies a patient: send that to
+    `POST /api/v1/search`.
+    """
+    return _found(request, site, StudySearch(**search.model_dump()))
 
-    return routes
+
+@routes.post("/search", dependencies=[needs(Role.VIEWER)])
+def search_studies(request: Request, site: SiteOf, search: StudySearch) -> Page[StudyRow]:
+    """Search studies, also by patient and accession number; nothing is changed."""
+    return _found(request, site, search)
 
 
 def _found(request: Request, site: Site, search: StudySearch) -> Page[StudyRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import HTTPException, Path, Request
 from pydantic import BaseModel
 
 from intu_fhir.db.instance_report import InstanceRow, list_instances
@@ -54,45 +54,42 @@ def report_of(request: Request, site: Site, uid: str) -> StudyReport:
     return report
 
 
-def router() -> APIRouter:
-    """Return the routes."""
-    routes = new_router("study")
+routes = new_router("study")
 
-    @routes.get("/studies/{uid}", dependencies=[needs(Role.VIEWER)])
-    def get_study(request: Request, site: SiteOf, uid: UidPath) -> StudyAnswer:
-        """Return one study: series, senders, versions, findings, holds, deliveries, tries."""
-        report = report_of(request, site, uid)
-        return StudyAnswer(report=report, timeline=timeline(report))
 
-    @routes.get("/studies/{uid}/series/{series}/instances", dependencies=[needs(Role.VIEWER)])
-    def get_instances(
-        request: Request,
-        site: SiteOf,
-        uid: UidPath,
-        series: SeriesPath,
-        after: After = None,
-        limit: Limit = DEFAULT_LIMIT,
-    ) -> Page[InstanceRow]:
-        """List the instances of a series in the order in which they came."""
-        with site.database.read() as connection:
-            study = find_study(connection, uid)
-            if study is None:
-                raise HTTPException(404, UNKNOWN)
-            found = list_instances(
-                connection, study.study_key, series, after=after, limit=limit + 1
-            )
-        note_look(request, site, Action.VIEWED, what=f"series of {uid}", study=uid)
-        rows = found[:limit]
-        more = str(rows[-1].instance_key) if len(found) > limit else None
-        return Page(items=rows, next=more)
+@routes.get("/studies/{uid}", dependencies=[needs(Role.VIEWER)])
+def get_study(request: Request, site: SiteOf, uid: UidPath) -> StudyAnswer:
+    """Return one study: series, senders, versions, findings, holds, deliveries, tries."""
+    report = report_of(request, site, uid)
+    return StudyAnswer(report=report, timeline=timeline(report))
 
-    @routes.post("/studies/{uid}/settle", dependencies=[needs(Role.OPERATOR)])
-    def settle(site: SiteOf, person: PersonOf, uid: UidPath) -> Settling:
-        """Count a study as complete now; it is published without waiting for its quiet time."""
-        with site.database.write() as connection:
-            if find_study(connection, uid) is None:
-                raise HTTPException(404, UNKNOWN)
-            asked = request_settling(connection, uid, by=person.name, now=site.clock.now())
-        return Settling(settling=asked)
 
-    return routes
+@routes.get("/studies/{uid}/series/{series}/instances", dependencies=[needs(Role.VIEWER)])
+def get_instances(
+    request: Request,
+    site: SiteOf,
+    uid: UidPath,
+    series: SeriesPath,
+    after: After = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[InstanceRow]:
+    """List the instances of a series in the order in which they came."""
+    with site.database.read() as connection:
+        study = find_study(connection, uid)
+        if study is None:
+            raise HTTPException(404, UNKNOWN)
+        found = list_instances(connection, study.study_key, series, after=after, limit=limit + 1)
+    note_look(request, site, Action.VIEWED, what=f"series of {uid}", study=uid)
+    rows = found[:limit]
+    more = str(rows[-1].instance_key) if len(found) > limit else None
+    return Page(items=rows, next=more)
+
+
+@routes.post("/studies/{uid}/settle", dependencies=[needs(Role.OPERATOR)])
+def settle(site: SiteOf, person: PersonOf, uid: UidPath) -> Settling:
+    """Count a study as complete now; it is published without waiting for its quiet time."""
+    with site.database.write() as connection:
+        if find_study(connection, uid) is None:
+            raise HTTPException(404, UNKNOWN)
+        asked = request_settling(connection, uid, by=person.name, now=site.clock.now())
+    return Settling(settling=asked)

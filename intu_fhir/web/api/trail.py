@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import BaseModel, Field
 
 from intu_fhir.db.audit_report import AuditFilter, AuditRow, list_audit
@@ -49,29 +49,26 @@ class AuditAnswer(BaseModel):
     hash: str
 
 
-def router() -> APIRouter:
-    """Return the routes."""
-    routes = new_router("audit")
+routes = new_router("audit")
 
-    @routes.get("/audit", dependencies=[needs(Role.ADMINISTRATOR)])
-    def get_audit(
-        request: Request, site: SiteOf, search: Annotated[AuditSearch, Query()]
-    ) -> list[AuditAnswer]:
-        """List who did what, the newest first; that it was read is an event too."""
-        wanted = AuditFilter(
-            actions=tuple(search.action) if search.action else None,
-            actor=search.actor or None,
-            study_instance_uid=search.study,
-            destination=search.destination or None,
-            outcome=search.outcome,
-            since=search.since,
-            until=search.until,
-        )
-        note_look(request, site, Action.AUDIT_READ, what="audit")
-        with site.database.read() as connection:
-            return [_answer(row) for row in list_audit(connection, wanted, limit=search.limit)]
 
-    return routes
+@routes.get("/audit", dependencies=[needs(Role.ADMINISTRATOR)])
+def get_audit(
+    request: Request, site: SiteOf, search: Annotated[AuditSearch, Query()]
+) -> list[AuditAnswer]:
+    """List who did what, the newest first; that it was read is an event too."""
+    wanted = AuditFilter(
+        actions=tuple(search.action) if search.action else None,
+        actor=search.actor or None,
+        study_instance_uid=search.study,
+        destination=search.destination or None,
+        outcome=search.outcome,
+        since=search.since,
+        until=search.until,
+    )
+    note_look(request, site, Action.AUDIT_READ, what="audit")
+    with site.database.read() as connection:
+        return [_answer(row) for row in list_audit(connection, wanted, limit=search.limit)]
 
 
 def _answer(row: AuditRow) -> AuditAnswer:

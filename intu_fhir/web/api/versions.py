@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import HTTPException, Query, Request
 from pydantic import BaseModel
 
 from intu_fhir.app.previewing import preview_study
@@ -52,57 +52,57 @@ class Mappings(BaseModel):
     names: list[str]
 
 
-def router() -> APIRouter:
-    """Return the routes."""
-    routes = new_router("versions")
+routes = new_router("versions")
 
-    @routes.get("/studies/{uid}/versions/{key}", dependencies=[needs(Role.VIEWER)])
-    def get_version(request: Request, site: SiteOf, uid: UidPath, key: KeyPath) -> Version:
-        """Return one resource as built; `key` is its `resource_key` in the study's report."""
-        report = report_of(request, site, uid)
-        return Version(row=_row(report, key), resource=_content(site, report, key))
 
-    @routes.get("/studies/{uid}/versions/{key}/difference", dependencies=[needs(Role.VIEWER)])
-    def get_difference(
-        request: Request, site: SiteOf, uid: UidPath, key: KeyPath, against: Against
-    ) -> Difference:
-        """Return what differs between two versions, from `against` to this one."""
-        report = report_of(request, site, uid)
-        before, after = (_content(site, report, one) for one in (against, key))
-        return difference(before, after)
+@routes.get("/studies/{uid}/versions/{key}", dependencies=[needs(Role.VIEWER)])
+def get_version(request: Request, site: SiteOf, uid: UidPath, key: KeyPath) -> Version:
+    """Return one resource as built; `key` is its `resource_key` in the study's report."""
+    report = report_of(request, site, uid)
+    return Version(row=_row(report, key), resource=_content(site, report, key))
 
-    @routes.get("/mappings", dependencies=[needs(Role.VIEWER)])
-    def get_mappings(site: SiteOf) -> Mappings:
-        """List the mappings that a preview can be made with."""
-        return Mappings(names=list(mappings_of(site.configuration)))
 
-    @routes.get("/studies/{uid}/preview", dependencies=[needs(Role.VIEWER)])
-    def get_preview(
-        request: Request,
-        site: SiteOf,
-        uid: UidPath,
-        release: Release = "r4",
-        mapping: Text | None = None,
-    ) -> PreviewAnswer:
-        """Build a study as it is staged now, also by a mapping that nobody uses yet."""
-        known = mappings_of(site.configuration)
-        if mapping is not None and mapping not in known:
-            raise HTTPException(404, "no mapping of this name; see GET /api/v1/mappings")
-        file = known[mapping] if mapping is not None else None
-        preview = preview_study(site.app, uid, release=release, mapping=file)
-        if preview is None:
-            raise HTTPException(404, UNKNOWN)
-        note_look(request, site, Action.VIEWED, what=f"preview of {uid}", study=uid)
-        built, before = preview.built, preview.published
-        differs = difference(before, built.resource) if before and built.resource else None
-        return PreviewAnswer(
-            state=built.state,
-            findings=[one.as_dict() for one in built.findings],
-            resource=built.resource,
-            differs=differs,
-        )
+@routes.get("/studies/{uid}/versions/{key}/difference", dependencies=[needs(Role.VIEWER)])
+def get_difference(
+    request: Request, site: SiteOf, uid: UidPath, key: KeyPath, against: Against
+) -> Difference:
+    """Return what differs between two versions, from `against` to this one."""
+    report = report_of(request, site, uid)
+    before, after = (_content(site, report, one) for one in (against, key))
+    return difference(before, after)
 
-    return routes
+
+@routes.get("/mappings", dependencies=[needs(Role.VIEWER)])
+def get_mappings(site: SiteOf) -> Mappings:
+    """List the mappings that a preview can be made with."""
+    return Mappings(names=list(mappings_of(site.configuration)))
+
+
+@routes.get("/studies/{uid}/preview", dependencies=[needs(Role.VIEWER)])
+def get_preview(
+    request: Request,
+    site: SiteOf,
+    uid: UidPath,
+    release: Release = "r4",
+    mapping: Text | None = None,
+) -> PreviewAnswer:
+    """Build a study as it is staged now, also by a mapping that nobody uses yet."""
+    known = mappings_of(site.configuration)
+    if mapping is not None and mapping not in known:
+        raise HTTPException(404, "no mapping of this name; see GET /api/v1/mappings")
+    file = known[mapping] if mapping is not None else None
+    preview = preview_study(site.app, uid, release=release, mapping=file)
+    if preview is None:
+        raise HTTPException(404, UNKNOWN)
+    note_look(request, site, Action.VIEWED, what=f"preview of {uid}", study=uid)
+    built, before = preview.built, preview.published
+    differs = difference(before, built.resource) if before and built.resource else None
+    return PreviewAnswer(
+        state=built.state,
+        findings=[one.as_dict() for one in built.findings],
+        resource=built.resource,
+        differs=differs,
+    )
 
 
 def _row(report: StudyReport, key: int) -> ResourceRow:
