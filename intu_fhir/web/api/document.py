@@ -39,7 +39,7 @@ _PROBLEMS: Mapping[str, str] = {
     "401": "No token, or one that opens nothing.",
     "403": "The role is too small, or a session's request carries no token of its form.",
     "404": "It is not there.",
-    "409": "It is not any more as the dry run told.",
+    "409": "It is not any more as the dry run told, or something else has to come first.",
     "413": "The request is too large.",
     "422": "The request is not what the schema says; `errors` name the fields.",
     "429": "Wrong tokens came from this address; wait.",

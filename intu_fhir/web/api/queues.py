@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
 from intu_fhir.db.failures import Cause, FailureRow, causes, failures_of
-from intu_fhir.db.holds import release
+from intu_fhir.db.holds import Release, release
 from intu_fhir.db.review import HoldRow, QuarantineRow, list_holds, list_quarantine
 from intu_fhir.model.cause import remedy_of
 from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
@@ -136,8 +136,11 @@ def get_holds(
 def release_hold(site: SiteOf, person: PersonOf, key: KeyPath) -> Released:
     """Let a hold go; what it kept back is due, unless another hold keeps it still."""
     with site.database.write() as connection:
-        if not release(connection, key, by=person.name, now=site.clock.now()):
-            raise HTTPException(404, "there is no open hold of this key; see GET /holds")
+        found = release(connection, key, by=person.name, now=site.clock.now())
+    if found is Release.NOT_OPEN:
+        raise HTTPException(404, "there is no open hold of this key; see GET /api/v1/holds")
+    if found is Release.NEEDS_REBUILD:
+        raise HTTPException(409, "it goes when the study is built anew; replay with rebuild: true")
     return Released(released=True)
 
 

@@ -38,7 +38,7 @@ def guarded_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """The API over a running site: a study in two versions, one refused by the EHR, one held."""
+    """The API over a running site: a study in two versions, one refused by the EHR, two held."""
     folder = tmp_path_factory.mktemp("api")
     url = sqlite_url(folder / "staging.db")
     if request.param == "postgresql":
@@ -55,8 +55,16 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         running.send(make_study("bad", PatientName="Other^Olga", PatientID="P2"))
         running.rest()
         running.send(make_study("nameless", PatientID=""))
+        running.rest()
+        two = [make_instance("mixed", number=n, PatientID=f"M{n}") for n in (1, 2)]
+        running.send(two)
         states = {row.study_instance_uid: row.state for row in running.rest()}
-        assert states == {uid("good"): "delivered", uid("bad"): "failed", uid("nameless"): "held"}
+        assert states == {
+            uid("good"): "delivered",
+            uid("bad"): "failed",
+            uid("nameless"): "held",
+            uid("mixed"): "held",
+        }
         page = WebPage(running.site.app)
         page.start()
         try:

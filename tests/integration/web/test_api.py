@@ -43,6 +43,7 @@ def test_the_list_is_the_list_of_the_page(api: Api) -> None:
         uid("good"): "delivered",
         uid("bad"): "failed",
         uid("nameless"): "held",
+        uid("mixed"): "held",
     }
     seen, after = [], {}
     while True:
@@ -120,12 +121,12 @@ def test_what_fails_is_told_by_cause(api: Api) -> None:
 def test_the_site_at_a_glance(api: Api) -> None:
     """Overview, destinations, holds, quarantine and who asks: as the pages have them."""
     standing = api.get("/overview")
-    assert standing["overview"]["studies"] == 3
+    assert standing["overview"]["studies"] == 4
     assert all(one["remedy"] for one in standing["stuck"])
     assert {one["weight"] for one in standing["stuck"]} == {"dead", "held"}
     assert {row["name"] for row in api.get("/destinations")} == {"ehr", "pacs"}
-    [held] = {row["study_instance_uid"] for row in api.get("/holds")}
-    assert held == uid("nameless")
+    held = {row["study_instance_uid"] for row in api.get("/holds")}
+    assert held == {uid("nameless"), uid("mixed")}
     assert api.get("/quarantine") == []
     assert api.get("/me") == {
         "name": "token:administrator",
@@ -138,12 +139,12 @@ def test_sql_only_reads_and_has_an_end(api: Api) -> None:
     """A statement is capped in rows; one that writes or is wrong is refused with the reason."""
     answer = api.post("/sql", {"statement": "SELECT study_instance_uid FROM studies"})
     assert answer["columns"] == ["study_instance_uid"]
-    assert (len(answer["rows"]), answer["has_more"]) == (3, False)
+    assert (len(answer["rows"]), answer["has_more"]) == (4, False)
     cut = api.post("/sql", {"statement": "SELECT 1 FROM studies", "max_rows": 2})
     assert (len(cut["rows"]), cut["has_more"]) == (2, True)
     assert api.post("/sql", {"statement": "DELETE FROM studies"}, status=400)["detail"]
     assert api.post("/sql", {"statement": "SELECT nothing FROM nowhere"}, status=400)["detail"]
-    assert len(api.get("/studies")["items"]) == 3
+    assert len(api.get("/studies")["items"]) == 4
     assert ("token:operator", "") in _recorded(api, "queried")
 
 
@@ -176,11 +177,15 @@ def test_a_replay_is_tried_then_done(api: Api) -> None:
 
 
 def test_a_hold_is_released_and_a_study_settled(api: Api) -> None:
-    """Releasing counts once; settling says whether there was anything to settle."""
-    key = api.get("/holds")[0]["hold_key"]
+    """Releasing counts once, and says what has to come first; settling says if it does anything."""
+    [unnamed] = api.get("/holds", study=uid("nameless"))
+    told = api.post(f"/holds/{unnamed['hold_key']}/release", status=409)["detail"]
+    assert "rebuild" in told
+    [mixed] = api.get("/holds", study=uid("mixed"))
+    key = mixed["hold_key"]
     assert api.post(f"/holds/{key}/release") == {"released": True}
     api.post(f"/holds/{key}/release", status=404)
-    assert _recorded(api, "released") == [("token:operator", uid("nameless"))]
+    assert _recorded(api, "released") == [("token:operator", uid("mixed"))]
     api.running.rest()
     assert api.post(f"/studies/{uid('good')}/settle") == {"settling": False}
     api.post("/studies/1.2.3/settle", status=404)
