@@ -1,7 +1,8 @@
 """A running Apache Airflow: scheduler, DAG processor and API server, on the loopback interface.
 
 It lives in an environment of its own (``make airflow``), as large programs do, and keeps its
-metadata in SQLite. Tests speak to it as people do: by files of DAGs and its REST API.
+metadata in PostgreSQL: on SQLite its scheduler ends where the machine is busy ("database is
+locked"). Tests speak to it as people do: by files of DAGs and its REST API.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import time
@@ -21,12 +21,12 @@ from typing import Any
 import httpx
 
 from tests.support.data import REPOSITORY
+from tests.support.databases import PostgresServer
 from tests.support.ports import free_port
 from tests.support.programs import missing
 from tests.support.waiting import wait_until
 
 _START_SECONDS, _STOP_SECONDS = 180.0, 8.0
-_ANSWER_SECONDS = 60.0
 USER = "alice"
 
 
@@ -42,11 +42,13 @@ class Airflow:
     """Airflow with a folder of its own; ``start`` and ``stop`` as often as a test wants.
 
     Args:
-        home: metadata, logs and DAGs.
+        home: logs and DAGs.
+        server: where its metadata go.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, server: PostgresServer) -> None:
         self.home, self.port = home, free_port()
+        self._server, self._template, self._metadata = server, "", ""
         self._program = airflow_program()
         self._password = secrets.token_urlsafe(16)
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -59,6 +61,7 @@ class Airflow:
 
     def _environment(self) -> dict[str, str]:
         address = f"http://127.0.0.1:{self.port}"
+        metadata = self._server.url(self._metadata)
         settings = {
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__EXECUTOR": "LocalExecutor",
@@ -69,7 +72,8 @@ class Airflow:
             "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
             "API__BASE_URL": address,
             "API_AUTH__JWT_SECRET": self._jwt_secret,
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "DATABASE__SQL_ALCHEMY_CONN": metadata,
+            "DATABASE__SQL_ALCHEMY_CONN_ASYNC": metadata,
             "DAG_PROCESSOR__REFRESH_INTERVAL": "1",
             "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
@@ -90,12 +94,15 @@ class Airflow:
             timeout=120,
         ).stdout
 
-    def migrate(self, template: Path | None = None) -> None:
-        """Make the metadata anew, or copy what was made before."""
-        if template is None:
+    def renew_metadata(self) -> None:
+        """Let it have metadata as they are before all work, whatever was in them."""
+        if not self._template:
+            self._metadata = self._server.create()
             self.command("db", "migrate")
+            self._template = self._metadata
         else:
-            shutil.copyfile(template, self.home / "airflow.db")
+            self._server.drop(self._metadata)
+        self._metadata = self._server.create(self._template)
 
     def start(self) -> None:
         """Start all of it; on return DAGs are read and scheduled."""
@@ -147,6 +154,8 @@ class Airflow:
         """Stop, and speak to it no more."""
         self.stop()
         self.client.close()
+        for name in filter(None, (self._metadata, self._template)):
+            self._server.drop(name)
 
     def kill(self) -> None:
         """End all of it as a power cut would, tasks included."""
@@ -172,16 +181,9 @@ class Airflow:
         return self._ask("PATCH", path, json=body)
 
     def _ask(self, method: str, path: str, **more: Any) -> Any:
-        """Ask again where its SQLite was busy: then nothing was done."""
-        answers: list[httpx.Response] = []
-
-        def is_answered() -> bool:
-            answers.append(self.client.request(method, f"/api/v2/{path}", **more))
-            return answers[-1].status_code != httpx.codes.INTERNAL_SERVER_ERROR
-
-        wait_until(is_answered, _ANSWER_SECONDS, f"an answer to {method} {path}")
-        assert answers[-1].is_success, f"{answers[-1].status_code}: {answers[-1].text}"
-        return answers[-1].json()
+        answer = self.client.request(method, f"/api/v2/{path}", **more)
+        assert answer.is_success, f"{answer.status_code}: {answer.text}"
+        return answer.json()
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Return the runs of a DAG, the newest first."""
@@ -207,10 +209,10 @@ class Airflow:
         """Return what Airflow says of files of DAGs that it cannot read."""
         return [one["stack_trace"] for one in self.get("importErrors")["import_errors"]]
 
-    def pause(self, name: str, *, paused: bool = True) -> None:
-        """Pause the DAGs whose name begins so, or let them go on."""
+    def pause(self, name: str) -> None:
+        """Pause the DAGs whose name begins so."""
         for dag_id in self.dag_ids(name):
-            self.patch(f"dags/{dag_id}", {"is_paused": paused})
+            self.patch(f"dags/{dag_id}", {"is_paused": True})
 
     def running(self, name: str) -> list[dict[str, Any]]:
         """Return the tasks that run now, of the DAGs whose name begins so."""

@@ -67,11 +67,10 @@ class AirflowDags:
         self._starts = 0
 
     def start(self) -> None:
-        """Bring a file of DAGs into Airflow's folder, or let those that are there go on."""
+        """Bring one more file of DAGs into Airflow's folder; what was stopped stays paused."""
         self._starts += 1
         name = f"{self.name}{self._starts}"
         self.write(self._airflow.dags / f"{name}.py", {**self._options, "name": name})
-        self._airflow.pause(self.name, paused=False)
 
     def write(self, path: Path, options: dict[str, object]) -> None:
         """Write a file of DAGs."""

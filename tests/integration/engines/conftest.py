@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.support.airflow import Airflow
+from tests.support.databases import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def airflow_metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Airflow's metadata as it is before the first DAG; others are copied from it."""
-    airflow = Airflow(tmp_path_factory.mktemp("airflow-template"))
-    airflow.migrate()
-    airflow.close()
-    return airflow.home / "airflow.db"
-
-
-@pytest.fixture(scope="session")
-def airflow(airflow_metadata: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def airflow(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Airflow]:
     """A running Airflow for sites that differ by name."""
-    airflow = Airflow(tmp_path_factory.mktemp("airflow"))
-    airflow.migrate(airflow_metadata)
+    airflow = Airflow(tmp_path_factory.mktemp("airflow"), postgres_server)
     try:
+        airflow.renew_metadata()
         airflow.start()
         yield airflow
     finally:

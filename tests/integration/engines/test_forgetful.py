@@ -1,0 +1,40 @@
+"""Engines that die and forget, in small: ``python -m tests.reliability.engine_kills`` at length."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.engine_kills import endure, wiping
+from tests.support.airflow import Airflow
+from tests.support.engines import AirflowDags, LocalWorkers
+from tests.support.worked_site import worked_site
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_local_workers_may_die_at_any_time(tmp_path: Path, migrated_database_url: str) -> None:
+    """Four workers on one site, three killed at work: nothing is lost, and nothing is doubled."""
+    with worked_site(tmp_path, migrated_database_url) as site:
+        site.stage(100)
+        how = {"kills": 3, "chance": random.Random(7), "seconds": 300.0}
+        tally = endure(site, LocalWorkers(site.folder), **how)
+    assert tally.faults == [], tally.line()
+    assert tally.kills == 3
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_airflow_may_lose_all_it_knows(
+    airflow: Airflow, tmp_path: Path, migrated_database_url: str
+) -> None:
+    """Tasks killed, every run started twice, and the metadata wiped: nothing lost or doubled."""
+    with worked_site(tmp_path, migrated_database_url) as site:
+        site.stage(100)
+        dags = AirflowDags(airflow, site.folder, "forgetful")
+        how = {"kills": 3, "chance": random.Random(7), "seconds": 600.0}
+        tally = endure(site, dags, wipe=wiping(airflow), **how)
+        dags.remove()
+    assert tally.faults == [], tally.line()
+    assert (tally.kills, tally.wiped) == (3, 1)
