@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -62,7 +63,7 @@ def to_csv(columns: Sequence[str], rows: Rows) -> bytes:
 
 
 def to_parquet(columns: Sequence[str], rows: Rows) -> bytes:
-    """Write rows as an Apache Parquet file.
+    """Write rows as an Apache Parquet file; times are timestamps in UTC from either database.
 
     Raises:
         PermanentError: pyarrow is not installed.
@@ -82,10 +83,31 @@ def to_parquet(columns: Sequence[str], rows: Rows) -> bytes:
 def _array(pa: Any, values: list[Any]) -> Any:
     """Return a column of one type; what SQLite mixes in a column becomes text."""
     plain = [readable(value) if isinstance(value, (dict, list)) else value for value in values]
+    plain = _times(plain) or plain
     try:
         return pa.array(plain)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.array([None if value is None else str(readable(value)) for value in plain])
+
+
+_STORED_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", re.ASCII)
+"""How the staging database keeps times on SQLite, which has no type for them; always UTC."""
+
+
+def _times(values: list[Any]) -> list[datetime | None] | None:
+    """Return a column of times that SQLite gave as text, or None where it is no such column."""
+    if not any(isinstance(value, str) for value in values):
+        return None
+    try:
+        return [None if value is None else _time(value) for value in values]
+    except ValueError:
+        return None
+
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, str) or not _STORED_TIME.fullmatch(value):
+        raise ValueError("not a time as stored")
+    return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
 def unique_names(columns: Iterable[str]) -> list[str]:

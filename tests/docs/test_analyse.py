@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import duckdb
+import pandas
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -80,11 +81,16 @@ def test_the_tutorial_runs(exported: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_exported_values_keep_their_kind(exported: Path) -> None:
-    """Counts come out of Parquet as numbers, and times as what DuckDB takes for a time."""
+    """Counts come out of Parquet as numbers and times as times, for DuckDB and for pandas."""
     with duckdb.connect() as connection:
         rows = connection.execute("DESCRIBE SELECT * FROM 'turnaround.parquet'").fetchall()
-        times = "SELECT CAST(settled_at AS TIMESTAMP) FROM 'turnaround.parquet'"
+        times = "SELECT epoch_us(settled_at) FROM 'turnaround.parquet'"
         settled = [row[0] for row in connection.execute(times).fetchall()]
     kinds = {row[0]: row[1] for row in rows}
     assert kinds["number_of_instances"] in {"BIGINT", "INTEGER"}
-    assert START.replace(tzinfo=None) in settled
+    assert kinds["settled_at"] == "TIMESTAMP WITH TIME ZONE"
+    assert int(START.timestamp()) * 1_000_000 in settled
+    read = pandas.read_parquet(exported / "turnaround.parquet")["settled_at"]
+    assert str(read.dtype).startswith("datetime64[")
+    assert str(read.dt.tz) == "UTC"
+    assert START in list(read)

@@ -72,3 +72,20 @@ def test_parquet_has_types_and_survives_mixed_columns() -> None:
 def test_parquet_without_rows() -> None:
     """An empty result is a valid file with its columns."""
     assert parquet.read_table(io.BytesIO(to_parquet(["a"], []))).column_names == ["a"]
+
+
+def test_times_of_sqlite_are_times_in_parquet() -> None:
+    """Text in the form in which SQLite keeps times becomes a time; other text stays what it is."""
+    stored = "2024-03-01 12:00:00.000000"
+    rows = [(stored, stored, "20240301"), (None, "later", "20240302")]
+    table = parquet.read_table(io.BytesIO(to_parquet(["time", "mixed", "date"], rows)))
+    assert table.column("time").to_pylist() == [TIME, None]
+    assert table.column("mixed").to_pylist() == [stored, "later"]
+    assert table.column("date").to_pylist() == ["20240301", "20240302"]
+
+
+@pytest.mark.parametrize("text", ["2024-13-01 12:00:00.000000", "2024-03-01", "2024-03-01 12:00"])
+def test_what_only_looks_like_a_time_stays_text(text: str) -> None:
+    """A date without a time, or one that is none, is not made into a time."""
+    table = parquet.read_table(io.BytesIO(to_parquet(["t"], [(text,)])))
+    assert table.column("t").to_pylist() == [text]
