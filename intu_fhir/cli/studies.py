@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +20,9 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import TIME, dicom_date, local_minute, zone_name
-from intu_fhir.db.reports import StudyFilter, StudyRow, find_study, list_studies
+from intu_fhir.db.reports import StudyFilter, StudyRow, find_study, list_studies, place_of
 from intu_fhir.db.session import Database
+from intu_fhir.db.study_search import Place
 from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.model.audit import Action
 
@@ -86,14 +88,15 @@ def studies_command(
 ) -> None:
     """List studies.
 
-    The study that received last comes first. SENT counts the destinations that have the newest
-    version.
+    The study that received last comes first; in a list by Study Date, the newest date. SENT
+    counts the destinations that have the newest version.
     """
     for name in ("study_date_from", "study_date_to"):
         day: datetime | None = filters[name]
         filters[name] = day.date() if day else None
     with program.database() as database:
-        wanted = StudyFilter(**filters, limit=limit, after=_position(database, after))
+        wanted = StudyFilter(**filters, limit=limit)
+        wanted = replace(wanted, after=_position(database, wanted, after))
         with database.read() as connection:
             rows = list_studies(connection, wanted)
         tell_audit(database, Action.QUERIED, objects=len(rows), reason="studies")
@@ -103,14 +106,14 @@ def studies_command(
     _show(rows, limit)
 
 
-def _position(database: Database, after: str | None) -> tuple[datetime, int] | None:
+def _position(database: Database, wanted: StudyFilter, after: str | None) -> Place | None:
     if after is None:
         return None
     with database.read() as connection:
         row = find_study(connection, after)
     if row is None:
         raise click.BadParameter(f"{after} was never received", param_hint="--after")
-    return row.last_received_at, row.study_key
+    return place_of(wanted, row.study_date, row.last_received_at, row.study_key)
 
 
 def _show(rows: list[StudyRow], limit: int) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from intu_fhir.db.reports import StudyFilter, StudyRow, list_studies
+from intu_fhir.db.reports import StudyRow
 from intu_fhir.db.tables import deliveries, work
 
 
@@ -40,9 +40,8 @@ class GridRow:
     destinations: dict[str, Cell]
 
 
-def grid(connection: Connection, wanted: StudyFilter) -> list[GridRow]:
-    """Return studies with their cells, the one that received last first."""
-    found = list_studies(connection, wanted)
+def cells_of(connection: Connection, found: Sequence[StudyRow]) -> list[GridRow]:
+    """Return studies with their cells."""
     keys = [row.study_key for row in found]
     steps = _cells(connection, work, work.c.step, keys)
     destinations = _cells(connection, deliveries, deliveries.c.destination, keys)

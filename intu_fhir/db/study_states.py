@@ -35,8 +35,14 @@ STUDY_STATES: Mapping[str, str] = {
 }
 """Every state with its meaning; the first one that is true counts."""
 
-_PASSING = frozenset({"failed", "held", "receiving", "settled", "building", "delivering"})
-"""States that few studies are in, so that looking for them begins at their reasons."""
+
+def one_by_one(asked: sa.Select[Any]) -> sa.ColumnElement[bool]:
+    """Return whether there is a row for the study that is being selected.
+
+    The offset keeps PostgreSQL from making a join of it, or a table of all that there are: a list
+    asks about the few studies that it meets until it is full.
+    """
+    return asked.offset(0).correlate(studies).exists()
 
 
 def state_of_row(table: Table) -> sa.ColumnElement[str]:
@@ -66,17 +72,19 @@ class _Reason:
         asked = asked.where(self.table.c.study_key == studies.c.study_key, *self.conditions)
         if self.states:
             asked = asked.where(state_of_row(self.table).in_(self.states))
-        return asked.correlate(studies).exists()
+        return one_by_one(asked)
 
-    def of_any(self) -> sa.ColumnElement[bool]:
-        """Ask for all studies at once."""
-        keys: sa.Select[Any] = sa.select(self.table.c.study_key).where(*self.conditions)
+    def keys(self) -> sa.Select[tuple[int]]:
+        """Return the studies that have it, by an index."""
+        keys = sa.select(self.table.c.study_key).where(*self.conditions)
+        if self.table is work and not self.states:
+            keys = keys.where(work.c.due_at.is_not(None))  # what is wanted is due, or dead
         if self.states:
             # Written out, since a partial index serves only a state that stands in the statement.
             keys = keys.where(
                 sa.or_(*(self.table.c.state == sa.literal_column(f"'{s}'") for s in self.states))
             )
-        return studies.c.study_key.in_(keys)
+        return keys
 
 
 _OPEN_HOLD = _Reason(holds, conditions=(holds.c.released_at.is_(None),))
@@ -108,10 +116,20 @@ def _is_so(name: str) -> sa.ColumnElement[bool]:
 
 
 def in_state(name: str) -> sa.ColumnElement[bool]:
-    """Return the condition that a row of ``studies`` is in this state."""
-    if name not in _PASSING:
-        return study_state() == name
+    """Return the condition that a row of ``studies`` is in this state.
+
+    What most studies fail comes first, since the databases look no further then.
+    """
     names = list(_REASONS)
-    earlier = names[: names.index(name)]
-    for_these_reasons = sa.or_(*(reason.of_any() for reason in _REASONS[name]))
-    return sa.and_(for_these_reasons, *(~_is_so(other) for other in earlier))
+    if name not in _REASONS:
+        asked = sa.select(sa.literal(1)).where(deliveries.c.study_key == studies.c.study_key)
+        return sa.and_(~one_by_one(asked), *(~_is_so(other) for other in names))
+    return sa.and_(_is_so(name), *(~_is_so(other) for other in names[: names.index(name)]))
+
+
+def keys_in_state(name: str) -> sa.Select[tuple[int]] | None:
+    """Return the studies that have a reason for a state; None where it is the lack of any."""
+    if name not in _REASONS:
+        return None
+    found = sa.union_all(*(reason.keys() for reason in _REASONS[name])).subquery()
+    return sa.select(found.c.study_key)

@@ -93,9 +93,17 @@ studies = Table(
     words("study_id"),
     words("referring_physician_name"),
     Index("ix_studies_last_received_at", "last_received_at", "study_key"),
-    Index("ix_studies_patient_id", "patient_id"),
-    Index("ix_studies_accession_number", "accession_number"),
-    Index("ix_studies_study_date", "study_date"),
+    Index(
+        "ix_studies_patient_id",
+        "patient_id",
+        postgresql_ops={"patient_id": "text_pattern_ops"},
+    ),
+    Index(
+        "ix_studies_accession_number",
+        "accession_number",
+        postgresql_ops={"accession_number": "text_pattern_ops"},
+    ),
+    Index("ix_studies_study_date", "study_date", "study_key"),
     Index(
         "ix_studies_patient_name",
         sa.func.lower(sa.literal_column("patient_name")).label("name"),

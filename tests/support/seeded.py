@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from intu_fhir.db import tables as t
-from intu_fhir.model.work import AGGREGATE, BUILD, DELIVERED, DONE, RETRYING, WAITING
+from intu_fhir.model.work import AGGREGATE, BUILD, DELIVERED, DONE, RETRYING, RUNNING, WAITING
 from tests.support.clock import START
 from tests.support.studies import uid
 
-_DUE = {WAITING, RETRYING}
+_DUE = {WAITING, RETRYING, RUNNING}
 
 
 def stage(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from urllib.parse import urlencode
@@ -10,9 +10,11 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from intu_fhir.db.conditions import has_wildcards
-from intu_fhir.db.reports import StudyFilter, StudyRow
+from intu_fhir.db.reports import StudyFilter, StudyPage, StudyRow, place_of
+from intu_fhir.db.study_search import WINDOW, Place
 from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.web.fields import asked, number
+from intu_fhir.web.words import dicom_date, minute
 
 PAGE = 50
 
@@ -67,6 +69,10 @@ def search_of(request: Request, *, limit: int = PAGE) -> Search:
     if values["state"] and values["state"] not in STUDY_STATES:
         problem = f"There is no state {values['state'][:40]}."
         values["state"] = ""
+    by_date = day is not None or until is not None
+    after = position(asked(request, "after"))
+    if after is not None and isinstance(after[0], str) is not by_date:
+        after = None  # the place is of a list in another order
     wanted = StudyFilter(
         patient_id=values["patient_id"] or None,
         patient_name=beginning(values["patient_name"]),
@@ -78,7 +84,7 @@ def search_of(request: Request, *, limit: int = PAGE) -> Search:
         destination=values["destination"] or None,
         study_date_from=day,
         study_date_to=until or day,
-        after=position(asked(request, "after")),
+        after=after,
         limit=limit + 1,
     )
     return Search(values, wanted, problem)
@@ -96,11 +102,16 @@ def _day(text: str) -> date | None:
         return None
 
 
-def position(text: str) -> tuple[datetime, int] | None:
+def position(text: str) -> Place | None:
     """Read the place in a list that a page follows."""
-    microseconds, _, key = text.partition(".")
-    first, second = number(microseconds), number(key)
-    if first is None or second is None or first > _LAST:
+    ordered_by, _, key = text.rpartition(".")
+    second = number(key)
+    if second is None:
+        return None
+    if ordered_by.startswith(_BY_DATE):
+        return ordered_by.removeprefix(_BY_DATE), second
+    first = number(ordered_by)
+    if first is None or first > _LAST:
         return None
     return datetime.fromtimestamp(first // 1_000_000, UTC).replace(
         microsecond=first % 1_000_000
@@ -108,10 +119,44 @@ def position(text: str) -> tuple[datetime, int] | None:
 
 
 _LAST = 253_402_300_799_000_000  # the last second of 9999
+_BY_DATE = "d"
 
 
-def position_after(row: StudyRow) -> str:
-    """Write the place of the last row of a page."""
-    at = row.last_received_at
-    microseconds = int(at.replace(microsecond=0).timestamp()) * 1_000_000 + at.microsecond
-    return f"{microseconds}.{row.study_key}"
+def position_text(place: Place) -> str:
+    """Write a place in a list."""
+    ordered_by, key = place
+    if isinstance(ordered_by, str):
+        return f"{_BY_DATE}{ordered_by}.{key}"
+    whole = int(ordered_by.replace(microsecond=0).timestamp())
+    return f"{whole * 1_000_000 + ordered_by.microsecond}.{key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pager:
+    """What stands below a page of studies.
+
+    Args:
+        rows: of this page.
+        next_after: the place that the next page follows; empty where there is none.
+        looked_to: how far down was looked, where the page ended before it was full.
+        looked_at: how many studies were looked at then, at most.
+    """
+
+    rows: Sequence[StudyRow]
+    next_after: str
+    looked_to: str
+    looked_at: int = WINDOW
+
+
+def pager(found: StudyPage, wanted: StudyFilter) -> Pager:
+    """Return what is shown of one row more than a page has."""
+    rows = found.rows[: wanted.limit - 1]
+    if len(found.rows) > len(rows):
+        last = rows[-1]
+        place = place_of(wanted, last.study_date, last.last_received_at, last.study_key)
+        return Pager(rows, position_text(place), "")
+    if found.looked_to is None:
+        return Pager(rows, "", "")
+    ordered_by = found.looked_to[0]
+    looked_to = dicom_date(ordered_by) if isinstance(ordered_by, str) else minute(ordered_by)
+    return Pager(rows, position_text(found.looked_to), looked_to)

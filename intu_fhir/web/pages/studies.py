@@ -5,14 +5,14 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from intu_fhir.db.grid import grid
-from intu_fhir.db.reports import list_studies
+from intu_fhir.db.grid import cells_of
+from intu_fhir.db.reports import page_of_studies
 from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.model.audit import Action
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.fields import asked
 from intu_fhir.web.http.trail import note_look
-from intu_fhir.web.pages.search import PAGE, position_after, search_of
+from intu_fhir.web.pages.search import pager, search_of
 from intu_fhir.web.rendering import page, site_of
 from intu_fhir.web.routes import get, post
 
@@ -20,22 +20,21 @@ GRID_ROWS = 40
 
 
 def show(request: Request) -> Response:
-    """Show the studies that are asked for, the one that received last first."""
+    """Show the studies that are asked for, the newest first."""
     site, search = site_of(request), search_of(request)
     if request.method == "POST" and not search.names_a_patient and not asked(request, "after"):
         # What identifies nobody may stand in the address, to be kept and sent to a colleague.
         return RedirectResponse(search.address("/studies"), 303)
     with site.database.read() as connection:
-        found = list_studies(connection, search.wanted)
-    rows = found[:PAGE]
-    note_look(request, site, Action.QUERIED, what="studies", objects=len(rows))
+        found = pager(page_of_studies(connection, search.wanted), search.wanted)
+    note_look(request, site, Action.QUERIED, what="studies", objects=len(found.rows))
     return page(
         request,
         "studies.html",
         title="Studies",
         search=search,
-        rows=rows,
-        next_after=position_after(rows[-1]) if len(found) > PAGE else "",
+        rows=found.rows,
+        pager=found,
         is_first=search.wanted.after is None,
         is_live=request.method == "GET" and search.wanted.after is None,
         states=STUDY_STATES,
@@ -47,8 +46,8 @@ def show_grid(request: Request) -> Response:
     """Show studies down, steps and destinations across."""
     site, search = site_of(request), search_of(request, limit=GRID_ROWS)
     with site.database.read() as connection:
-        found = grid(connection, search.wanted)
-    rows = found[:GRID_ROWS]
+        found = pager(page_of_studies(connection, search.wanted), search.wanted)
+        rows = cells_of(connection, found.rows)
     note_look(request, site, Action.QUERIED, what="grid", objects=len(rows))
     configured = list(site.configuration.site.destinations)
     others = {name for row in rows for name in row.destinations} - set(configured)
@@ -59,7 +58,7 @@ def show_grid(request: Request) -> Response:
         search=search,
         rows=rows,
         columns=[*configured, *sorted(others)],
-        next_after=position_after(rows[-1].study) if len(found) > GRID_ROWS else "",
+        pager=found,
         is_first=search.wanted.after is None,
         states=STUDY_STATES,
         is_live=search.wanted.after is None,

@@ -1,0 +1,35 @@
+"""Indexes by which a search follows the order of dates, and finds what an id begins with.
+
+Revision ID: 0010
+Revises: 0009
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision: str = "0010"
+down_revision: str | None = "0009"
+branch_labels: str | None = None
+depends_on: str | None = None
+
+_IDENTIFIERS = ("patient_id", "accession_number")
+
+
+def upgrade() -> None:
+    op.drop_index("ix_studies_study_date", "studies")
+    op.create_index("ix_studies_study_date", "studies", ["study_date", "study_key"])
+    for name in _IDENTIFIERS:
+        op.drop_index(f"ix_studies_{name}", "studies")
+        # In PostgreSQL only this class of operators serves LIKE, whatever the database's collation.
+        op.create_index(
+            f"ix_studies_{name}", "studies", [name], postgresql_ops={name: "text_pattern_ops"}
+        )
+
+
+def downgrade() -> None:
+    for name in _IDENTIFIERS:
+        op.drop_index(f"ix_studies_{name}", "studies")
+        op.create_index(f"ix_studies_{name}", "studies", [name])
+    op.drop_index("ix_studies_study_date", "studies")
+    op.create_index("ix_studies_study_date", "studies", ["study_date"])
