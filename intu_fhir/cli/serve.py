@@ -7,6 +7,7 @@ import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeAlias
 
 import click
 import structlog
@@ -20,6 +21,7 @@ from intu_fhir.observe.logging import configure_logging
 log = structlog.get_logger("intu_fhir.serve")
 
 WEB = "web"
+Watched: TypeAlias = tuple[str, int] | None
 
 _LEVEL = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
 
@@ -47,29 +49,50 @@ def serve_command(ctx: click.Context, program: Program, log_level: str) -> None:
     ctx.exit(_run(program, ALL_ROLES | {WEB}, log_level))
 
 
-@command("receive", "intu-fhir receive")
+def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Watched:
+    """Read ``host:port``, or a port of this machine alone; IPv6 stands in brackets."""
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
+        raise click.BadParameter(f"{value} names no port; write for example 127.0.0.1:8105")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
+watch_option = click.option(
+    "--watch",
+    callback=_address,
+    metavar="ADDRESS",
+    envvar="INTU_WATCH",
+    help="Answer /healthz, /readyz and /metrics there, such as 127.0.0.1:8105. Also INTU_WATCH.",
+)
+
+
+@command("receive", "intu-fhir receive --watch 127.0.0.1:8105")
 @log_level_option
+@watch_option
 @click.pass_context
-def receive_command(ctx: click.Context, program: Program, log_level: str) -> None:
+def receive_command(ctx: click.Context, program: Program, log_level: str, watch: Watched) -> None:
     """Run only the receiving half.
 
     For several machines on one PostgreSQL database: receivers here, `worker` there.
     """
-    ctx.exit(_run(program, {RECEIVE}, log_level))
+    ctx.exit(_run(program, {RECEIVE}, log_level, watch))
 
 
-@command("worker", "intu-fhir worker")
+@command("worker", "intu-fhir worker --watch 127.0.0.1:8106")
 @log_level_option
+@watch_option
 @click.pass_context
-def worker_command(ctx: click.Context, program: Program, log_level: str) -> None:
+def worker_command(ctx: click.Context, program: Program, log_level: str, watch: Watched) -> None:
     """Run only the working half: settle, build and deliver.
 
     Any number of workers may share one database; none of them takes another's work.
     """
-    ctx.exit(_run(program, {WORK}, log_level))
+    ctx.exit(_run(program, {WORK}, log_level, watch))
 
 
-def _run(program: Program, roles: Collection[str], log_level: str) -> int:
+def _run(program: Program, roles: Collection[str], log_level: str, watch: Watched = None) -> int:
     """Serve until a signal comes; return the exit code."""
     configuration = program.configuration()
     if RECEIVE in roles and not configuration.enabled_channels():
@@ -88,7 +111,7 @@ def _run(program: Program, roles: Collection[str], log_level: str) -> int:
         site = Site(open_app(configuration), roles, log_level=log_level.upper())
         try:
             site.start()
-            with _web_page(site, roles):
+            with _web_page(site, roles), _watch_page(site, watch):
                 log.info("ready")
                 stop.wait()
                 log.info("stopping")
@@ -108,6 +131,23 @@ def _web_page(site: Site, roles: Collection[str]) -> Iterator[None]:
     from intu_fhir.web.running import WebPage
 
     page = WebPage(site.app, site.is_receiving if RECEIVE in roles else None)
+    page.start()
+    try:
+        yield
+    finally:
+        page.stop()
+
+
+@contextmanager
+def _watch_page(site: Site, address: Watched) -> Iterator[None]:
+    """Answer those who watch this process, where that is wanted."""
+    if not address:
+        yield
+        return
+    # Imported here, since a process that nobody watches does without.
+    from intu_fhir.web.watching import WatchPage
+
+    page = WatchPage(site.app, *address, site.is_receiving if RECEIVE in site.roles else None)
     page.start()
     try:
         yield

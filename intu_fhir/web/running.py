@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+
+import structlog
 
 from intu_fhir.app.wiring import App
 from intu_fhir.db.session import Database
-from intu_fhir.errors import ConfigurationError, IntuError
+from intu_fhir.errors import ConfigurationError
 from intu_fhir.receive.tls import server_context
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.users import read_users
 from intu_fhir.web.application import create_app
 from intu_fhir.web.context import THREADS, Site
+from intu_fhir.web.readiness import readiness
 from intu_fhir.web.server import WebServer
+
+_log = structlog.get_logger("intu_fhir.web")
 
 
 class WebPage:
@@ -45,6 +49,7 @@ class WebPage:
             ConfigurationError: the port is taken.
         """
         self.server.start()
+        _log.info("web_listening", port=self.server.port, tls=self.site.web.tls is not None)
 
     def stop(self) -> None:
         """Finish the requests in hand and stop."""
@@ -67,31 +72,3 @@ def require_people(web: Web) -> None:
             "`intu-fhir users add NAME --role administrator`",
             key="web.users_file",
         )
-
-
-def readiness(
-    app: App, database: Database, is_receiving: Callable[[], bool] | None
-) -> Mapping[str, str]:
-    """Return what has to be there, each with what is wrong with it."""
-    parts = {"database": _database(database), "files": _files(app)}
-    if is_receiving is not None:
-        parts["receiver"] = "" if is_receiving() else "does not listen"
-    return parts
-
-
-def _database(database: Database) -> str:
-    try:
-        with database.read() as connection:
-            connection.exec_driver_sql("SELECT 1")
-    except IntuError:
-        return "does not answer"
-    return ""
-
-
-def _files(app: App) -> str:
-    try:
-        found = os.statvfs(app.configuration.site.files_folder)
-    except OSError as error:
-        return f"cannot be reached: {error.strerror}"
-    free = found.f_bavail * found.f_frsize
-    return "too little space" if free < app.configuration.site.receiver.min_free_bytes else ""

@@ -6,7 +6,6 @@ import socket
 import ssl
 import threading
 
-import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -14,7 +13,6 @@ from intu_fhir.errors import ConfigurationError
 from intu_fhir.settings.web import Web
 from intu_fhir.web.http.protocol import Bounds, bounded_protocol
 
-_log = structlog.get_logger("intu_fhir.web")
 _BACKLOG = 128
 _KEEP_ALIVE_SECONDS = 15
 _START_SECONDS = 20.0
@@ -26,10 +24,18 @@ class WebServer:
 
     Args:
         context: TLS; absent = plain HTTP.
+        remedy: what to do where it cannot listen.
     """
 
-    def __init__(self, app: ASGIApp, web: Web, context: ssl.SSLContext | None = None) -> None:
-        self._web, self._context = web, context
+    def __init__(
+        self,
+        app: ASGIApp,
+        web: Web,
+        context: ssl.SSLContext | None = None,
+        *,
+        remedy: str = "correct host or port, or set web.enabled: false",
+    ) -> None:
+        self._web, self._context, self._remedy = web, context, remedy
         bounds = Bounds(web.max_connections, web.max_connections_per_address)
         self._config = uvicorn.Config(
             app,
@@ -66,7 +72,6 @@ class WebServer:
         )
         self._thread.start()
         self._wait()
-        _log.info("web_listening", port=self.port, tls=self._context is not None)
 
     def _wait(self) -> None:
         """Wait until the application is ready; what it could not start it has logged."""
@@ -87,8 +92,7 @@ class WebServer:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise ConfigurationError(
-                f"cannot listen on {host} port {port} ({reason}); correct host or port, or set "
-                "web.enabled: false",
+                f"cannot listen on {host} port {port} ({reason}); {self._remedy}",
                 key="web.port",
             ) from None
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Protocol
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.responses import Response
 
 from intu_fhir.db.overview import Overview, overview
+from intu_fhir.db.session import Database
 from intu_fhir.errors import IntuError
 from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVERED
 from intu_fhir.observe import metrics as m
-from intu_fhir.web.context import Site
+from intu_fhir.observe.clock import Clock
+from intu_fhir.settings.schema import Configuration
+from intu_fhir.web.cached import Cached
+
+STANDING_SECONDS = 5.0
+"""So long is the state of the site kept between two who ask."""
 
 _DONE = {
     "instances": "stored",
@@ -25,7 +33,32 @@ _DONE = {
 }
 
 
-def standing_metrics(site: Site) -> bytes:
+class Observed(Protocol):
+    """A site whose state is asked for."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """What it is made of."""
+        ...
+
+    @property
+    def database(self) -> Database:
+        """Where its state is."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Its time."""
+        ...
+
+
+def metrics_response(site: Observed, cached: Cached) -> Response:
+    """Return the metrics of this process, and the state of the site, for Prometheus."""
+    standing = cached.get("standing", STANDING_SECONDS, lambda: standing_metrics(site))
+    return Response(generate_latest() + standing, media_type=CONTENT_TYPE_LATEST)
+
+
+def standing_metrics(site: Observed) -> bytes:
     """Return the gauges of the whole site in the text format of Prometheus.
 
     Where the database does not answer, only that is told, and what the disk says.
@@ -45,7 +78,7 @@ class _Families(Collector):
         return self._families
 
 
-def _of_database(site: Site) -> Iterator[Metric]:
+def _of_database(site: Observed) -> Iterator[Metric]:
     now = site.clock.now()
     try:
         with site.database.read() as connection:
@@ -73,7 +106,7 @@ def _of_overview(state: Overview, now: datetime) -> Iterator[Metric]:
     yield _family(m.LAST_HOUR, [((_DONE[key],), n) for key, n in state.rates.items()])
 
 
-def _of_files(site: Site) -> Iterator[Metric]:
+def _of_files(site: Observed) -> Iterator[Metric]:
     try:
         free = shutil.disk_usage(site.configuration.site.files_folder).free
     except OSError:

@@ -12,16 +12,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+from intu_fhir.app.wiring import open_app
 from intu_fhir.cli.main import run
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.starter import write_starter
+from intu_fhir.web.watching import WatchPage
+from tests.support.databases import sqlite_url
 from tests.support.elements import write_directory
 from tests.support.ports import free_port
+from tests.support.site_folder import write_site
 from tests.support.studies import make_instance, uid, write_file, write_study
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -43,10 +49,10 @@ def site(tmp_path: Path, port: int) -> Path:
 
 
 @contextmanager
-def _running(command: str, site: Path) -> Iterator[subprocess.Popen[str]]:
+def _running(command: str, site: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command in a process of its own until the test ends it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "intu_fhir.cli", command, "--config", str(site)],
+        [sys.executable, "-m", "intu_fhir.cli", command, "--config", str(site), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -103,6 +109,77 @@ def test_a_worker_stops_too(site: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
+
+
+@pytest.mark.parametrize(("command", "parts"), [
+    ("receive", {"database", "files", "receiver"}),
+    ("worker", {"database", "files"}),
+])  # fmt: skip
+def test_a_process_without_web_page_is_watched(command: str, parts: set[str], site: Path) -> None:
+    """Receive and worker say that they live and are ready, and give the metrics, where asked to."""
+    watched = free_port()
+    with _running(command, site, "--watch", str(watched)) as process:
+        events = _wait_until_ready(process)
+        assert ("watch_listening", watched) in [(e["event"], e.get("port")) for e in events]
+        with httpx.Client(base_url=f"http://127.0.0.1:{watched}") as client:
+            assert client.get("/healthz").text == "ok\n"
+            ready = client.get("/readyz")
+            assert (ready.status_code, set(ready.json()) - {"ready"}) == (200, parts)
+            metrics = client.get("/metrics").text
+            assert client.get("/").status_code == 404
+            assert client.get("/studies").status_code == 404
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "intu_database_up 1.0" in metrics
+    assert "# TYPE intu_receive_objects_total counter" in metrics
+
+
+def test_a_receiver_counts_where_it_is_watched(site: Path, port: int) -> None:
+    """The metrics of a process that only receives have the counters of its receiver."""
+    watched = free_port()
+    with _running("receive", site, "--watch", f"127.0.0.1:{watched}") as process:
+        _wait_until_ready(process)
+        assert _echo(port) == 0
+        url = f"http://127.0.0.1:{watched}/metrics"
+        counted = (
+            'intu_receive_associations_total{channel="radiology-ingest",reason="released"} 1.0'
+        )
+        wait_until(lambda: counted in httpx.get(url).text)
+
+
+@pytest.mark.parametrize(("host", "is_open", "status"), [
+    ("127.0.0.1", False, 200), ("0.0.0.0", False, 404), ("0.0.0.0", True, 200),
+])  # fmt: skip
+def test_beyond_the_machine_metrics_have_to_be_opened(
+    tmp_path: Path, host: str, is_open: bool, status: int
+) -> None:
+    """Who listens for other machines gives them the metrics only where the site says so."""
+    web = {"port": free_port(), "public_metrics": is_open}
+    write_site(tmp_path, database=sqlite_url(tmp_path / "staging.db"), port=free_port(), web=web)
+    app = open_app(load_configuration(tmp_path))
+    page = WatchPage(app, host, free_port(), None)
+    app.configuration.site.files_folder.mkdir()
+    page.start()
+    try:
+        address = f"http://127.0.0.1:{page.server.port}"
+        assert httpx.get(f"{address}/metrics").status_code == status
+        assert httpx.get(f"{address}/readyz").status_code == 200
+        app.configuration.site.files_folder.rename(tmp_path / "gone")
+        assert httpx.get(f"{address}/readyz").status_code == 503
+        assert httpx.get(f"{address}/healthz").status_code == 200
+    finally:
+        page.stop()
+        app.close()
+
+
+@pytest.mark.parametrize("address", ["8105x", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "["])
+def test_an_address_that_is_none_is_told(
+    address: str, site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where to be watched is an address with a port; anything else ends with 2 and words."""
+    assert run(["worker", "--config", str(site), "--watch", address]) == 2
+    assert "127.0.0.1:8105" in capsys.readouterr().err
 
 
 def test_serve_without_channel_is_wrong_use(

@@ -1,0 +1,47 @@
+"""Whether a process can do its work, part by part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from starlette.responses import JSONResponse, Response
+
+from intu_fhir.app.wiring import App
+from intu_fhir.db.session import Database
+from intu_fhir.errors import IntuError
+
+
+def readiness(
+    app: App, database: Database, is_receiving: Callable[[], bool] | None
+) -> Mapping[str, str]:
+    """Return what has to be there, each with what is wrong with it."""
+    parts = {"database": _database(database), "files": _files(app)}
+    if is_receiving is not None:
+        parts["receiver"] = "" if is_receiving() else "does not listen"
+    return parts
+
+
+def _database(database: Database) -> str:
+    try:
+        with database.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    except IntuError:
+        return "does not answer"
+    return ""
+
+
+def _files(app: App) -> str:
+    try:
+        found = os.statvfs(app.configuration.site.files_folder)
+    except OSError as error:
+        return f"cannot be reached: {error.strerror}"
+    free = found.f_bavail * found.f_frsize
+    return "too little space" if free < app.configuration.site.receiver.min_free_bytes else ""
+
+
+def ready_response(parts: Mapping[str, str]) -> Response:
+    """Say whether all is there: 200, or 503 with the names of what is missing, never more."""
+    wrong = any(parts.values())
+    body = {"ready": not wrong, **{name: what or "ok" for name, what in parts.items()}}
+    return JSONResponse(body, 503 if wrong else 200)
