@@ -154,6 +154,7 @@ class Site:
                 hear=app.hearing,
                 archives=archives,
                 requesters=self.app.requesters,
+                tracing=self.app.tracing,
                 shares_port=limits.processes > 1,
             )
             listener.start()
@@ -168,11 +169,27 @@ class Site:
 
     def accept(self, received: ReceivedObject) -> Accepted:
         """Stage an object and let its header be read next."""
-        accepted = self.app.accept(received)
+        accepted = self._traced(received) if self.app.tracing.is_on else self.app.accept(received)
         if accepted.disposition is Disposition.STORED:
             self.wake(DESCRIBE)
             if self._beside is not None:
                 self._beside.wake(UPLOAD)
+        return accepted
+
+    def _traced(self, received: ReceivedObject) -> Accepted:
+        span = self.app.tracing.begin(
+            "store instance",
+            parent=received.origin.trace_parent,
+            instance=received.sop_instance_uid,
+            sop_class=received.sop_class_uid,
+            bytes=received.size,
+        )
+        try:
+            accepted = self.app.accept(received)
+        except Exception as error:
+            span.end(is_well=False, error=type(error).__name__)
+            raise
+        span.end(result=accepted.disposition, study=accepted.study_instance_uid)
         return accepted
 
     def commit(self, request: CommitmentRequest) -> None:

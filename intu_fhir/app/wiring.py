@@ -17,8 +17,10 @@ from intu_fhir.db import migrate
 from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
 from intu_fhir.db.session import Database
 from intu_fhir.engines.local import Chore, LocalEngine
+from intu_fhir.errors import ConfigurationError
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.observe.clock import Clock, SystemClock
+from intu_fhir.observe.tracing import NO_TRACING, Tracing
 from intu_fhir.pipeline.breaker import Breakers
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Runner, StepFunction
@@ -118,7 +120,28 @@ class App:
             retry=site.retry,
             holder=self.holder,
             lease_seconds=site.lease_seconds,
+            tracing=self.tracing,
         )
+
+    @cached_property
+    def tracing(self) -> Tracing:
+        """Where traces go.
+
+        Raises:
+            ConfigurationError: they are asked for, and what they need is not installed.
+        """
+        settings = self.configuration.site.tracing
+        if settings.endpoint is None:
+            return NO_TRACING
+        try:
+            # Optional, and not small: who traces nothing does without.
+            from intu_fhir.observe.otlp import OtlpTracing
+        except ImportError:
+            raise ConfigurationError(
+                "traces need more packages; run: pip install 'intu-fhir[otel]'",
+                key="tracing.endpoint",
+            ) from None
+        return OtlpTracing(settings, settings.endpoint, self.holder)
 
     def _archives(self) -> frozenset[str]:
         destinations = self.configuration.site.destinations
@@ -182,6 +205,8 @@ class App:
 
     def close(self) -> None:
         """Let go of the database and the file store."""
+        if "tracing" in vars(self):
+            self.tracing.stop()
         self.database.close()
         if "files" in vars(self):  # who never asked for it has nothing to close
             self.files.close()

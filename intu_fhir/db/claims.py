@@ -113,6 +113,7 @@ def _claimed(rows: LaneRows, row: Any, holder: str, lease_until: datetime) -> Cl
         holder=holder,
         lease_until=lease_until,
         backlog=row["backlog"],
+        trace_parent=row["trace_parent"],
     )
 
 

@@ -35,11 +35,13 @@ def want_delivery(
     wish: DeliveryWish,
     now: datetime,
     backlog: bool = False,
+    trace_parent: str = "",
 ) -> None:
     """Ask for a generation of a study at a destination, or note why it is kept back.
 
     Args:
         backlog: fresh work goes first.
+        trace_parent: span of who asks, where that is traced.
     """
     state = wish.state
     statement = insert(connection, deliveries).values(
@@ -51,6 +53,7 @@ def want_delivery(
         reason=wish.reason,
         backlog=backlog,
         updated_at=now,
+        trace_parent=trace_parent,
     )
     new = statement.excluded
     connection.execute(

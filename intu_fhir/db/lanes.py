@@ -81,6 +81,7 @@ class LaneRows:
                 queue.c.fence,
                 queue.c.lease_holder,
                 queue.c.backlog,
+                queue.c.trace_parent,
             )
             .join(studies, studies.c.study_key == queue.c.study_key)
             .where(

@@ -60,6 +60,7 @@ def store_associations(
             "peer_address": origin.peer_address,
             "peer_implementation": origin.peer_implementation,
             "tls": origin.tls,
+            "trace_parent": origin.trace_parent,
             "started_at": now,
         }
         for origin in origins

@@ -34,6 +34,7 @@ def _claim_columns() -> list[Column[Any]]:
         Column("lease_until", UtcDateTime, comment="when that worker loses it"),
         count("fence", "number of the lease; an older one can write nothing"),
         moment("updated_at", "when the row last changed"),
+        words("trace_parent", "span that asked for it (W3C traceparent), if traced", length=64),
     ]
 
 

@@ -60,6 +60,24 @@ def origins_of(study_key: int) -> sa.Select[Any]:
     )
 
 
+def traces_of(connection: Connection, study_key: int) -> list[str]:
+    """Return the spans of the associations that brought a study, the newest first."""
+    found = (
+        sa.select(associations.c.trace_parent)
+        .join(
+            association_studies,
+            association_studies.c.association_id == associations.c.association_id,
+        )
+        .where(association_studies.c.study_key == study_key, associations.c.trace_parent != "")
+        .order_by(associations.c.started_at.desc(), associations.c.association_id)
+        .limit(_MOST_LINKS)
+    )
+    return list(connection.execute(found).scalars())
+
+
+_MOST_LINKS = 32
+
+
 def _undescribed(connection: Connection, study_key: int) -> int:
     counted = sa.select(sa.func.count()).where(
         instances.c.study_key == study_key, instances.c.described_at.is_(None)

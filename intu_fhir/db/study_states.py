@@ -77,7 +77,7 @@ class _Reason:
     def keys(self) -> sa.Select[tuple[int]]:
         """Return the studies that have it, by an index."""
         keys = sa.select(self.table.c.study_key).where(*self.conditions)
-        if self.table is work and not self.states:
+        if self.table is work and self.states != (DEAD,):
             keys = keys.where(work.c.due_at.is_not(None))  # what is wanted is due, or dead
         if self.states:
             # Written out, since a partial index serves only a state that stands in the statement.

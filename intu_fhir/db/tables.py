@@ -61,6 +61,7 @@ associations = Table(
     count("already_stored", "objects that were there before, byte for byte"),
     count("quarantined", "objects kept aside, see quarantine"),
     count("refused", "objects answered with an error status"),
+    words("trace_parent", "its span (W3C traceparent), where it was traced", length=64),
     Index("ix_associations_started_at", "started_at"),
     Index("ix_associations_calling_ae_title", "calling_ae_title"),
     comment="One row per DICOM association, or run of the batch door.",

@@ -153,8 +153,13 @@ def want_step(
     due_at: datetime,
     now: datetime,
     backlog: bool = False,
+    trace_parent: str = "",
 ) -> None:
-    """Ask for a step of a study before delivery."""
+    """Ask for a step of a study before delivery.
+
+    Args:
+        trace_parent: span of who asks, where that is traced.
+    """
     row = {
         "study_key": study_key,
         "step": step,
@@ -163,6 +168,7 @@ def want_step(
         "due_at": due_at,
         "backlog": backlog,
         "updated_at": now,
+        "trace_parent": trace_parent,
     }
     statement = insert(connection, work).values(row)
     connection.execute(
@@ -191,4 +197,5 @@ def raised(queue: Table, new: Any, *, keep_backoff: bool, again: bool = False) -
         "attempts": sa.case((as_it_is, queue.c.attempts), else_=0),
         "backlog": sa.case((as_it_is, queue.c.backlog), else_=new.backlog),
         "updated_at": new.updated_at,
+        "trace_parent": sa.case((newer, new.trace_parent), else_=queue.c.trace_parent),
     }

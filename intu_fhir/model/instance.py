@@ -26,7 +26,11 @@ class InstanceHeader:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an instance came from: one association, or one run of the batch door."""
+    """Where an instance came from: one association, or one run of the batch door.
+
+    Args:
+        trace_parent: its span, where it is traced (``observe.tracing``).
+    """
 
     association_id: str
     channel: str
@@ -36,6 +40,7 @@ class Origin:
     peer_address: str = ""
     peer_implementation: str = ""
     tls: bool = False
+    trace_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Claim:
         attempts: failed tries so far.
         fence: number of this lease; a worker with an older one can write nothing.
         backlog: it failed or was put back before; fresh work goes first.
+        trace_parent: span of what asked for it, where that is traced (``observe.tracing``).
     """
 
     key: int
@@ -48,6 +49,7 @@ class Claim:
     holder: str
     lease_until: datetime
     backlog: bool = False
+    trace_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ ALLOWED = frozenset(
         "quarantined", "refused", "version", "file", "line", "key", "stopped", "left",
         "detail", "answer", "unfinished",
         "database", "files", "sop_class", "transfer_syntax", "bytes", "limit", "attempt",
-        "person",
+        "person", "http_status",
     }
 )  # fmt: skip
 MAX_LENGTH = 500
@@ -34,7 +34,7 @@ def _only_allowed(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Drop fields that are not on the list, and make every value one short printable line."""
-    return {key: _printable(value) for key, value in event.items() if key in ALLOWED}
+    return {key: printable(value) for key, value in event.items() if key in ALLOWED}
 
 
 def _ours_only_allowed(
@@ -44,7 +44,8 @@ def _ours_only_allowed(
     return _only_allowed(logger, method, event) if ours else event
 
 
-def _printable(value: Any) -> Any:
+def printable(value: Any) -> Any:
+    """Return a number as it is, and anything else as one line of bounded length."""
     if isinstance(value, (int, float)) or value is None:
         return value
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))

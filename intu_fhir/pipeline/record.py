@@ -61,8 +61,12 @@ class Recorder:
         started_at: datetime,
         now: datetime,
         jitter: float,
+        trace_parent: str = "",
     ) -> str:
         """Write the result and ask for the step that follows; return the state of its row.
+
+        Args:
+            trace_parent: span of the work, for what follows.
 
         Raises:
             StaleClaim: another worker has the work now; nothing is written.
@@ -86,7 +90,7 @@ class Recorder:
             follow(connection, claim, result)
             return WAITING
         if isinstance(result, Finished):
-            self._finished(connection, claim, result, now)
+            self._finished(connection, claim, result, now, trace_parent)
             return STEPS[claim.step].done
         state = self._ended(connection, claim, result, now, jitter)
         if claim.step == DELIVER:
@@ -126,7 +130,9 @@ class Recorder:
         )
         return RETRYING
 
-    def _finished(self, connection: Any, claim: Claim, result: Finished, now: datetime) -> None:
+    def _finished(
+        self, connection: Any, claim: Claim, result: Finished, now: datetime, trace_parent: str
+    ) -> None:
         # The lease is given back before anything is written: where it is lost, nothing is.
         work.finish(connection, claim, state=STEPS[claim.step].done, now=now)
         result.record(connection)
@@ -139,12 +145,13 @@ class Recorder:
                 due_at=now,
                 now=now,
                 backlog=claim.backlog,
+                trace_parent=trace_parent,
             )
         held = is_held(connection, claim.study_key)
         for destination, wish in result.deliveries.items():
             if held and wish.state == WAITING:
                 wish = replace(wish, state=HELD)
-            self._want(connection, claim, destination, result.generation, wish, now)
+            self._want(connection, claim, destination, result.generation, wish, now, trace_parent)
 
     @staticmethod
     def _want(
@@ -154,6 +161,7 @@ class Recorder:
         generation: int,
         wish: DeliveryWish,
         now: datetime,
+        trace_parent: str,
     ) -> None:
         study_key = claim.study_key
         want_delivery(
@@ -164,6 +172,7 @@ class Recorder:
             wish=wish,
             now=now,
             backlog=claim.backlog,
+            trace_parent=trace_parent,
         )
         if wish.hold:
             hold_delivery(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,11 +13,24 @@ import structlog
 
 from intu_fhir.db import work
 from intu_fhir.db.session import Database
+from intu_fhir.db.studies import traces_of
 from intu_fhir.errors import PermanentError, StaleClaim, TransientError
 from intu_fhir.model.outcome import Dead, DeliveryOutcome, Retry
-from intu_fhir.model.work import DEAD, HELD, Claim, Finished, Follows, NotYet
+from intu_fhir.model.work import (
+    AGGREGATE,
+    BUILD,
+    DEAD,
+    DELIVER,
+    HELD,
+    RETRYING,
+    Claim,
+    Finished,
+    Follows,
+    NotYet,
+)
 from intu_fhir.model.work import Lane as Lane
 from intu_fhir.observe.clock import Clock
+from intu_fhir.observe.tracing import NO_TRACING, Span, Tracing
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.settings.schema import RetrySettings
 
@@ -45,6 +59,7 @@ class Runner:
     retry: RetrySettings
     holder: str
     lease_seconds: float
+    tracing: Tracing = NO_TRACING
     chance: Callable[[], float] = field(default=random.random)
 
     def run_one(self, lane: Lane) -> bool:
@@ -83,6 +98,25 @@ class Runner:
         self._record(claim, self._run(claim), started_at)
         return True
 
+    def _begin(self, claim: Claim, result: StepResult, started_at: datetime) -> Span | None:
+        """Trace a step that came to something: below what asked for it, or what brought it."""
+        if not self.tracing.is_on or isinstance(result, NotYet):
+            return None
+        parents = [claim.trace_parent] if claim.trace_parent else []
+        if claim.step == AGGREGATE:
+            with self.database.read() as connection:
+                parents = traces_of(connection, claim.study_key)
+        return self.tracing.begin(
+            SPANS[claim.step],
+            parent=parents[0] if parents else "",
+            links=parents[1:],
+            at=started_at,
+            step=claim.step,
+            study=claim.study_instance_uid,
+            destination=claim.destination,
+            attempt=claim.attempts + 1,
+        )
+
     def seconds_until_due(self, lane: Lane) -> float | None:
         """Return how long until the lane has something to do, or None where nothing waits."""
         with self.database.read() as connection:
@@ -113,18 +147,46 @@ class Runner:
             return Retry(detail=f"internal error {type(error).__name__} at {_where(error)}")
 
     def _record(self, claim: Claim, result: StepResult, started_at: datetime) -> None:
+        span = self._begin(claim, result, started_at)
         try:
             with self.database.write() as connection:
                 state = self.recorder.record(
-                    connection, claim, result, started_at, self.clock.now(), self.chance()
+                    connection,
+                    claim,
+                    result,
+                    started_at,
+                    self.clock.now(),
+                    self.chance(),
+                    trace_parent=span.trace_parent if span else "",
                 )
         except StaleClaim as error:
             log.warning(
                 "work_lost", step=claim.step, study=claim.study_instance_uid, reason=str(error)
             )
             return
+        if span is not None:
+            span.end(
+                is_well=state not in _FAILED,
+                result=state,
+                generation=result.generation if isinstance(result, Finished) else claim.want,
+                **answer_of(result),
+            )
         if not isinstance(result, NotYet | Follows):
             _log_result(claim, result, state)
+
+
+SPANS = {AGGREGATE: "settle study", BUILD: "build resources", DELIVER: "deliver study"}
+"""What the span of a step is called."""
+
+_FAILED = frozenset({DEAD, HELD, RETRYING})
+_HTTP = re.compile(r"(?:HTTP )?([1-5]\d\d)", re.ASCII)
+
+
+def answer_of(result: StepResult) -> dict[str, str | int]:
+    """Return what a destination answered, as attributes of a span; HTTP as a number of its own."""
+    status = str(getattr(result, "status", ""))
+    http = _HTTP.fullmatch(status)
+    return {"status": status, **({"http_status": int(http[1])} if http else {})}
 
 
 def _where(error: BaseException) -> str:

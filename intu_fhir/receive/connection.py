@@ -18,11 +18,18 @@ import structlog
 from intu_fhir.model.instance import Origin
 from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
+from intu_fhir.observe.tracing import NO_TRACING, Span, Tracing
 from intu_fhir.receive.associate import AssociateRequest
 from intu_fhir.receive.association import Association, Message
 from intu_fhir.receive.deadlines import LIMIT_OF, Deadlines
 from intu_fhir.receive.dimse import EventAnswer
-from intu_fhir.receive.ending import Ended, printable, report_association, report_connection
+from intu_fhir.receive.ending import (
+    Ended,
+    end_span,
+    printable,
+    report_association,
+    report_connection,
+)
 from intu_fhir.receive.hurry import Hurry
 from intu_fhir.receive.intake import Intake, Store
 from intu_fhir.receive.negotiation import (
@@ -69,6 +76,7 @@ class Service:
     slots: Slots
     clock: Clock
     requesters: OpenRequesters
+    tracing: Tracing = NO_TRACING
     tls: ssl.SSLContext | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     cutting: threading.Event = field(default_factory=threading.Event)
@@ -90,6 +98,7 @@ class Connection:
         self._message: Message | None = None
         self._mailbox: Mailbox | None = None
         self.origin: Origin | None = None
+        self._span: Span | None = None
         self.ended: Ended | None = None
 
     def run(self) -> None:
@@ -222,7 +231,9 @@ class Connection:
         if isinstance(decision, Rejection):
             raise _rejected(decision, request)
         service = self._service
-        self.origin = _origin(request, self._address, service)
+        origin = _origin(request, self._address, service)
+        self._span = _begin(service.tracing, origin)
+        self.origin = replace(origin, trace_parent=self._span.trace_parent)
         self._association = Association(decision, service.limits.max_command_bytes)
         self._intake = Intake(service.store, self.origin)
         self._reader.established()
@@ -286,6 +297,8 @@ class Connection:
         else:
             tell = self._service.association_ended
             report_association(self.origin, self._intake, ended, tell, unfinished=unfinished)
+            if self._span is not None:
+                end_span(self._span, self._intake, ended)
         if ended.last_pdu:
             # After A-RELEASE-RP it is for the peer to close (PS3.8 9.2, state 13).
             self._transport.linger(peer_closes=ended.reason is EndReason.RELEASED)
@@ -307,6 +320,18 @@ def _rejected(rejection: Rejection, request: AssociateRequest) -> Ended:
     pdu = encode_associate_reject(rejection.result, rejection.source, rejection.reason)
     detail = f"{rejection.cause}, {titles}"
     return Ended(EndReason.REJECTED, detail, pdu, limit=rejection.limit)
+
+
+def _begin(tracing: Tracing, origin: Origin) -> Span:
+    return tracing.begin(
+        "association",
+        association=origin.association_id,
+        channel=origin.channel,
+        calling_ae_title=origin.calling_ae_title,
+        called_ae_title=origin.called_ae_title,
+        peer=origin.peer_address,
+        tls=origin.tls,
+    )
 
 
 def _origin(request: AssociateRequest, address: str, service: Service) -> Origin:

@@ -6,6 +6,7 @@ import structlog
 
 from intu_fhir.model.instance import Origin
 from intu_fhir.observe import metrics
+from intu_fhir.observe.tracing import Span
 from intu_fhir.receive.intake import Intake
 from intu_fhir.receive.ports import AssociationEnded, EndReason
 
@@ -50,6 +51,15 @@ def report_connection(channel: str, address: str, ended: Ended) -> None:
 def _count_limit(channel: str, ended: Ended) -> None:
     if ended.limit:
         metrics.RECEIVE_LIMITS.labels(channel, ended.limit).inc()
+
+
+def end_span(span: Span, intake: Intake, ended: Ended) -> None:
+    """Say in the trace how an association ended."""
+    counts = {disposition.value: count for disposition, count in intake.counts.items()}
+    span.end(is_well=ended.reason in _WELL, reason=ended.reason, **counts)
+
+
+_WELL = frozenset({EndReason.RELEASED, EndReason.STOPPED})
 
 
 def report_association(

@@ -15,6 +15,7 @@ from intu_fhir.errors import ConfigurationError
 from intu_fhir.files.store import FileStore
 from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
+from intu_fhir.observe.tracing import NO_TRACING, Tracing
 from intu_fhir.receive.connection import Connection, Service
 from intu_fhir.receive.door import Door
 from intu_fhir.receive.intake import FreeSpace, Store
@@ -55,6 +56,7 @@ class Listener:
         hear: takes what ``archives`` answer to our own requests.
         archives: by AE title, whom we ask for storage commitment, and by which of our AE titles.
         requesters: associations that results of it can be told on, over all listeners.
+        tracing: where traces go.
         shares_port: other processes listen on the same port; the system deals connections out.
     """
 
@@ -72,6 +74,7 @@ class Listener:
         hear: Hear | None = None,
         archives: Mapping[str, frozenset[str]] | None = None,
         requesters: OpenRequesters | None = None,
+        tracing: Tracing = NO_TRACING,
         shares_port: bool = False,
     ) -> None:
         self._channel = channel
@@ -94,6 +97,7 @@ class Listener:
             slots=slots,
             clock=clock,
             requesters=requesters or OpenRequesters(),
+            tracing=tracing,
             tls=server_context(source.tls) if source.tls else None,
         )
         self._door = Door(source.allowed_addresses) if source.allowed_addresses else None

@@ -22,6 +22,7 @@ from intu_fhir.settings.receiver import Receiver as Receiver
 from intu_fhir.settings.receiver import StorageCommitment as StorageCommitment
 from intu_fhir.settings.retention import Retention as Retention
 from intu_fhir.settings.routes import Only
+from intu_fhir.settings.tracing import TracingSettings as TracingSettings
 from intu_fhir.settings.web import Web as Web
 
 
@@ -344,6 +345,8 @@ class Site(Settings):
     """How failed work is tried again."""
     lease_seconds: PositiveFloat = 60.0
     """Work of a worker that died is free again after this."""
+    tracing: TracingSettings = TracingSettings()
+    """Where traces of the work go."""
     web: Web = Web()
     """The web page."""
 

@@ -56,7 +56,7 @@ def fill(database: Database, rows: int) -> None:
         else "strftime('%Y%m%d', 1704067200 + n * 31, 'unixepoch')"
     )
     old = "CAST(20100101 + n % 28 + n % 12 * 100 + n % 14 * 10000 AS text)"
-    chance = "n * 7919 % 1009"  # the same in every run, and alike in all parts of the year
+    chance = "n % 1009 * 7919 % 1009"  # the same in every run, and alike in all parts of the year
     modality = (
         f"CASE WHEN {chance} = 0 THEN 'PT' WHEN n > {rows // 2} AND {chance} < 30 THEN 'XA' "
         f"WHEN {chance} < 400 THEN 'MR' ELSE 'CT' END"
