@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check format docs site wheel airflow clean
+.PHONY: help demo test test-quick check format docs site sbom audit wheel airflow clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,14 @@ site: $(VENV)/.dev ## build the site of the documentation into build-output/site
 	@$(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Open build-output/site/index.html"
 
+sbom: $(VENV)/.dev ## write the bill of materials (CycloneDX) to build-output/sbom.json
+	@mkdir -p build-output
+	@$(BIN)/python -m tools.sbom build-output/sbom.json
+	@echo "build-output/sbom.json"
+
+audit: $(VENV)/bin/pip-audit ## ask PyPI whether anything installed here has a known vulnerability
+	@$(BIN)/pip-audit --skip-editable --progress-spinner off
+
 wheel: $(VENV)/.dev ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel
 
@@ -55,6 +63,9 @@ $(VENV)/bin/python:
 	  { echo "$(PYTHON) is older than 3.11; say make PYTHON=/path/to/a/newer/python3" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "could not make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/bin/pip-audit: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet pip-audit
 
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) ..."

@@ -60,4 +60,7 @@ def _stop_at_end_of_input(stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
+    if not __debug__:
+        sys.stderr.write("start it without -O, which leaves out its checks\n")
+        sys.exit(2)
     sys.exit(main(*sys.argv[1:]))

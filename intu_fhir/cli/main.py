@@ -97,6 +97,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code."""
+    require_checks()
     arguments = sys.argv[1:] if arguments is None else arguments
     sys.exit(run(arguments))
 
@@ -124,6 +125,12 @@ def run(arguments: Sequence[str]) -> int:
         message = f"unexpected {type(error).__name__}; run again with --debug and report it"
         return _complain(message, NEEDS_A_PERSON, debug)
     return result if isinstance(result, int) else DONE
+
+
+def require_checks() -> None:
+    """End where Python's -O leaves out what the program makes sure of as it goes."""
+    if not __debug__:
+        sys.exit(_complain("start it without -O, which leaves out its checks", WRONG_USE, False))
 
 
 def _complain(message: str, code: int, debug: bool) -> int:
