@@ -233,9 +233,8 @@ class Working:
             client = FhirClient(destination, clock=self._app.clock)
             self._clients.append(client)
             wanted = destination.publish
-            endpoint = (
-                wado_rs_endpoint(wanted.wado_rs, destination.release) if wanted.wado_rs else None
-            )
+            address = wanted.wado_rs or self._app.configuration.site.web.images_url
+            endpoint = wado_rs_endpoint(address, destination.release) if address else None
             return FhirDelivery(
                 database=self._app.database,
                 destination=destination,

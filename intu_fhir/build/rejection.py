@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from intu_fhir.build.notes import Notes
@@ -44,7 +44,7 @@ def without_rejected(study: Study, notes: Notes) -> Kept:
 
     A study without any instance left keeps no series; its status says why.
     """
-    titles = list(_notes_of(study))
+    titles = list(_notes_in(one for series in study.series for one in series.instances))
     if not titles:
         return Kept(study, AVAILABLE)
     rejecting = [(note, REJECTIONS[title]) for note, title in titles if title in REJECTIONS]
@@ -76,16 +76,25 @@ def _is_expired(study: Study, titles: list[tuple[Instance, str]], notes: Notes) 
     return True
 
 
-def _notes_of(study: Study) -> Iterator[tuple[Instance, str]]:
-    """Give the notes of a study with their titles."""
-    for series in study.series:
-        for instance in series.instances:
-            if instance.sop_class_uid == KEY_OBJECT_SELECTION:
-                for item in items(instance.values, "ConceptNameCodeSequence"):
-                    title = text(item, "CodeValue")
-                    known = title in REJECTIONS or title == EXPIRED
-                    if known and text(item, "CodingSchemeDesignator") == "DCM":
-                        yield instance, title
+def out_of_use(instances: Iterable[Instance]) -> frozenset[str]:
+    """Return what nobody is to be shown any more: what notes reject or delete, and the notes.
+
+    Args:
+        instances: of one study; only key object selections matter.
+    """
+    notes = [note for note, _ in _notes_in(instances)]
+    return frozenset(uid for note in notes for uid in (note.uid, *_referenced(note)))
+
+
+def _notes_in(instances: Iterable[Instance]) -> Iterator[tuple[Instance, str]]:
+    """Give the notes among instances with their titles."""
+    for instance in instances:
+        if instance.sop_class_uid == KEY_OBJECT_SELECTION:
+            for item in items(instance.values, "ConceptNameCodeSequence"):
+                title = text(item, "CodeValue")
+                known = title in REJECTIONS or title == EXPIRED
+                if known and text(item, "CodingSchemeDesignator") == "DCM":
+                    yield instance, title
 
 
 def _referenced(note: Instance) -> Iterator[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import Connection as Connection
 
 from intu_fhir.db.prepared import run_as_it_is
 from intu_fhir.errors import (

@@ -205,6 +205,12 @@ instances = Table(
         sqlite_where=text("damaged_at IS NOT NULL"),
         postgresql_where=text("damaged_at IS NOT NULL"),
     ),
+    Index(
+        "ix_instances_key_objects",
+        "study_key",
+        sqlite_where=text("sop_class_uid = '1.2.840.10008.5.1.4.1.1.88.59'"),
+        postgresql_where=text("sop_class_uid = '1.2.840.10008.5.1.4.1.1.88.59'"),
+    ),
     comment="One row per stored instance; its file holds the data set exactly as received.",
 )
 

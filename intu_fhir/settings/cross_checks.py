@@ -152,10 +152,11 @@ def _image_services(site: Site, document: Document) -> Iterator[ConfigurationErr
     for name, destination in site.destinations.items():
         if isinstance(destination, FhirDestination):
             wanted = destination.publish
-            if wanted.endpoint and wanted.wado_rs is None:
+            if wanted.endpoint and (wanted.wado_rs or site.web.images_url) is None:
                 yield document.mistake(
                     "an Endpoint needs the address of the image service; write wado_rs: "
-                    "https://pacs.example.org/dicom-web beside it, or endpoint: false",
+                    "https://pacs.example.org/dicom-web beside it, or web.dicomweb.url where it "
+                    "is ours, or endpoint: false",
                     "destinations",
                     name,
                     "publish",

@@ -200,10 +200,10 @@ class Publish(Settings):
     """What a FHIR destination gets beside the ImagingStudy."""
 
     endpoint: bool = False
-    """An Endpoint that says where images can be had; needs `wado_rs`."""
+    """An Endpoint that says where images can be had; needs `wado_rs`, or `web.dicomweb.url`."""
     wado_rs: Annotated[str, Field(pattern=r"^https?://[^\s?#@]*[^\s?#@/]$")] | None = None
     """Base of the DICOMweb service from which the server's users get images, without `/studies`
-    and without a slash at its end."""
+    and without a slash at its end; absent = our own, `web.dicomweb.url`."""
     device: bool = False
     """A Device for each piece of equipment that names its serial number or Device UID."""
     provenance: bool = False

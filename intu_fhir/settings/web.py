@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from intu_fhir.settings.base import Network, Port, ServerTls, Settings
+from intu_fhir.settings.dicomweb import DicomWeb
 
 RoleName: TypeAlias = Literal["viewer", "operator", "administrator"]
 HeaderName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
@@ -112,6 +113,8 @@ class Web(Settings):
     """True = `/metrics` needs no login."""
     sql: WebSql = WebSql()
     """SQL on the web page."""
+    dicomweb: DicomWeb = DicomWeb()
+    """Search and retrieve by DICOMweb."""
     max_connections: Annotated[int, Field(ge=4, le=10_000)] = 200
     """Connections open at the same time; more are closed at once."""
     max_connections_per_address: Annotated[int, Field(ge=2, le=10_000)] = 50
@@ -130,6 +133,11 @@ class Web(Settings):
             return ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def images_url(self) -> str | None:
+        """Return where others get images from us, if they can."""
+        return self.dicomweb.url if self.enabled and self.dicomweb.enabled else None
 
     @property
     def names_people(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.settings.schema import Site
@@ -10,6 +11,11 @@ from intu_fhir.settings.web import Web
 from intu_fhir.settings.yaml_lines import Document
 
 MIN_SECRET = 32
+PAGES = frozenset(
+    {"api", "audit", "destinations", "failures", "grid", "healthz", "holds", "login", "logout"}
+    | {"metrics", "readyz", "replay", "replays", "review", "sql", "static", "studies"}
+)
+"""What the page has at its own addresses, as their first parts."""
 
 
 def web_mistakes(site: Site, document: Document) -> Iterator[ConfigurationError]:
@@ -43,6 +49,28 @@ def web_mistakes(site: Site, document: Document) -> Iterator[ConfigurationError]
         )
     if web.oidc is not None:
         yield from _oidc(web, document)
+    if web.dicomweb.enabled:
+        yield from _dicomweb(web, document)
+
+
+def _dicomweb(web: Web, document: Document) -> Iterator[ConfigurationError]:
+    if web.dicomweb.path.split("/")[1].lower() in PAGES:
+        yield document.mistake(
+            "the page itself is there; name another path, such as /dicom-web",
+            "web",
+            "dicomweb",
+            "path",
+        )
+    for number, origin in enumerate(web.dicomweb.allowed_origins):
+        if not web.names_people and not is_local(origin):
+            yield document.mistake(
+                f"every page of {origin} could read every patient, since nobody has to log in "
+                "here; add users_file, oidc or trusted_proxy with user_header, or remove it",
+                "web",
+                "dicomweb",
+                "allowed_origins",
+                number,
+            )
 
 
 def _beyond_loopback(web: Web, document: Document) -> Iterator[ConfigurationError]:
@@ -70,12 +98,15 @@ def _oidc(web: Web, document: Document) -> Iterator[ConfigurationError]:
         yield document.mistake(
             "nobody would have a role; name groups, or a default", "web", "oidc", "roles"
         )
-    if web.oidc.issuer.startswith("http://") and not _is_local(web.oidc.issuer):
+    if web.oidc.issuer.startswith("http://") and not is_local(web.oidc.issuer):
         yield document.mistake(
             "tokens would go over the wire in the clear; write https://", "web", "oidc", "issuer"
         )
 
 
-def _is_local(url: str) -> bool:
-    host = url.removeprefix("http://").partition("/")[0].rpartition(":")[0]
-    return host in {"127.0.0.1", "localhost", "[::1]"}
+def is_local(url: str) -> bool:
+    """Say whether a URL leads to this machine alone."""
+    try:
+        return urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
+    except ValueError:
+        return False

@@ -26,10 +26,11 @@ def values_by_level(json: Any, levels: Mapping[str, str]) -> tuple[Values, Value
         json: DICOM JSON model (PS3.18 annex F).
         levels: level by keyword, or by ``ggggxxee:CREATOR`` for private attributes.
     """
-    return by_level(_values(json), levels)
+    return by_level(values_of(json), levels)
 
 
-def _values(json: Any) -> Values:
+def values_of(json: Any) -> Values:
+    """Return the raw values of a complete header by keyword; never raises for its content."""
     values: Values = {}
     if not isinstance(json, dict):
         return values
@@ -54,7 +55,7 @@ def _value(entry: Mapping[str, Any]) -> Value:
     if not isinstance(found, list):
         return ""
     if entry.get("vr") == "SQ":
-        return [_values(item) for item in found]
+        return [values_of(item) for item in found]
     return "\\".join(map(_raw, found))
 
 

@@ -17,6 +17,7 @@ from intu_fhir.errors import IntuError, TransientError
 from intu_fhir.web.api.document import api_routes
 from intu_fhir.web.context import THREADS, Site
 from intu_fhir.web.http.bodies import WholeBody
+from intu_fhir.web.http.cross_origin import CrossOrigin
 from intu_fhir.web.http.gate import Gate
 from intu_fhir.web.http.headers import SecurityHeaders
 from intu_fhir.web.http.last_resort import LastResort
@@ -54,6 +55,8 @@ def create_app(site: Site) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _misunderstood)
     web = site.web
     # The last one added is the first one asked.
+    if web.dicomweb.enabled and web.dicomweb.allowed_origins:
+        app.add_middleware(CrossOrigin, settings=web.dicomweb)
     app.add_middleware(Gate, site=site)
     app.add_middleware(WholeBody, max_bytes=web.max_body_bytes, seconds=web.request_seconds)
     app.add_middleware(SecurityHeaders, https=site.is_https)
@@ -99,9 +102,15 @@ class _Static(StaticFiles):
         return response
 
 
+def _is_interface(request: Request) -> bool:
+    """Say whether it is a program that calls: it is answered in JSON and never led to a page."""
+    path, site = request.url.path, request.app.state.site
+    return is_interface(path) or path.startswith(f"{site.web.dicomweb.path}/")
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if is_interface(request.url.path):
+    if _is_interface(request):
         detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
         detail = detail or _SENTENCES.get(error.status_code, "")
         return problem(error.status_code, detail, headers=error.headers)
@@ -118,7 +127,7 @@ async def _troubled(request: Request, error: Exception) -> Response:
     """Say what is wrong in our own words, which never hold patient data."""
     assert isinstance(error, IntuError)
     status = 503 if isinstance(error, TransientError) else 400
-    if is_interface(request.url.path):
+    if _is_interface(request):
         return problem(status, str(error))
     return _problem(request, status, str(error))
 

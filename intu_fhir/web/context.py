@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
+
+from anyio import CapacityLimiter
 
 from intu_fhir.db.session import Database
 from intu_fhir.observe.clock import Clock
@@ -20,6 +23,7 @@ from intu_fhir.web.access.tokens import Tokens
 from intu_fhir.web.access.users import UserFile
 from intu_fhir.web.access.visits import Visits
 from intu_fhir.web.cached import Cached
+from intu_fhir.web.compared import Compared
 from intu_fhir.web.far_sides import FarSides
 from intu_fhir.web.replays import Replays
 
@@ -28,6 +32,12 @@ if TYPE_CHECKING:
 
 THREADS = 6
 """Pages that are made at the same time; each has one connection to the database."""
+
+PICTURES = 2
+"""Frames that are decoded at the same time; each may take some hundred megabytes."""
+
+READERS = 4
+"""Files that are read for an answer at the same time, beside the pages."""
 
 
 @dataclass
@@ -50,6 +60,9 @@ class Site:
     looks: Looks = field(default_factory=Looks)
     cached: Cached = field(default_factory=Cached)
     replays: Replays = field(default_factory=Replays)
+    compared: Compared = field(default_factory=Compared)
+    pictures: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(PICTURES))
+    readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
 
     @property
     def web(self) -> Web:

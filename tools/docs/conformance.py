@@ -16,6 +16,7 @@ from intu_fhir.receive.negotiation import Rejection
 from intu_fhir.receive.sop_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
 from intu_fhir.settings.schema import DicomDestination, DicomSource, Receiver
 from intu_fhir.stage.charsets import charset_of
+from tools.docs.dicomweb import dicomweb
 from tools.docs.markdown import code, page, table
 
 _OVERVIEW = """\
@@ -148,6 +149,7 @@ def conformance_page() -> str:
         *_scp(),
         *_scu(),
         *_interface(),
+        *dicomweb(),
         "## 3 Media storage",
         _MEDIA,
         "## 4 Character sets",

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-INTERFACES = ("/api", "/dicomweb")
+INTERFACES = ("/api", "/dicom-web")
 """What programs call: they are answered in JSON and never led to a page."""
 
 MEDIA_TYPE = "application/problem+json"

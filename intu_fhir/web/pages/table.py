@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from intu_fhir.settings.web import Web
+from intu_fhir.web.dicomweb import table as dicomweb
 from intu_fhir.web.pages import (
     audit,
     destinations,
@@ -37,4 +38,5 @@ def routes(web: Web) -> tuple[Route, ...]:
         *destinations.ROUTES,
         *sql.routes(web),
         *audit.ROUTES,
+        *(dicomweb.routes(web.dicomweb.path) if web.dicomweb.enabled else ()),
     )

@@ -35,6 +35,10 @@ FILLED = {
     "name": "ehr",
     "number": "1",
     "cause": "0",
+    "study": "1.2.3",
+    "instance": "1.2.3.4.5",
+    "frames": "1",
+    "path": "7FE00010",
 }
 
 

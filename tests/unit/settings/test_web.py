@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from intu_fhir.errors import ConfigurationError
+from intu_fhir.settings.dicomweb import DicomWeb
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.web import Web
+from intu_fhir.settings.web_checks import PAGES
+from intu_fhir.web.pages.table import routes
 from intu_fhir.web.running import require_people
 from tests.support.certificates import Authority
 from tests.support.site_folder import write_site
@@ -120,3 +123,24 @@ def test_there_is_no_default_password(tmp_path: Path) -> None:
     """A page that is switched on as it comes has no account at all."""
     assert _load(tmp_path).users_file is None
     assert not _load(tmp_path).names_people
+
+
+@pytest.mark.parametrize("path", ["/studies", "/api/dicom", "/Static"])
+def test_dicomweb_does_not_stand_where_a_page_is(tmp_path: Path, path: str) -> None:
+    """An address that the page has itself is a mistake."""
+    assert "the page itself is there" in _mistake(tmp_path, dicomweb={"path": path})
+    assert _load(tmp_path, dicomweb={"path": "/images/dicom-web"}).dicomweb.enabled
+
+
+def test_every_page_is_known_by_its_first_part() -> None:
+    """The first parts of the addresses of all pages are kept from other services."""
+    own = {route.path.split("/")[1] for route in routes(Web(dicomweb=DicomWeb(enabled=False)))}
+    assert own - {""} <= PAGES
+
+
+def test_foreign_pages_read_images_only_where_people_log_in(tmp_path: Path) -> None:
+    """Another site's pages may read DICOMweb where a login stands before it; local ones always."""
+    foreign = {"allowed_origins": ["https://viewer.example.org"]}
+    assert "could read every patient" in _mistake(tmp_path, dicomweb=foreign)
+    assert _load(tmp_path, dicomweb=foreign, users_file="people")
+    assert _load(tmp_path, dicomweb={"allowed_origins": ["http://localhost:3000"]})

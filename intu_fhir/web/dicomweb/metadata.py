@@ -1,0 +1,82 @@
+"""Retrieve headers by WADO-RS: everything but bulk data, as DICOM JSON (PS3.18 10.4.1.1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from intu_fhir.db.image_files import Image, Place, headers_of
+from intu_fhir.web.context import Site
+from intu_fhir.web.dicomweb import asked
+from intu_fhir.web.dicomweb.answers import element
+from intu_fhir.web.dicomweb.bulk_links import with_links
+from intu_fhir.web.dicomweb.images import Images, images_in
+from intu_fhir.web.dicomweb.media import requires_json
+from intu_fhir.web.dicomweb.streamed import Streamed
+from intu_fhir.web.rendering import site_of
+
+_AT_A_TIME = 20
+"""Headers in memory at the same time; one has at most some megabytes."""
+
+_SOON = {"retry-after": "2"}
+
+
+def retrieve_metadata(request: Request) -> Response:
+    """Give the complete headers of a study, series or instance; files that are gone have theirs."""
+    requires_json(request)
+    site, images, base = site_of(request), images_in(request), asked.base_of(request)
+    total = undescribed = 0
+    for image in images:
+        total += 1
+        undescribed += not image.is_described
+    if not total:
+        raise HTTPException(404, "nothing of this address is here, or it waits for a decision")
+    if undescribed:
+        raise HTTPException(503, "it has only just come; ask again in some seconds", _SOON)
+    asked.note_parts(request, site, images.place.study)
+    return Streamed(
+        _array(site, images, base),
+        threads=site.readers,
+        seconds=site.web.dicomweb.send_seconds,
+        media_type=asked.JSON,
+    )
+
+
+def _array(site: Site, images: Images, base: str) -> Iterator[bytes]:
+    before = b"["
+    for batch in images.batches():
+        for begin in range(0, len(batch), _AT_A_TIME):
+            for data_set in _headers(site, batch[begin : begin + _AT_A_TIME], base):
+                yield before + orjson.dumps(data_set)
+                before = b","
+    yield b"]"
+
+
+def _headers(site: Site, images: list[Image], base: str) -> Iterator[dict[str, Any]]:
+    with site.database.read() as connection:
+        found = headers_of(connection, [one.instance_key for one in images])
+    for image in images:
+        yield _complete(image, found.get(image.instance_key) or {}, base)
+
+
+def _complete(image: Image, header: dict[str, Any], base: str) -> dict[str, Any]:
+    """Return a header with links, and with what is known of it even where it was unreadable."""
+    place = Place(image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid)
+    data_set = {
+        **dict(
+            [
+                element("SOPClassUID", image.sop_class_uid),
+                element("SOPInstanceUID", image.sop_instance_uid),
+                element("StudyInstanceUID", image.study_instance_uid),
+                element("SeriesInstanceUID", image.series_instance_uid),
+            ]
+        ),
+        **with_links(header, asked.address_of(base, place)),
+        **dict([element("AvailableTransferSyntaxUID", image.transfer_syntax_uid)]),
+    }
+    return dict(sorted(data_set.items()))
