@@ -33,13 +33,13 @@ _OVERFLOW = """() => {
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*flags: str) -> Iterator[Browser]:
     """Start the system's Chromium, or skip the test."""
     program = find("chromium") or find("chromium-browser") or find("google-chrome")
     if program is None:
         missing("Chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *flags])
         try:
             yield browser
         finally:
