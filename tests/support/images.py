@@ -22,7 +22,7 @@ PATH = "/dicom-web"
 def serving_images(
     folder: Path,
     database: str,
-    files: Iterable[Path],
+    images: Iterable[Path],
     *,
     web: dict[str, Any] | None = None,
     dicomweb: dict[str, Any] | None = None,
@@ -40,7 +40,7 @@ def serving_images(
     here = {"url": f"http://127.0.0.1:{port}{PATH}", **(dicomweb or {})}
     wanted = {"port": port, **(web or {}), "dicomweb": here}
     with serving(folder, database, web=wanted, **site) as served:
-        import_paths(served.app, list(files))
+        import_paths(served.app, list(images))
         yield served
 
 

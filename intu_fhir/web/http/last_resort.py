@@ -7,11 +7,14 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from intu_fhir.errors import IntuError
 from intu_fhir.observe.metrics import WEB_REQUESTS, WEB_SECONDS
 from intu_fhir.web.http.problems import refusal
 
 _log = structlog.get_logger("intu_fhir.web")
 NOWHERE = "none"
+ENDINGS = (IntuError, TimeoutError)
+"""What may end an answer on its way without a fault of ours: a damaged file, a reader who left."""
 
 
 class LastResort:
@@ -36,7 +39,8 @@ class LastResort:
         try:
             await self._app(scope, receive, send_and_see)
         except Exception as error:  # noqa: BLE001  (one request's end is never the server's)
-            _log.error("web_failed", error=type(error).__name__, where=_place(error))
+            if not (status and isinstance(error, ENDINGS)):
+                _log.error("web_failed", error=type(error).__name__, where=_place(error))
             if status == 0:
                 text = "That went wrong; the log names the place. Please report it."
                 await refusal(scope["path"], 500, text)(scope, receive, send_and_see)
