@@ -15,7 +15,7 @@ from intu_fhir.aggregate.step import AggregateStep
 from intu_fhir.app.asking import Asking
 from intu_fhir.app.hearing import Archive
 from intu_fhir.app.sealing import Sealing
-from intu_fhir.app.wiring import ASK, COMMIT, DESCRIBE, PRUNE, SEAL, TELL, App
+from intu_fhir.app.wiring import ASK, COMMIT, DESCRIBE, HANG_UP, PRUNE, SEAL, TELL, App
 from intu_fhir.build.companions import CompanionBuilder
 from intu_fhir.build.endpoint import wado_rs_endpoint
 from intu_fhir.build.imaging_study import BuildContext
@@ -58,6 +58,7 @@ class Working:
     def __init__(self, app: App) -> None:
         self._app = app
         self._clients: list[FhirClient] = []
+        self._scus: list[StorageScu] = []
 
     @cached_property
     def describer(self) -> Describer:
@@ -174,6 +175,8 @@ class Working:
         chores += [self._asks(one) for one in self._app.asked.values() if share.serves(one.name)]
         if share.prune and self._app.configuration.site.retention.after_days is not None:
             chores.append(Chore(PRUNE, self.scheduled_prune().prune_some, then=PRUNE))
+        if self._scus:
+            chores.append(Chore(HANG_UP, self._hang_up, then=HANG_UP))
         return LocalEngine(self._app.runner(functions), lanes, chores)
 
     def _aggregate(self) -> AggregateStep:
@@ -243,15 +246,23 @@ class Working:
                 endpoint=endpoint,
                 lease_seconds=self._app.configuration.site.lease_seconds,
             )
+        scu = StorageScu(destination, idle_seconds=destination.idle_seconds)
+        self._scus.append(scu)
         return DicomDelivery(
             database=self._app.database,
             clock=self._app.clock,
             files=self._app.files,
-            scu=StorageScu(destination),
+            scu=scu,
             lease_seconds=self._app.configuration.site.lease_seconds,
         )
+
+    def _hang_up(self) -> int:
+        """End the associations that had nothing to do for long enough."""
+        return sum(scu.end_idle() for scu in self._scus)
 
     def close(self) -> None:
         """Let go of the far sides."""
         for client in self._clients:
             client.close()
+        for scu in self._scus:
+            scu.close()

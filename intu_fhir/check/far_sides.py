@@ -9,6 +9,7 @@ from functools import partial
 
 from intu_fhir.check.row import CheckRow
 from intu_fhir.deliver.commitment_scu import CommitmentScu
+from intu_fhir.deliver.decoding import missing_decoders
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.errors import IntuError
@@ -78,6 +79,9 @@ def _dicom(name: str, destination: DicomDestination) -> CheckRow:
     if isinstance(outcome, (Retry, Dead)):
         remedy = "correct host, port or AE titles, or ask its administrator"
         return row(False, outcome.detail, remedy)
+    if destination.transcode != "never" and (missing := missing_decoders()):
+        remedy = "pip install 'intu-fhir[transcode]'"
+        return row(False, f"cannot decompress {', '.join(missing)}", remedy)
     there = f"{destination.called_ae_title} answers C-ECHO"
     if destination.commitment is None:
         return row(True, there)

@@ -25,6 +25,7 @@ from intu_fhir.db.delivery_report import (
     list_deliveries,
 )
 from intu_fhir.model.archive_commitment import PROMISES
+from intu_fhir.model.counting import counted
 from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
 
 DELIVERY_STATES = (WAITING, RUNNING, RETRYING, DELIVERED, DEAD, HELD, FILTERED)
@@ -60,7 +61,8 @@ def _why(row: DeliveryRow) -> str:
     if row.state == DELIVERED:
         version = f"version {row.server_version}" if row.server_version else ""
         named = " ".join(part for part in ("id", row.server_id, version) if part)
-        how = (named if row.server_id else "", row.warning, _promise(row))
+        plain = f"{counted(row.transcoded, 'image')} decompressed" if row.transcoded else ""
+        how = (named if row.server_id else "", plain, row.warning, _promise(row))
         return "; ".join(part for part in how if part)
     return ""
 

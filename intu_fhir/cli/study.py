@@ -144,6 +144,7 @@ _IMAGES: list[Column[ImagesRow]] = [
     Column("DESTINATION", lambda row: row.destination),
     Column("STATUS", lambda row: row.status),
     Column("TAKEN", lambda row: "yes" if row.delivered else "no"),
+    Column("DECOMPRESSED TO", lambda row: row.transcoded_to, optional=True),
     Column("IMAGES", lambda row: row.instances, right=True),
     Column("PROMISED", lambda row: row.committed or "", right=True, optional=True),
 ]

@@ -190,6 +190,7 @@ def record_instances(
             "warning": answer.warning,
             "detail": answer.detail,
             "answered_at": now,
+            "transcoded_to": answer.transcoded_to,
         }
         for instance_key, answer in answers.items()
     ]
@@ -206,6 +207,7 @@ def record_instances(
                 "warning": new.warning,
                 "detail": new.detail,
                 "answered_at": new.answered_at,
+                "transcoded_to": new.transcoded_to,
             },
         ),
         rows,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.conditions import LIMIT, all_of, given
-from intu_fhir.db.tables import deliveries, holds, studies
+from intu_fhir.db.tables import deliveries, holds, instance_deliveries, studies
 from intu_fhir.model.work import HELD
 
 
@@ -27,6 +27,7 @@ class DeliveryRow:
         held_for: why a person has to decide, where it is held.
         commitment: the PACS's promise to keep it, see the table; empty = never asked for.
         committed_at: when it had promised to keep all of it.
+        transcoded: images that a PACS got decompressed.
     """
 
     delivery_key: int
@@ -54,6 +55,7 @@ class DeliveryRow:
     server_id: str
     server_version: str
     updated_at: datetime
+    transcoded: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,16 @@ def delivery_columns() -> list[sa.ColumnElement[Any]]:
         d.server_id,
         d.server_version,
         d.updated_at,
+        _transcoded(),
     ]
+
+
+def _transcoded() -> sa.ColumnElement[Any]:
+    c = instance_deliveries.c
+    found = sa.select(sa.func.count()).where(
+        c.delivery_key == deliveries.c.delivery_key, c.delivered, c.transcoded_to != ""
+    )
+    return found.correlate(deliveries).scalar_subquery().label("transcoded")
 
 
 _OTHER = deliveries.alias("followed")

@@ -139,6 +139,7 @@ class ImagesRow:
     destination: str
     status: str
     delivered: bool
+    transcoded_to: str
     instances: int
     committed: int
 
@@ -275,13 +276,14 @@ def _images(connection: Connection, key: int) -> list[ImagesRow]:
             deliveries.c.destination,
             c.status,
             c.delivered,
+            c.transcoded_to,
             sa.func.count().label("instances"),
             sa.func.count(c.committed_at).label("committed"),
         )
         .join_from(instance_deliveries, deliveries, deliveries.c.delivery_key == c.delivery_key)
         .where(deliveries.c.study_key == key)
-        .group_by(deliveries.c.destination, c.status, c.delivered)
-        .order_by(deliveries.c.destination, c.status)
+        .group_by(deliveries.c.destination, c.status, c.delivered, c.transcoded_to)
+        .order_by(deliveries.c.destination, c.status, c.transcoded_to)
     )
     return [ImagesRow(**row) for row in _rows(connection, found)]
 

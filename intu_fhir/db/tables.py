@@ -325,6 +325,11 @@ instance_deliveries = Table(
     moment("answered_at", "when the PACS answered"),
     Column("committed_at", UtcDateTime, comment="when the PACS promised to keep it"),
     Column("request_key", Key, comment="row of archive_commitments that last asked for it"),
+    words(
+        "transcoded_to",
+        "Transfer Syntax UID it was sent in; empty = the one it is stored in",
+        length=64,
+    ),
     Index("ix_instance_deliveries_instance_key", "instance_key"),
     comment="One row per instance and PACS that has answered for it.",
 )

@@ -175,6 +175,14 @@ class Association:
         self._connection.send(head + self._pdus(context_id, information, command=False, last=True))
         return self._response(ul.Field.N_EVENT_REPORT_RSP, message_id).status
 
+    def resume(self, keep_going: Callable[[], bool]) -> bool:
+        """Use the association for another caller; say whether it is still there, and silent."""
+        self._connection.serve(keep_going)
+        try:
+            return not self._connection.has_answer()
+        except Broken:
+            return False
+
     def release(self) -> None:
         """End the association in order; what was answered stands, whatever the peer does now."""
         connection = self._connection

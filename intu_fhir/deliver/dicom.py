@@ -2,63 +2,72 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from intu_fhir.deliver.association import Association, Rejected
-from intu_fhir.deliver.edited import Changes, NotEditable
-from intu_fhir.deliver.outcomes import (
-    CONTEXT_RESULTS,
-    Rule,
-    Verdict,
-    dimse_rule,
-    rejected,
-)
-from intu_fhir.deliver.scrub import scrub
-from intu_fhir.deliver.stored import (
-    DAMAGED,
-    DEFLATED,
-    GONE,
-    is_sound,
-    not_edited,
-    opened,
-    unreadable,
-)
+from intu_fhir.deliver.decoder import Decoder
+from intu_fhir.deliver.idle import Idle
+from intu_fhir.deliver.line import Batch, Line, batches
+from intu_fhir.deliver.outcomes import rejected
+from intu_fhir.deliver.sender import DAMAGED_FILE as DAMAGED_FILE
+from intu_fhir.deliver.sender import NO_CONTEXT as NO_CONTEXT
+from intu_fhir.deliver.sender import NO_FILE as NO_FILE
+from intu_fhir.deliver.sender import NOT_EDITED as NOT_EDITED
+from intu_fhir.deliver.sender import NOT_TRANSCODED as NOT_TRANSCODED
+from intu_fhir.deliver.sender import CutShort, Sender
 from intu_fhir.deliver.stored import ObjectToSend as ObjectToSend
 from intu_fhir.deliver.tally import NO_ANSWER, Tally
 from intu_fhir.deliver.tls import tls_context
 from intu_fhir.deliver.transport import Broken, NotConnected, Stopped
 from intu_fhir.deliver.upper_layer import (
     IMPLICIT_VR_LITTLE_ENDIAN,
-    MAX_CONTEXTS,
     VERIFICATION,
     Accepted,
     BadAnswer,
     Context,
-    Response,
 )
-from intu_fhir.errors import DamagedFile
 from intu_fhir.model.outcome import Dead, Delivered, InstanceOutcome, Retry
 from intu_fhir.settings.schema import DicomDestination
 
-NO_CONTEXT = "no context"
-NO_FILE = "no file"
-DAMAGED_FILE = "damaged file"
-NOT_EDITED = "not edited"
+LONGEST_USE_SECONDS = 60.0
+"""Some PACS look at what they got once the association ends, so it has to, under any load."""
 
 
 class StorageScu:
     """Sends instances to one PACS; any number of threads may share it.
 
+    Args:
+        idle_seconds: how long an association that has nothing to do is kept for the next call;
+            who gives more than 0 calls ``end_idle`` now and then, and ``close`` at the end.
+        longest_use_seconds: an association that is older serves no further study.
+
     Raises:
         ConfigurationError: a key or certificate of the destination cannot be used.
     """
 
-    def __init__(self, destination: DicomDestination) -> None:
-        self._destination = destination
+    def __init__(
+        self,
+        destination: DicomDestination,
+        *,
+        idle_seconds: float = 0.0,
+        longest_use_seconds: float = LONGEST_USE_SECONDS,
+    ) -> None:
+        self._destination, self._longest_use = destination, longest_use_seconds
         self._changes = destination.edits.by_tag()
         self._tls = tls_context(destination.tls) if destination.tls else None
+        self._lines = Idle[Line](idle_seconds, lambda line: line.association.release())
+        self._decoders = Idle[Decoder](idle_seconds, Decoder.close)
+
+    def end_idle(self) -> int:
+        """End what nobody has used for long enough; return how much that was."""
+        return self._lines.end_old() + self._decoders.end_old()
+
+    def close(self) -> None:
+        """End what is kept; safe to call twice."""
+        self._lines.close()
+        self._decoders.close()
 
     def send(
         self,
@@ -67,22 +76,27 @@ class StorageScu:
         *,
         keep_going: Callable[[], bool] = lambda: True,
     ) -> Delivered | Retry | Dead:
-        """Send instances, each in its own transfer syntax and as it is stored, but for ``edits``.
+        """Send instances, each in its own transfer syntax and as it is stored.
 
-        Where an association ends early, sending stops: what was answered stands, the next call
-        goes on with the rest, on a new association.
+        But for ``edits`` and ``transcode`` of the destination. Where an association ends early,
+        sending stops: what was answered stands, the next call goes on with the rest, on a new
+        association.
 
         Args:
             on_answer: told every answer as it comes.
             keep_going: asked before each instance and now and then within a large one.
         """
         tally = Tally(on_answer)
-        for batch in _batches(objects):
-            ended = self._send_batch(batch, tally, keep_going)
-            if ended is not None:
-                return ended
-            if tally.gave_up:
-                break
+        decoder = self._decoders.take() or Decoder()
+        try:
+            for batch in batches(objects, transcode=self._destination.transcode != "never"):
+                ended = self._send_batch(batch, tally, decoder, keep_going)
+                if ended is not None:
+                    return ended
+                if tally.gave_up:
+                    break
+        finally:
+            self._decoders.keep(decoder)
         return tally.outcome(len(objects))
 
     def echo(self) -> Delivered | Retry | Dead:
@@ -116,9 +130,38 @@ class StorageScu:
         return Retry(f"{status:04X}", f"The PACS answers C-ECHO with {status:04X}"), ""
 
     def _send_batch(
-        self, batch: _Batch, tally: Tally, keep_going: Callable[[], bool]
+        self, batch: Batch, tally: Tally, decoder: Decoder, keep_going: Callable[[], bool]
     ) -> Retry | Dead | None:
-        """Send what fits into one association; None where it went through to its end."""
+        """Send a batch, on a second association where the first was of no use to its end."""
+        left, kept = deque(batch.objects), True
+        while left and not tally.gave_up:
+            line = self._line(batch, keep_going, kept=kept)
+            if not isinstance(line, Line):
+                return line
+            sender = Sender(line, left, tally, keep_going, self._changes, decoder)
+            try:
+                sender.send_all()
+            except CutShort:
+                line.association.abort()
+            except (Broken, BadAnswer, Stopped) as error:
+                line.association.abort()
+                if not _was_gone(error, sender):
+                    return tally.interrupted(str(error))
+                tally.in_hand, kept = "", False
+            except BaseException:
+                line.association.abort()
+                raise
+            else:
+                self._keep(line, tally)
+        return None
+
+    def _line(
+        self, batch: Batch, keep_going: Callable[[], bool], *, kept: bool
+    ) -> Line | Retry | Dead:
+        """Return an association that fits a batch: one that was kept, or a new one."""
+        line = self._kept_line(batch, keep_going) if kept else None
+        if line is not None:
+            return line
         try:
             association, accepted = self._associate(batch.contexts, keep_going)
         except Rejected as error:
@@ -127,17 +170,28 @@ class StorageScu:
             return Retry(NO_ANSWER, self._where(str(error)))
         except (NotConnected, Broken, BadAnswer) as error:
             return Retry(NO_ANSWER, self._where(str(error)), silent=True)
-        sender = _Sender(association, batch, accepted, tally, keep_going, self._changes)
-        try:
-            sender.send_all()
-        except (Broken, BadAnswer, Stopped) as error:
-            association.abort()
-            return tally.interrupted(str(error))
-        except BaseException:
-            association.abort()
-            raise
-        association.release()
+        return Line(association, batch.contexts, accepted, time.monotonic())
+
+    def _kept_line(self, batch: Batch, keep_going: Callable[[], bool]) -> Line | None:
+        line = self._lines.take(lambda line: line.fits(batch))
+        if line is None:
+            # Who opens one ends one: together no more are open than studies may be on their way.
+            other = self._lines.take()
+            if other is not None:
+                other.association.release()
+            return None
+        if line.association.resume(keep_going):
+            line.is_reused = True
+            return line
+        line.association.abort()
         return None
+
+    def _keep(self, line: Line, tally: Tally) -> None:
+        """Keep an association for the next study, unless it is better that it ends."""
+        if tally.gave_up or time.monotonic() - line.opened_at > self._longest_use:
+            line.association.release()
+        else:
+            self._lines.keep(line)
 
     def _associate(
         self, contexts: Sequence[Context], keep_going: Callable[[], bool] = lambda: True
@@ -163,105 +217,6 @@ class StorageScu:
         return f"{to.called_ae_title} at {to.host}:{to.port}: {reason}"
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """What goes over one association."""
-
-    contexts: list[Context]
-    objects: list[ObjectToSend]
-
-    def contexts_by_syntax(self) -> dict[tuple[str, str], int]:
-        return {(c.abstract_syntax, c.transfer_syntax): c.context_id for c in self.contexts}
-
-
-def _batches(objects: Sequence[ObjectToSend]) -> Iterator[_Batch]:
-    """Split by presentation contexts: an association has 128 at most (PS3.8 9.3.2.2)."""
-    syntaxes = list(dict.fromkeys(one.syntax for one in objects))
-    for begin in range(0, len(syntaxes), MAX_CONTEXTS):
-        some = syntaxes[begin : begin + MAX_CONTEXTS]
-        chosen = set(some)
-        contexts = [
-            Context(context_id, *syntax)
-            for context_id, syntax in zip(itertools.count(1, 2), some, strict=False)
-        ]
-        yield _Batch(contexts, [one for one in objects if one.syntax in chosen])
-
-
-@dataclass
-class _Sender:
-    """Sends the instances of one association, one after the other."""
-
-    association: Association
-    batch: _Batch
-    accepted: Accepted
-    tally: Tally
-    keep_going: Callable[[], bool]
-    changes: Changes
-
-    def send_all(self) -> None:
-        """Send until all are answered, or the PACS has had enough.
-
-        Raises:
-            Broken, BadAnswer, Stopped: the association cannot go on.
-        """
-        ids = self.batch.contexts_by_syntax()
-        for one in self.batch.objects:
-            if self.tally.gave_up:
-                return
-            if not self.keep_going():
-                raise Stopped("sending was stopped")
-            self._send(one, ids[one.syntax])
-
-    def _send(self, one: ObjectToSend, context_id: int) -> None:
-        result = self.accepted.results.get(context_id, 2)
-        granted = self.accepted.transfer_syntaxes.get(context_id, "")
-        if result != 0 or granted != one.transfer_syntax_uid:
-            self.tally.add(one.sop_instance_uid, NO_CONTEXT, _context_rule(one, result))
-            return
-        try:
-            response = self._store(one, context_id)
-        except FileNotFoundError:
-            self.tally.add(one.sop_instance_uid, NO_FILE, GONE)
-            return
-        except NotEditable as error:
-            self.tally.add(one.sop_instance_uid, NOT_EDITED, not_edited(error))
-            return
-        if response is None:
-            self.tally.add(one.sop_instance_uid, DAMAGED_FILE, DAMAGED)
-            return
-        rule = dimse_rule(response.status)
-        said = scrub(response.comment)[:100]
-        self.tally.add(one.sop_instance_uid, f"{response.status:04X}", rule, said)
-
-    def _store(self, one: ObjectToSend, context_id: int) -> Response | None:
-        """Send one instance; None where its file does not hold what was received."""
-        try:
-            stored = one.file.open("rb")
-        except DamagedFile:
-            return None
-        with stored as file:
-            if not is_sound(one, file):
-                return None
-            data_set, size = opened(one, file, self.changes)
-            self.tally.in_hand = one.sop_instance_uid
-            try:
-                return self.association.store(
-                    context_id,
-                    one.sop_class_uid,
-                    one.sop_instance_uid,
-                    data_set,
-                    size,
-                    padding=b"\0" if size % 2 and one.transfer_syntax_uid == DEFLATED else b"",
-                )
-            except OSError as error:
-                raise unreadable(error) from error
-
-
-def _context_rule(one: ObjectToSend, result: int) -> Rule:
-    """Say why an instance has no presentation context (PS3.8 table 9-18)."""
-    reason = CONTEXT_RESULTS.get(result, f"result {result}") if result else "another syntax granted"
-    return Rule(
-        Verdict.DEAD,
-        f"the PACS takes no {one.sop_class_uid} in {one.transfer_syntax_uid}: {reason}",
-        "have it enabled at the PACS, then replay",
-    )
+def _was_gone(error: Exception, sender: Sender) -> bool:
+    """Say whether an association had ended before it was used again: nothing has failed then."""
+    return isinstance(error, Broken) and sender.line.is_reused and not sender.answered

@@ -91,13 +91,13 @@ def _pieces(file: BinaryIO, offset: int, transfer_syntax_uid: str, changes: Chan
         raise NotEditable("it is deflated")
     size = file.seek(0, 2)
     file.seek(offset)
-    elements = _elements(file, offset, size, transfer_syntax_uid)
+    elements = header_elements(file, offset, size, transfer_syntax_uid)
     pieces = _changed(elements, transfer_syntax_uid, changes)
     rest = elements[-1][2] if elements else offset
     return _joined([*pieces, (rest, size)])
 
 
-def _elements(
+def header_elements(
     file: BinaryIO, offset: int, size: int, transfer_syntax_uid: str
 ) -> list[tuple[int, int, int]]:
     """Return tag, begin and end of each element before the pixels, the last of a header."""

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from intu_fhir.deliver.association import Source
 from intu_fhir.deliver.edited import Changes, EditedDataSet, NotEditable
+from intu_fhir.deliver.explicit_vr import NotConvertible
 from intu_fhir.deliver.outcomes import Rule, Verdict
 from intu_fhir.deliver.transport import Broken
 from intu_fhir.files.digest import data_set_digest
@@ -49,6 +50,15 @@ def not_edited(error: NotEditable) -> Rule:
         Verdict.DEAD,
         f"the edits of this destination cannot be made: {error}",
         "send it to a destination without edits, or by hand",
+    )
+
+
+def not_converted(transfer_syntax_uid: str, error: NotConvertible) -> Rule:
+    """Say that an instance waits for a person: the PACS does not take it as it is."""
+    return Rule(
+        Verdict.DEAD,
+        f"the PACS does not take {transfer_syntax_uid}, and it cannot be decompressed: {error}",
+        "have this transfer syntax enabled at the PACS, or install a decoder for it, then replay",
     )
 
 

@@ -24,19 +24,23 @@ class Tally:
     first: dict[Verdict, InstanceOutcome] = field(default_factory=dict)
     in_hand: str = ""
     refusals: int = 0
+    transcoded: int = 0
 
     @property
     def gave_up(self) -> bool:
         """Whether the PACS has no resources and is better left alone now."""
         return self.refusals >= _GIVE_UP_AFTER
 
-    def add(self, uid: str, status: str, rule: Rule, said: str = "") -> None:
+    def add(
+        self, uid: str, status: str, rule: Rule, said: str = "", transcoded_to: str = ""
+    ) -> None:
         """Take the outcome of one instance."""
         delivered = rule.verdict in {Verdict.DELIVERED, Verdict.WARNING}
         warning = rule.verdict is Verdict.WARNING
         plain = rule.verdict is Verdict.DELIVERED
         detail = "" if plain else sentence(rule.meaning, said, rule.remedy)
-        outcome = InstanceOutcome(uid, status, delivered, warning, detail)
+        outcome = InstanceOutcome(uid, status, delivered, warning, detail, transcoded_to)
+        self.transcoded += bool(delivered and transcoded_to)
         self.verdicts[rule.verdict] += 1
         self.first.setdefault(rule.verdict, outcome)
         self.refusals = self.refusals + 1 if rule.verdict is Verdict.RETRY else 0
@@ -64,7 +68,8 @@ class Tally:
             warning_of = counted(self.verdicts[Verdict.WARNING], "instance")
             warning = f"{warning_of}: {warned.status} {warned.detail}" if warned else ""
             status = warned.status if warned else "0000"
-            return Delivered(status, counted(taken, "instance"), warning)
+            how = f", {self.transcoded} of them decompressed" if self.transcoded else ""
+            return Delivered(status, counted(taken, "instance") + how, warning)
         # As long as something may still go through, the study is not a dead letter.
         verdict = Verdict.RETRY if taken + self.verdicts[Verdict.DEAD] < wanted else Verdict.DEAD
         verdict = Verdict.RETRY if self.verdicts[Verdict.RETRY] else verdict

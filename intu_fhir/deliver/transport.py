@@ -71,6 +71,10 @@ class Connection:
         """Give the next step so much time."""
         self._until = time.monotonic() + seconds
 
+    def serve(self, keep_going: Callable[[], bool]) -> None:
+        """Ask another caller from now on."""
+        self._keep_going = keep_going
+
     def heartbeat(self) -> None:
         """Let the caller keep its lease.
 

@@ -17,6 +17,7 @@ from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERS
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 MAX_CONTEXTS = 128
 MAX_PDU_BYTES = 65_536
 """Longest P-DATA-TF that we take: answers are small."""
@@ -94,11 +95,16 @@ class Element(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A presentation context that is asked for: one SOP class in one transfer syntax."""
+    """A presentation context that is asked for: one SOP class in one transfer syntax.
+
+    Args:
+        or_else: transfer syntaxes that the peer may choose instead.
+    """
 
     context_id: int
     abstract_syntax: str
     transfer_syntax: str
+    or_else: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +165,11 @@ def _item(kind: int, value: bytes) -> bytes:
 
 
 def _context(context: Context) -> bytes:
-    syntaxes = _item(0x30, context.abstract_syntax.encode("ascii")) + _item(
-        0x40, context.transfer_syntax.encode("ascii")
+    abstract = _item(0x30, context.abstract_syntax.encode("ascii"))
+    transfer = (
+        _item(0x40, uid.encode("ascii")) for uid in (context.transfer_syntax, *context.or_else)
     )
-    return _item(0x20, struct.pack(">B3x", context.context_id) + syntaxes)
+    return _item(0x20, struct.pack(">B3x", context.context_id) + abstract + b"".join(transfer))
 
 
 def _user(as_provider: Sequence[str]) -> bytes:

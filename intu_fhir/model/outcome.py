@@ -65,13 +65,18 @@ DeliveryOutcome: TypeAlias = Delivered | Retry | Dead | Hold
 
 @dataclass(frozen=True, slots=True)
 class InstanceOutcome:
-    """The peer's answer for one instance of a PACS delivery."""
+    """The peer's answer for one instance of a PACS delivery.
+
+    Args:
+        transcoded_to: transfer syntax that it was sent in; empty = the one that it is stored in.
+    """
 
     sop_instance_uid: str
     status: str
     delivered: bool
     warning: bool = False
     detail: str = ""
+    transcoded_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,10 +269,19 @@ class DicomDestination(Destination):
     """Present = TLS."""
     max_associations: PositiveInt = 1
     """Associations open at the same time, over all workers, one for each study on its way."""
+    idle_seconds: Annotated[float, Field(ge=0, le=60)] = 1.0
+    """How long an association that has nothing to do stays open for the next study; 0 = each study
+    has one of its own.
+    """
     edits: Edits = Edits()
     """What is changed in headers on the way there."""
     commitment: Commitment | None = None
     """Present = once it has the images it is asked to promise to keep them; `{}` is enough."""
+    transcode: Literal["never", "uncompressed"] = "never"
+    """What happens to an image whose transfer syntax the PACS refuses: `never` converted, it is a
+    dead letter; `uncompressed` = sent in Explicit or Implicit VR Little Endian, where the PACS
+    takes one of them; compressed ones need `pip install 'intu-fhir[transcode]'`.
+    """
 
     @property
     def limit(self) -> int:

@@ -25,19 +25,25 @@ SHELL = frozenset(
         "deliver/beside.py",
         "deliver/commitment.py",
         "deliver/commitment_scu.py",
+        "deliver/decoder.py",
+        "deliver/decoding.py",
         "deliver/dicom.py",
         "deliver/edited.py",
         "deliver/exchange.py",
         "deliver/lease.py",
         "deliver/fhir.py",
         "deliver/following.py",
+        "deliver/idle.py",
+        "deliver/line.py",
         "deliver/publish.py",
+        "deliver/sender.py",
         "deliver/server.py",
         "deliver/step.py",
         "deliver/stored.py",
         "deliver/subject.py",
         "deliver/tls.py",
         "deliver/told.py",
+        "deliver/uncompressed.py",
         "deliver/withdraw.py",
         "deliver/transport.py",
         "receive/connection.py",
@@ -67,6 +73,7 @@ SHELL = frozenset(
 
 CATCH_EVERYTHING = frozenset(
     {
+        "deliver/decoding.py",  # what foreign decoders raise of foreign bytes is its answer
         "receive/connection.py",  # one association's end is never the listener's
         "receive/ending.py",
         "receive/intake.py",

@@ -55,12 +55,8 @@ class RealPacs:
         if self.name == "storescp":
             (path,) = self.folder.glob(f"*.{sop_instance_uid}")
             return path.read_bytes()
-        found = {
-            o["MainDicomTags"]["SOPInstanceUID"]: o["ID"] for o in self.ask("/instances?expand")
-        }
-        with urllib.request.urlopen(
-            self._url(f"/instances/{found[sop_instance_uid]}/file")
-        ) as file:
+        found = self.ask("/tools/lookup", sop_instance_uid.encode())
+        with urllib.request.urlopen(self._url(f"{found[0]['Path']}/file")) as file:
             content: bytes = file.read()
             return content
 
@@ -86,20 +82,23 @@ def real_pacs(
     authority: Authority | None = None,
     *,
     refuse: bool = False,
+    uncompressed: str = "",
     settings: dict[str, Any] | None = None,
 ) -> Iterator[RealPacs]:
     """Run a PACS; over TLS with client certificates where an authority is given.
 
     Args:
         refuse: it rejects every association (storescp only).
+        uncompressed: it takes no compressed images, ``explicit`` and implicit VR or only
+            ``implicit``.
         settings: more of its configuration (Orthanc only).
     """
     folder.mkdir(parents=True, exist_ok=True)
     pacs = RealPacs(name, free_port(), folder, _client_tls(authority), free_port())
     command = (
-        _storescp(pacs, authority, refuse)
+        _storescp(pacs, authority, refuse, uncompressed)
         if name == "storescp"
-        else _orthanc(pacs, authority, settings or {})
+        else _orthanc(pacs, authority, {**_taking(uncompressed), **(settings or {})})
     )
     with (folder.parent / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -127,8 +126,19 @@ def _client_tls(authority: Authority | None) -> dict[str, Any]:
     return {"ca_file": authority.ca_file, **files}
 
 
-def _storescp(pacs: RealPacs, authority: Authority | None, refuse: bool) -> list[str]:
-    options = ["--accept-all", "--output-directory", str(pacs.folder)]
+def _taking(uncompressed: str) -> dict[str, Any]:
+    """Return what Orthanc takes."""
+    if not uncompressed:
+        return {}
+    uids = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"]
+    return {"AcceptedTransferSyntaxes": uids[: 1 + (uncompressed == "explicit")]}
+
+
+def _storescp(
+    pacs: RealPacs, authority: Authority | None, refuse: bool, uncompressed: str
+) -> list[str]:
+    takes = {"explicit": "--prefer-little", "implicit": "--implicit"}
+    options = [takes.get(uncompressed, "--accept-all"), "--output-directory", str(pacs.folder)]
     if refuse:
         options.append("--refuse")
     if authority:

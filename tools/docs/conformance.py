@@ -22,7 +22,7 @@ from tools.docs.markdown import code, page, table
 _OVERVIEW = """\
 intu_fhir receives composite objects by C-STORE, keeps each data set exactly as it came, stages
 its header in an SQL database, publishes a FHIR ImagingStudy for each study and sends the objects
-on by C-STORE. It creates, changes and displays no objects."""
+on by C-STORE. It creates and displays no objects, and changes none but as section 2.3 says."""
 
 _MODEL = """\
 ```mermaid
@@ -96,9 +96,39 @@ _REASONS = {
 
 _SCU_ASSOCIATIONS = """\
 The AE initiates associations and accepts none. It proposes, for each SOP class and transfer syntax
-of the instances to be sent, a presentation context with the transfer syntax they were received in:
-data sets are not transcoded. They are sent as they were received, except for the elements that
-`edits` of the destination sets or removes; UIDs and pixels cannot be edited."""
+of the instances to be sent, a presentation context with the transfer syntax they were received in.
+They are sent as they were received, except for the elements that `edits` of the destination sets or
+removes; UIDs and pixels cannot be edited.
+
+With `transcode: uncompressed` it proposes for each SOP class another context with Explicit and
+Implicit VR Little Endian. Only an instance whose own transfer syntax is refused is sent in what is
+granted there. Its header then differs in the elements that say how its pixels are encoded:"""
+
+_DECOMPRESSED = (
+    (
+        "Photometric Interpretation (0028,0004)",
+        "RGB of lossy JPEG (YBR_FULL_422, YBR_FULL) and of JPEG 2000 with a component transform "
+        "(YBR_ICT, YBR_RCT); otherwise as received",
+    ),
+    ("Planar Configuration (0028,0006)", "0, where there are several samples per pixel"),
+    (
+        "Lossy Image Compression (0028,2110)",
+        "01 where an image in lossy JPEG (1.2.840.10008.1.2.4.50, .51) came without it; otherwise "
+        "as received, with ratio and method",
+    ),
+    ("(7FE0,0001), (7FE0,0002), (7FE0,0003), which are about fragments", "left out"),
+    ("Pixel Data (7FE0,0010), also of icons", "decompressed"),
+    ("group lengths", "left out"),
+)
+"""What changes in an image that is decompressed; ``deliver/image_header.py`` does it."""
+
+_SCU_REST = """\
+SOP Instance UID and all other elements stay. Video and samples of one bit are not decompressed. A
+frame has at most 128 MiB, compressed or not, a header 32 MiB, pixel data less than 4 GiB.
+
+An association that has nothing to do stays open for `idle_seconds` and serves a study for which it
+has all presentation contexts, until it is 60 seconds old; then it is released. With 0 each study
+has an association of its own."""
 
 _SCU_STORE = """\
 An instance counts as delivered only by an answer to its own message with its own SOP Instance UID.
@@ -166,7 +196,7 @@ def conformance_page() -> str:
 def _services() -> str:
     rows = [
         ("Verification", "yes", "yes"),
-        (f"Storage, {len(STORAGE_CLASSES)} SOP classes (section 2.2)", "yes, as received", "yes"),
+        (f"Storage, {len(STORAGE_CLASSES)} SOP classes (section 2.2)", "yes", "yes"),
         ("Storage commitment push model", "yes, where configured", "yes"),
     ]
     return table(("Network service", "As user (SCU)", "As provider (SCP)"), rows)
@@ -247,6 +277,8 @@ def _scu() -> Iterator[str]:
     yield "Verification, and those of section 2.2, as the instances were received."
     yield "#### Association policies"
     yield _SCU_ASSOCIATIONS
+    yield table(("Element", "Becomes"), _DECOMPRESSED)
+    yield _SCU_REST
     yield "What an A-ASSOCIATE-RJ means, by source and reason (PS3.8 table 9-21):"
     yield table(
         ("Source", "Reason", "Meaning", "Then"),

@@ -306,6 +306,14 @@ def test_fhir_destination_that_is_not_there(site: Path) -> None:
     assert row.remedy
 
 
+def test_dicom_destination_that_may_get_decompressed_images(site: Path) -> None:
+    """With the decoders that ``transcode`` needs nothing is wrong."""
+    with pacs("PACS_SCP") as port:
+        destination = f"type: dicom, host: 127.0.0.1, port: {port}, called_ae_title: PACS_SCP"
+        row = _rows(site, f"{{pacs: {{{destination}, transcode: uncompressed}}}}")["pacs"]
+    assert row.ok
+
+
 @pytest.mark.parametrize(("title", "ok"), [("PACS_SCP", True), ("OTHER", False)])
 def test_dicom_destination(site: Path, title: str, ok: bool) -> None:
     """An archive is asked by C-ECHO under the title it should have."""

@@ -280,6 +280,7 @@ def test_report_and_timeline(database: Database) -> None:
                 status="0000",
                 delivered=True,
                 answered_at=START,
+                transcoded_to="1.2.840.10008.1.2.1",
             )
         )
     with database.read() as connection:
@@ -291,7 +292,10 @@ def test_report_and_timeline(database: Database) -> None:
         "ehr": "delivered",
         "pacs": "dead",
     }
-    assert [(row.status, row.instances) for row in report.images] == [("0000", 1)]
+    (images,) = report.images
+    assert (images.status, images.instances) == ("0000", 1)
+    assert images.transcoded_to == "1.2.840.10008.1.2.1"
+    assert sum(row.transcoded for row in report.deliveries) == 1
     assert report.resources[0].findings[0]["code"] == "S01"
     events = timeline(report)
     assert [event.step for event in events] == [

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import sqlalchemy as sa
+from pydicom.uid import RLELossless
 
 from intu_fhir.db import work
 from intu_fhir.db.deliveries import want_delivery
@@ -20,7 +23,11 @@ from intu_fhir.model.outcome import Delivered, Retry
 from intu_fhir.model.work import DELIVER, WAITING, Claim, DeliveryWish
 from intu_fhir.settings.schema import DicomDestination
 from tests.support.clock import FakeClock
+from tests.support.compressed import compress
+from tests.support.outgoing import path_of
+from tests.support.raw_peer import EXPLICIT
 from tests.support.staging import header, new_instance, store
+from tests.support.studies import make_instance
 
 UIDS = [f"1.2.3.1.{number}" for number in range(1, 6)]
 
@@ -45,6 +52,10 @@ def claim(database: Database, files: LocalFileStore, clock: FakeClock) -> Claim:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(one.data_set_offset) + one.header.sop_instance_uid.encode())
     store(database, *staged)
+    return _claimed(database, clock)
+
+
+def _claimed(database: Database, clock: FakeClock) -> Claim:
     with database.write() as connection:
         key = connection.execute(sa.select(studies.c.study_key)).scalar_one()
         wish = DeliveryWish(WAITING)
@@ -57,10 +68,19 @@ def claim(database: Database, files: LocalFileStore, clock: FakeClock) -> Claim:
 
 
 def _delivery(
-    database: Database, clock: FakeClock, files: LocalFileStore, pacs: StandInPacs
+    database: Database,
+    clock: FakeClock,
+    files: LocalFileStore,
+    pacs: StandInPacs,
+    transcode: Literal["never", "uncompressed"] = "never",
 ) -> DicomDelivery:
     destination = DicomDestination(
-        type="dicom", host="127.0.0.1", port=pacs.port, called_ae_title="PACS", timeout_seconds=5
+        type="dicom",
+        host="127.0.0.1",
+        port=pacs.port,
+        called_ae_title="PACS",
+        timeout_seconds=5,
+        transcode=transcode,
     )
     return DicomDelivery(database, clock, files, StorageScu(destination), 60)
 
@@ -82,6 +102,38 @@ def test_only_what_was_not_confirmed_is_sent_again(
         assert sorted(pacs.received) == UIDS
         assert deliver(claim) == Delivered("0000", "every instance was confirmed", unchanged=True)
         assert len(pacs.received) == 5
+
+
+def test_what_was_decompressed_is_on_record(
+    database: Database, clock: FakeClock, files: LocalFileStore, tmp_path: Path
+) -> None:
+    """The ledger says in SQL which instances a PACS got in which other transfer syntax."""
+    one = compress(make_instance("packed"), RLELossless, tmp_path / "one.dcm")
+    content = path_of(one).read_bytes()
+    head = replace(
+        header(instance=one.sop_instance_uid),
+        sop_class_uid=one.sop_class_uid,
+        transfer_syntax_uid=one.transfer_syntax_uid,
+    )
+    staged = new_instance(
+        clock.now(),
+        head,
+        sha256=hashlib.sha256(content[one.data_set_offset :]).hexdigest(),
+    )
+    staged = replace(staged, data_set_offset=one.data_set_offset)
+    path = files.path(staged.file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    store(database, staged)
+    claimed = _claimed(database, clock)
+    takes = {one.sop_class_uid: [EXPLICIT]}
+    with StandInPacs(tmp_path / "pacs", contexts=takes) as pacs:
+        outcome = _delivery(database, clock, files, pacs, transcode="uncompressed")(claimed)
+    assert outcome == Delivered("0000", "1 instance, 1 of them decompressed")
+    with database.read() as connection:
+        rows = connection.execute(sa.select(instance_deliveries)).all()
+    assert [(row.delivered, row.transcoded_to) for row in rows] == [(True, EXPLICIT)]
+    assert path.read_bytes() == content
 
 
 def test_poison_instance_keeps_no_other_back(
