@@ -49,6 +49,10 @@ _OF_IMAGES = frozenset({"series", "numberOfSeries", "numberOfInstances", "endpoi
 
 FLUSH_EVERY = 25
 """How many answers of a PACS are kept in memory before they are put on disk."""
+FLUSH_SECONDS = 1.0
+"""How long an answer is at most kept in memory once another one comes: so much is sent twice by
+whoever goes on after a crash.
+"""
 
 
 @dataclass(frozen=True)
@@ -244,12 +248,14 @@ class AnswerLedger:
         self._claim = claim
         self._keys = {item.sop_instance_uid: item.instance_key for item in pending}
         self._answers: dict[int, InstanceOutcome] = {}
+        self._flushed_at = delivery.clock.monotonic()
         self._lease = Lease(delivery.database, delivery.clock, claim, delivery.lease_seconds)
 
     def answered(self, answer: InstanceOutcome) -> None:
         """Take one answer."""
         self._answers[self._keys[answer.sop_instance_uid]] = answer
-        if len(self._answers) >= FLUSH_EVERY:
+        waited = self._delivery.clock.monotonic() - self._flushed_at
+        if len(self._answers) >= FLUSH_EVERY or waited > FLUSH_SECONDS:
             self.flush()
 
     def keep_going(self) -> bool:
@@ -259,6 +265,7 @@ class AnswerLedger:
     def flush(self) -> None:
         """Put the answers on disk: they are the peer's own words, whoever holds the lease."""
         answers, self._answers = self._answers, {}
+        self._flushed_at = self._delivery.clock.monotonic()
         if answers:
             with self._delivery.database.write() as connection:
                 now = self._delivery.clock.now()

@@ -1,4 +1,7 @@
-"""PACS that stall, lie and break off: no call outlives its deadline, no success is false."""
+"""P-01, P-03: PACS that stall, lie and break off: no call outlives its deadline, no success lies.
+
+The peers of the battery, and more: all that were seen to hold a sender for ever, or to fool it.
+"""
 
 from __future__ import annotations
 
@@ -184,7 +187,7 @@ BAD_PEERS: dict[str, Behaviour] = {
 
 @pytest.mark.parametrize("name", BAD_PEERS)
 def test_no_peer_holds_us_or_fools_us(name: str, tmp_path: Path) -> None:
-    """Whatever a peer does, the call ends in time, to be tried again, with nothing delivered."""
+    """P-01, P-03: whatever a peer does, the call ends in time, and nothing counts as delivered."""
     one = outgoing(tmp_path, UID, b"x" * 4_000_000)
     with RawServer(BAD_PEERS[name], receive_buffer=8_192) as server:
         sending = Sending(server.port, seconds=DEADLINE)
@@ -289,7 +292,7 @@ def test_abort_is_told_with_its_reason(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_each_reject(tmp_path: Path, where: tuple[int, int, int], kind: type[Any]) -> None:
-    """Each reason of a reject ends as its table says, with its numbers kept."""
+    """P-01: each reason of a reject ends as its table says, with its numbers kept."""
     with RawServer(_first(reject(*where))) as server:
         outcome = Sending(server.port, seconds=DEADLINE).send([outgoing(tmp_path, UID, b"x")])
     assert isinstance(outcome, kind)
@@ -298,7 +301,7 @@ def test_each_reject(tmp_path: Path, where: tuple[int, int, int], kind: type[Any
 
 @pytest.mark.parametrize("result", [1, 2, 3, 4, 77])
 def test_each_context_result(tmp_path: Path, result: int) -> None:
-    """A context that is not granted, for whatever reason, is a dead letter for its instances."""
+    """P-01: a context that is not granted, for whatever reason, is a dead letter."""
     with RawServer(_first(accept(result=result))) as server:
         outcome = Sending(server.port, seconds=DEADLINE).send([outgoing(tmp_path, UID, b"x")])
     assert isinstance(outcome, Dead)

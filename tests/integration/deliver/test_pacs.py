@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from intu_fhir.deliver.dicom import NO_CONTEXT, NO_FILE
+from intu_fhir.deliver.outcomes import DIMSE_RANGES, DIMSE_STATUSES, Verdict, dimse_rule
 from intu_fhir.deliver.tally import NO_ANSWER
 from intu_fhir.demo.pacs import ABORT, StandInPacs
 from intu_fhir.errors import ConfigurationError
@@ -63,7 +64,7 @@ def test_echo(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stored", range(INSTANCES))
 def test_abort_after_each_instance_is_resumed(tmp_path: Path, stored: int) -> None:
-    """After an abort only what was not acknowledged is sent again, on a new association."""
+    """P-02: after an abort only what was not acknowledged is sent again, on a new association."""
     objects = outgoing_study(tmp_path / "out", INSTANCES)
     with StandInPacs(tmp_path / "pacs") as pacs:
         sending = Sending(pacs.port)
@@ -81,7 +82,7 @@ def test_abort_after_each_instance_is_resumed(tmp_path: Path, stored: int) -> No
 
 @pytest.mark.parametrize("sent", range(INSTANCES))
 def test_stopped_in_the_middle_is_resumed(tmp_path: Path, sent: int) -> None:
-    """Whoever lost the lease stops before the next instance; the next worker sends the rest."""
+    """P-02: who lost the lease stops before the next instance; the next worker sends the rest."""
     objects = outgoing_study(tmp_path / "out", INSTANCES)
     with StandInPacs(tmp_path / "pacs") as pacs:
         sending = Sending(pacs.port)
@@ -90,6 +91,33 @@ def test_stopped_in_the_middle_is_resumed(tmp_path: Path, sent: int) -> None:
         assert len(pacs.received) == sent
         assert isinstance(sending.send(objects), Delivered)
         assert pacs.received == [one.sop_instance_uid for one in objects]
+
+
+EVERY_STATUS = sorted({*DIMSE_STATUSES, *(edge for r, _ in DIMSE_RANGES for edge in (r[0], r[-1]))})
+NOBODYS = [0x0001, 0x0118, 0xB001, 0xD000, 0xFE00, 0xFF00, 0xFF01]
+_OUTCOMES = {
+    Verdict.DELIVERED: Delivered,
+    Verdict.WARNING: Delivered,
+    Verdict.RETRY: Retry,
+    Verdict.DEAD: Dead,
+}
+
+
+@pytest.mark.parametrize("status", [*EVERY_STATUS, *NOBODYS])
+def test_each_status(tmp_path: Path, status: int) -> None:
+    """P-01: each status ends as its table says; only a success or a warning is a delivery."""
+    (one,) = outgoing_study(tmp_path / "out", 1)
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        pacs.answer_next(status)
+        sending = Sending(pacs.port)
+        outcome = sending.send([one])
+    rule = dimse_rule(status)
+    assert isinstance(outcome, _OUTCOMES[rule.verdict])
+    (answer,) = sending.answers
+    assert answer.status == f"{status:04X}"
+    assert answer.delivered is (_OUTCOMES[rule.verdict] is Delivered)
+    assert answer.warning is (rule.verdict is Verdict.WARNING)
+    assert status in EVERY_STATUS or isinstance(outcome, Retry)
 
 
 @pytest.mark.parametrize("status", [0xA900, 0xC000, 0xC123, 0x0117, 0x0122, 0x0124])
