@@ -72,6 +72,16 @@ def after_silence(
     )
 
 
+def after_nothing(state: BreakerState, now: datetime) -> BreakerState:
+    """Return the state after a delivery that asked nobody: the next one may probe at once.
+
+    It took the place of a probe, so it is taken back from their number: the wait does not grow.
+    """
+    if state.breaker != OPEN:
+        return state
+    return replace(state, next_probe_at=now, probes=max(state.probes - 1, 0))
+
+
 def tells_nothing(outcome: DeliveryOutcome) -> bool:
     """Say whether an outcome leaves open if the destination answers: it may not have been asked."""
     if isinstance(outcome, Delivered):
@@ -128,8 +138,7 @@ class Breakers:
             return after_silence(before, policy, outcome.detail[:500], now, jitter, asked)
         if not tells_nothing(outcome):
             return after_answer(before, destination.limit)
-        # Nobody was asked: the next delivery may probe at once.
-        return replace(before, next_probe_at=now) if before.breaker == OPEN else before
+        return after_nothing(before, now)
 
 
 def _tell(name: str, before: BreakerState, after: BreakerState) -> None:

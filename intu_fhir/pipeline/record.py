@@ -80,15 +80,8 @@ class Recorder:
             lock_study(connection, claim.study_key)
         if claim.step == DELIVER:
             note_reason(connection, claim, getattr(result, "reason", ""))
-        if isinstance(result, NotYet):
-            work.put_off(connection, claim, until=result.until, now=now)
-            return WAITING
-        if isinstance(result, Follows):
-            if result.announced:
-                record_attempt(connection, claim, Attempt(started_at, now, result.announced))
-            work.put_off(connection, claim, until=now, now=now)
-            follow(connection, claim, result)
-            return WAITING
+        if isinstance(result, NotYet | Follows):
+            return self._waits(connection, claim, result, started_at, now, jitter)
         if isinstance(result, Finished):
             self._finished(connection, claim, result, now, trace_parent)
             return STEPS[claim.step].done
@@ -97,6 +90,28 @@ class Recorder:
             to_archive = claim.destination in self.archives
             audit_delivery(connection, claim, result, state=state, to_archive=to_archive, now=now)
         return state
+
+    def _waits(
+        self,
+        connection: Any,
+        claim: Claim,
+        result: NotYet | Follows,
+        started_at: datetime,
+        now: datetime,
+        jitter: float,
+    ) -> str:
+        """Put back what waits for something else; as a probe it may have asked nobody."""
+        announced = result.announced if isinstance(result, Follows) else None
+        if announced:
+            record_attempt(connection, claim, Attempt(started_at, now, announced))
+        until = result.until if isinstance(result, NotYet) else now
+        work.put_off(connection, claim, until=until, now=now)
+        if isinstance(result, Follows):
+            follow(connection, claim, result)
+        if claim.step == DELIVER:
+            told = announced or Delivered(unchanged=True)
+            self.breakers.note(connection, claim.destination, told, now, jitter)
+        return WAITING
 
     def _ended(
         self,

@@ -70,6 +70,28 @@ def test_a_study_is_registered_before_it_is_available(
         assert told == ["announced as registered", ""]
 
 
+def test_a_published_study_is_not_announced_again(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """A study that the EHR knows waits again without a request, not even for the patient."""
+    ehr = {"after": ["pacs"], "announce": True, "subject": {"strategy": "create"}}
+    identifiers = {"patient": {"default": "urn:oid:1.2.276.0.76.4.8.1"}}
+    image = make_instance("one")
+    with running_site(tmp_path, migrated_database_url, ehr=ehr, identifiers=identifiers) as running:
+
+        def waits() -> bool:
+            return any(row.followed_state == "dead" for row in _deliveries(running, "ehr"))
+
+        running.pacs.answer_for(str(image.SOPInstanceUID), 0xC000)
+        running.send([image])
+        wait_until(waits)
+        assert len(running.imaging_studies()) == 1
+        asked = len(running.ehr.received)
+        running.restart()
+        wait_until(waits)
+        assert len(running.ehr.received) == asked
+
+
 def test_a_study_that_is_not_for_the_pacs(tmp_path: Path, migrated_database_url: str) -> None:
     """What ``only`` leaves out is recorded as filtered with the reason, and sent nowhere."""
     only = {"where": 'PatientID not like "QA*"'}

@@ -13,17 +13,23 @@ from intu_fhir.cli.deliveries import WHY
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
 from intu_fhir.db.following import let_all_go
+from intu_fhir.db.gates import read_gate
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, studies
 from intu_fhir.deliver.following import AfterOthers
+from intu_fhir.model.destination import HALF_OPEN, OPEN, Gate
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Retry
 from intu_fhir.model.work import DELIVER, FILTERED, WAITING, Claim, DeliveryWish
+from intu_fhir.pipeline.breaker import Breakers
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Lane, Runner
-from intu_fhir.settings.schema import RetrySettings
+from intu_fhir.settings.schema import BreakerSettings, FhirDestination, RetrySettings
 from tests.support.clock import FakeClock
 from tests.support.staging import header, new_instance, store
 
+EHR = FhirDestination(
+    type="fhir", base_url="http://127.0.0.1:9", breaker=BreakerSettings(failures=1)
+)
 RETRY = RetrySettings(first_seconds=10, max_seconds=100, max_attempts=3)
 
 
@@ -34,20 +40,30 @@ class Route:
     database: Database
     clock: FakeClock
     pacs: DeliveryOutcome = field(default_factory=lambda: Delivered("0000"))
+    ehr: DeliveryOutcome = field(default_factory=lambda: Delivered("201"))
+    announced: DeliveryOutcome | None = None
     published: list[int] = field(default_factory=list)
 
     def _publish(self, claim: Claim) -> DeliveryOutcome:
         self.published.append(claim.want)
-        return Delivered("201")
+        return self.ehr
+
+    def _announce(self, claim: Claim) -> DeliveryOutcome | None:
+        return self.announced
+
+    def gate(self) -> Gate:
+        """Return what keeps the EHR's studies back."""
+        with self.database.read() as connection:
+            return read_gate(connection, "ehr")
 
     def runner(self) -> Runner:
         """Return a worker of both."""
-        after = AfterOthers(self.database, ("pacs",), self._publish)
+        after = AfterOthers(self.database, ("pacs",), self._publish, self._announce)
         return Runner(
             database=self.database,
             clock=self.clock,
             functions={(DELIVER, "pacs"): lambda claim: self.pacs, (DELIVER, "ehr"): after},
-            recorder=Recorder(RETRY),
+            recorder=Recorder(RETRY, breakers=Breakers({"ehr": EHR})),
             retry=RETRY,
             holder="w",
             lease_seconds=60,
@@ -198,3 +214,30 @@ def test_waiting_and_finishing_never_miss_each_other(route: Route) -> None:
                 route.run("pacs")
                 route.run("ehr")
             assert route.row("ehr").have == generation
+
+
+def _down(route: Route) -> None:
+    """Let the EHR be silent once, then the PACS lack a newer generation when the probe is due."""
+    route.ehr = Retry(detail="no connection", silent=True)
+    route.run("pacs")
+    route.run("ehr")
+    assert route.gate().state.breaker == OPEN
+    route.want(2)
+    route.clock.advance(30)
+
+
+def test_a_probe_that_follows_another_leaves_its_place(route: Route) -> None:
+    """A study that waits for the PACS asks nobody at the EHR: the next one may probe at once."""
+    _down(route)
+    probes = route.gate().state.probes
+    assert route.run("ehr")
+    state = route.gate().state
+    assert (state.breaker, state.next_probe_at, state.probes) == (OPEN, route.clock.now(), probes)
+
+
+def test_a_probe_that_announces_tells_that_the_ehr_answers(route: Route) -> None:
+    """What the EHR says to an announcement counts for its breaker."""
+    _down(route)
+    route.announced = Delivered("201")
+    route.run("ehr")
+    assert route.gate().state.breaker == HALF_OPEN

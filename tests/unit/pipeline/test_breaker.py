@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from intu_fhir.model.destination import CLOSED, HALF_OPEN, OPEN, BreakerState, Gate
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
-from intu_fhir.pipeline.breaker import after_answer, after_silence, is_silence, tells_nothing
+from intu_fhir.pipeline.breaker import (
+    after_answer,
+    after_nothing,
+    after_silence,
+    is_silence,
+    tells_nothing,
+)
 from intu_fhir.settings.schema import BreakerSettings
 from tests.support.clock import START
 
@@ -70,6 +77,15 @@ def test_silence_while_it_recovers_opens_it_again_at_once() -> None:
     """Half open is not closed: one silence is enough."""
     again = _silent(1, after_answer(_silent(3), 3))
     assert (again.breaker, again.allowed) == (OPEN, None)
+
+
+def test_a_probe_that_asked_nobody_leaves_its_place_to_the_next() -> None:
+    """It neither delays the next probe nor makes the wait after that one longer."""
+    down = replace(_silent(3), probes=2, next_probe_at=START + timedelta(seconds=60))
+    again = after_nothing(down, START)
+    assert (again.breaker, again.next_probe_at, again.probes) == (OPEN, START, 1)
+    assert after_nothing(replace(again, probes=0), START).probes == 0
+    assert after_nothing(BreakerState(), START) == BreakerState()
 
 
 @pytest.mark.parametrize(
