@@ -11,7 +11,8 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -19,8 +20,9 @@ import jwt
 
 from intu_fhir.deliver.answers import Answer, said, words
 from intu_fhir.deliver.exchange import Exchange
+from intu_fhir.deliver.keys import KeyFile, SigningKey
 from intu_fhir.deliver.scrub import scrub
-from intu_fhir.errors import ConfigurationError, PermanentError, TransientError
+from intu_fhir.errors import PermanentError, TransientError
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import (
     Auth,
@@ -34,6 +36,11 @@ _RENEW_AT = 0.8
 _DEFAULT_LIFE = 300.0
 _ASSERTION_LIFE = timedelta(minutes=4)
 _CLOCK_SKEW = timedelta(seconds=30)
+_MUCH = timedelta(seconds=20)
+_MOST_AHEAD = timedelta(minutes=10)
+"""A clock that is further off is set right by a person; nothing is signed for a far future."""
+
+_NOT_THE_ASSERTION = frozenset({"invalid_scope", "unauthorized_client", "unsupported_grant_type"})
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -130,6 +137,9 @@ class TokenHeader:
         message = f"The token endpoint answers HTTP {answer.status}" + (
             f" ({what})" if what else ""
         )
+        ahead = clock_difference(answer, self._clock)
+        if abs(ahead) > _MUCH:
+            message += f"; its clock and ours differ by {abs(ahead).total_seconds():.0f} s"
         if answer.status >= 500 or answer.status in {200, 408, 425, 429}:
             return TokenUnavailable(f"{message}; it is tried again by itself")
         return TokenRefused(f"{message}; check client id, key, kid, scope and clock, then replay")
@@ -162,33 +172,67 @@ class ClientCredentials:
         return _post_form(self.exchange, self.settings.token_url, fields, authorization)
 
 
-@dataclass(frozen=True)
+def clock_difference(answer: Answer, clock: Clock) -> timedelta:
+    """Return how far a server's clock is ahead of ours; nothing where it does not say."""
+    try:
+        theirs = parsedate_to_datetime(answer.headers.get("date", ""))
+    except ValueError:
+        return timedelta()
+    return theirs.replace(tzinfo=theirs.tzinfo or UTC) - clock.now()
+
+
+@dataclass
 class SmartAssertion:
-    """The token request of SMART Backend Services (SMART App Launch 2, asymmetric client)."""
+    """The token request of SMART Backend Services (SMART App Launch 2, asymmetric client).
+
+    What the server refuses is tried with the server's own time, where that differs, and with each
+    key of the file.
+
+    Args:
+        ahead: how far the server's clock is ahead of ours, as it said with a refusal.
+    """
 
     settings: SmartBackendAuth
     base_url: str
     exchange: Exchange
     clock: Clock
-    private_key: str
+    keys: KeyFile
+    ahead: timedelta = timedelta()
 
     def __call__(self) -> Answer:
-        """Ask for a token with an assertion that is used once."""
+        """Ask for a token, each time with an assertion of its own."""
         url = self.settings.token_url or self._discover()
+        for key in (keys := self.keys.keys()):
+            answer = self._ask(url, key)
+            if _refuses_the_assertion(answer) and self._takes_their_time(answer):
+                answer = self._ask(url, key)
+            if not _refuses_the_assertion(answer) or key is keys[-1]:
+                break
+        return answer
+
+    def _ask(self, url: str, key: SigningKey) -> Answer:
         fields = {
             "grant_type": "client_credentials",
             "scope": self.settings.scope,
             "client_assertion_type": _ASSERTION_TYPE,
-            "client_assertion": self.assertion(url),
+            "client_assertion": self.assertion(url, key),
         }
         return _post_form(self.exchange, url, fields)
 
-    def assertion(self, audience: str) -> str:
+    def _takes_their_time(self, answer: Answer) -> bool:
+        """Take over the time of the server; False where that would change nothing."""
+        ahead = clock_difference(answer, self.clock)
+        if abs(ahead) > _MOST_AHEAD or abs(ahead - self.ahead) < _MUCH:
+            return False
+        self.ahead = ahead
+        return True
+
+    def assertion(self, audience: str, key: SigningKey) -> str:
         """Return a signed JWT for one token request.
 
         ``nbf`` stays out and ``iat`` is set back, since servers' clocks differ a little.
         """
-        now = self.clock.now()
+        now = self.clock.now() + self.ahead
         claims = {
             "iss": self.settings.client_id,
             "sub": self.settings.client_id,
@@ -199,9 +243,9 @@ class SmartAssertion:
         }
         return jwt.encode(
             claims,
-            self.private_key,
+            key.key,
             algorithm=self.settings.algorithm,
-            headers={"kid": self.settings.kid},
+            headers={"kid": key.kid},
         )
 
     def _discover(self) -> str:
@@ -221,6 +265,12 @@ class SmartAssertion:
             f"The server's smart-configuration (HTTP {answer.status}) names no {scheme} "
             "token_endpoint; set auth.token_url, then replay"
         )
+
+
+def _refuses_the_assertion(answer: Answer) -> bool:
+    """Say whether another key or another time may be what is missing (RFC 7521 4.2.1)."""
+    error = words((answer.json() or {}).get("error"))
+    return answer.status in {400, 401} and error not in _NOT_THE_ASSERTION
 
 
 def _post_form(
@@ -250,21 +300,6 @@ def authorizer(auth: Auth, base_url: str, exchange: Exchange, clock: Clock) -> A
     if isinstance(auth, OAuth2Auth):
         return TokenHeader(ClientCredentials(auth, exchange), clock, auth.client_secret)
     if isinstance(auth, SmartBackendAuth):
-        assertion = SmartAssertion(auth, base_url, exchange, clock, _private_key(auth))
+        assertion = SmartAssertion(auth, base_url, exchange, clock, KeyFile(auth))
         return TokenHeader(assertion, clock)
     return FixedHeader()
-
-
-def _private_key(auth: SmartBackendAuth) -> str:
-    """Read the key and try it once, so that a wrong one shows at the start."""
-    try:
-        key = auth.private_key_file.read_text("ascii")
-        jwt.encode({}, key, algorithm=auth.algorithm)
-    except (OSError, ValueError, TypeError, jwt.PyJWTError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"no key for {auth.algorithm}"
-        raise ConfigurationError(
-            f"{auth.private_key_file} cannot be used ({reason}); give a PEM file with the private "
-            "key registered at the server",
-            key="auth.private_key_file",
-        ) from error
-    return key
