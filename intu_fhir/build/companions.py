@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from intu_fhir.build.concepts import schemes_in
 from intu_fhir.build.device import device_reference, devices
+from intu_fhir.build.document import document_reference
 from intu_fhir.build.dose import dose_observation, dose_template
 from intu_fhir.build.measurements import is_measurement_report, measurement_observations
 from intu_fhir.build.notes import Notes
@@ -25,6 +26,7 @@ from intu_fhir.mappings import Mapping as StudyMapping
 from intu_fhir.mappings import Release
 from intu_fhir.model.companion import (
     DEVICE,
+    DOCUMENT,
     DOSE,
     MEASUREMENTS,
     PROVENANCE,
@@ -41,6 +43,7 @@ the study say how its text is to be read."""
 MAX_RESULTS = 5_000
 """Observations of one study; of reports beyond them nothing is made, and a finding says so."""
 
+_NOT_VALID = {DOCUMENT: ("document_not_valid", "study")}
 _MODELS = {"r4": r4b_model, "r5": r5_model}
 
 
@@ -89,6 +92,8 @@ class CompanionBuilder:
             made += self._of_reports(facts, kinds, mapping, context, notes)
         if PROVENANCE in kinds:
             made.append(provenance(kept, mapping.version, self.program_version))
+        if DOCUMENT in kinds:
+            made.append(document_reference(kept.uid, resource, release))
         valid = [one for one in made if _is_valid(one, release, notes)]
         return BuiltCompanions(_each_once(_whole(valid), notes), notes.findings)
 
@@ -165,7 +170,8 @@ def _is_valid(companion: Companion, release: Release, notes: Notes) -> bool:
     else:
         wrong = next(values_wrong(companion.resource), None) is not None
     if wrong:
-        notes.add("report_not_valid", "instance", companion.source_uid, companion.kind)
+        code, level = _NOT_VALID.get(companion.kind, ("report_not_valid", "instance"))
+        notes.add(code, level, companion.source_uid, companion.kind)
     return not wrong
 
 

@@ -97,6 +97,10 @@ REASONS: Mapping[str, tuple[Severity, str]] = {
         _WARNING,
         "a resource made of the report breaks FHIR and is not sent",
     ),
+    "document_not_valid": (
+        _WARNING,
+        "the DocumentReference of the study breaks FHIR and is not sent; look at the mapping",
+    ),
     "invalid_decimal": (_WARNING, "not a decimal number; it is left out"),
     "repeated_uid": (_WARNING, "the same UID twice; the first one counts"),
     IMAGES_EXPIRED: (

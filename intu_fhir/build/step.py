@@ -149,7 +149,7 @@ def _releases(destinations: Mapping[str, AnyDestination]) -> list[Release]:
 def _kinds(destinations: Mapping[str, AnyDestination], release: Release) -> frozenset[str]:
     """What any destination of a release asks for beside the study."""
     asked = (
-        d.publish.kinds
+        d.publish.built
         for d in destinations.values()
         if isinstance(d, FhirDestination) and d.release == release
     )

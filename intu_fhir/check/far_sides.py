@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 
 from intu_fhir.check.row import CheckRow
+from intu_fhir.deliver.capability import Capability
 from intu_fhir.deliver.commitment_scu import CommitmentScu
 from intu_fhir.deliver.decoding import missing_decoders
 from intu_fhir.deliver.dicom import StorageScu
@@ -64,13 +65,37 @@ def _fhir_server(
         return row(False, said.detail, "correct base_url, tls or auth, or start the server")
     if not said.speaks(destination.release):
         return row(False, f"speaks FHIR {said.fhir_version}", "set release to what it speaks")
-    if not said.takes_imaging_study:
-        return row(False, said.quote(), "ask its administrator to offer ImagingStudy")
+    kind, wanted = "ImagingStudy", destination.publish.document_reference
+    if wanted == "instead" or (wanted == "fallback" and not said.takes_imaging_study):
+        kind = "DocumentReference"
+    if not said.of(kind).takes:
+        return row(False, *_not_taken(said, kind))
     # What it can do is often told to everyone, so we ask as what we are.
-    status = client.call("GET", "ImagingStudy?_count=0").status
+    status = client.call("GET", f"{kind}?_count=0").status
     if status in _SAY_NO:
         return row(False, f"answers {status} to a search", "correct auth, or its permissions")
-    return row(True, " ".join(part for part in (said.software, said.fhir_version) if part))
+    return row(True, "; ".join(filter(None, _taken(said, kind))))
+
+
+def _not_taken(said: Capability, kind: str) -> tuple[str, str]:
+    """Return what the server offers, in its own words, and what to do."""
+    if kind != "ImagingStudy":
+        quoted = f"{said.quote()}; {said.of(kind).quote()}"
+        return quoted, f"ask its administrator to offer ImagingStudy or {kind}"
+    remedy = "ask its administrator to offer ImagingStudy"
+    if said.of("DocumentReference").takes:
+        remedy += ", or set publish.document_reference: fallback"
+    return said.quote(), remedy
+
+
+def _taken(said: Capability, kind: str) -> Iterator[str]:
+    """Yield what the server is, and what a person should know of it."""
+    yield " ".join(part for part in (said.software, said.fhir_version) if part)
+    if kind != "ImagingStudy":
+        yield f"studies go as {kind}"
+        yield "" if said.takes_imaging_study else said.quote()
+    if said.known and not said.of(kind).guards_creates:
+        yield "only plain create, so publish from one installation alone"
 
 
 def _dicom(name: str, destination: DicomDestination) -> CheckRow:

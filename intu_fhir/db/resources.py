@@ -72,6 +72,7 @@ class StoredResource:
     generation: int
     findings: list[dict[str, str]]
     resource_key: int = 0
+    built_at: datetime | None = None
 
 
 def find_resource(
@@ -97,6 +98,7 @@ def newest_resource(
             resources.c.generation,
             resources.c.findings,
             resources.c.resource_key,
+            resources.c.built_at,
         )
         .where(resources.c.study_key == study_key, resources.c.release == release)
         .order_by(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from intu_fhir.build.companions import BuiltCompanions
 from intu_fhir.build.endpoint import wado_rs_endpoint
+from intu_fhir.deliver.document import complete as complete_document
 from intu_fhir.mappings import Release
 from intu_fhir.model.canonical import canonical_json
 from intu_fhir.model.companion import Companion
@@ -43,6 +45,10 @@ def complete(companion: Companion) -> dict[str, Any]:
     if companion.kind == "provenance":
         resource["target"] = [{"reference": "ImagingStudy/1/_history/1"}]
         resource["recorded"] = "2024-03-01T10:00:00Z"
+    if companion.kind == "document":
+        address = "https://pacs.example.org/dicom-web/studies/1.2.3"
+        when = datetime(2024, 3, 1, 10, tzinfo=UTC)
+        resource, _ = complete_document(resource, resource["subject"], address, when)
     if resource.get("subject"):
         resource["subject"] = {"reference": "Patient/1", **resource["subject"]}
     done: dict[str, Any] = json.loads(canonical_json(resource))
@@ -64,6 +70,7 @@ def test_every_kind_is_valid(release: str) -> None:
     resources = [complete(one) for one in (*built.companions, endpoint)]
     assert {one["resourceType"] for one in resources} == {
         "Device",
+        "DocumentReference",
         "Endpoint",
         "Observation",
         "Provenance",
