@@ -119,12 +119,13 @@ class AtOnce:
     # ---- after
 
     def _confirmed(self, answer: Answer, entries: Sequence[Entry]) -> DeliveryOutcome:
-        places = places_in(answer, entries) or self._found(entries)
+        places = places_in(answer, entries, self.capability) or self._found(entries)
         if places is None:
             return Retry(
                 str(answer.status),
-                f"HTTP {answer.status}, but the server does not say where the resources of the "
-                "transaction are; check that base_url is the FHIR endpoint",
+                f"HTTP {answer.status}, but the server does not show what the transaction brought; "
+                "it is tried again by itself; where it stays, check that base_url is the FHIR "
+                "endpoint",
             )
         return self._delivered(entries, places)
 

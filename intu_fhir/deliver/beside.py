@@ -241,7 +241,7 @@ class SeveralPublisher:
             last_hash=known.content_hash if known and not known.withdrawn else "",
             identity=identity,
         )
-        outcome = Publisher(self._server, publication).run()
+        outcome = Publisher(self._server, publication, self._ledger.keep_going).run()
         if isinstance(outcome, Retry):
             return replace(outcome, detail=f"{identity.resource_type}: {outcome.detail}")
         if not isinstance(outcome, Delivered):

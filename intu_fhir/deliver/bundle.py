@@ -85,8 +85,14 @@ def own_id(identity: Identity, offers: Capability) -> bool:
     return not identity.system and offers.update_create
 
 
-def places_in(answer: Answer, entries: Sequence[Entry]) -> list[Place] | None:
-    """Return where the entries of a transaction are now; None where the answer does not say."""
+def places_in(
+    answer: Answer, entries: Sequence[Entry], capability: Capability
+) -> list[Place] | None:
+    """Return where the entries of a transaction are now; None where the answer does not say so.
+
+    It does not where the version is that of before, or where the server found what another
+    writer had created and so ignored ours: then only the content can tell.
+    """
     bundle = answer.resource("Bundle")
     answered = objects(bundle.get("entry")) if bundle else []
     if len(answered) != len(entries):
@@ -98,10 +104,25 @@ def places_in(answer: Answer, entries: Sequence[Entry]) -> list[Place] | None:
             return None
         headers = {name: words(response.get(name)) for name in ("location", "etag")}
         place = place_in_headers(Answer(200, headers, b""), entry.identity.resource_type)
-        if place is None or (entry.place and place.id != entry.place.id):
+        if place is None or not _has_effect(entry, place):
+            return None
+        if words(response.get("status")).startswith("200") and _if_none_exist(entry, capability):
             return None
         places.append(place)
     return places
+
+
+def _has_effect(entry: Entry, place: Place) -> bool:
+    before = entry.place
+    if before is None:
+        return True
+    return place.id == before.id and (not place.version or place.version != before.version)
+
+
+def _if_none_exist(entry: Entry, capability: Capability) -> bool:
+    """Say whether an entry is sent so that the server ignores it where it has the resource."""
+    request = _request(entry, capability.of(entry.identity.resource_type))
+    return "ifNoneExist" in request
 
 
 def resolved(value: Any, places: Mapping[str, str]) -> Any:

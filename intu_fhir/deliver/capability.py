@@ -45,6 +45,11 @@ class Capability:
         """Whether ImagingStudy can be written there, as far as it says."""
         return self.of(STUDY).takes
 
+    @property
+    def guards_creates(self) -> bool:
+        """Whether it can be told what a create is of, so that two at once make one."""
+        return self.conditional_create or self.conditional_update or self.update_create
+
     def of(self, resource_type: str) -> Capability:
         """Return what it says of another type."""
         if resource_type == self.resource_type:

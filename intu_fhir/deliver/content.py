@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,21 +11,32 @@ from intu_fhir.deliver.answers import Json, objects, words
 
 _SERVER_OWNED = frozenset({"id", "meta", "text"})
 _OF_IMAGES = frozenset({"modality", "series", "numberOfSeries", "numberOfInstances"})
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _META_OWNED = frozenset({"versionId", "lastUpdated", "source"})
 
 
 def same_content(ours: Json, theirs: Json) -> bool:
     """Say whether a server's resource is ours, what servers add themselves left aside."""
-    return bool(_as_read(_content(ours)) == _content(theirs))
+    return bool(_as_read(_content(ours)) == _as_read(_content(theirs)))
 
 
 def _as_read(value: Any) -> Any:
-    """Return exact decimals as they look once a server has shown them."""
+    """Return values in the one form that exact decimals and times have at every server."""
     if isinstance(value, Decimal):
         return float(value)
+    if isinstance(value, str):
+        return _moment(value) if _MOMENT.fullmatch(value) else value
     if isinstance(value, dict):
         return {key: _as_read(inner) for key, inner in value.items()}
     return [_as_read(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _moment(value: str) -> str:
+    """Return a time with its zone as UTC: some servers keep the moment, not the zone."""
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        return value
 
 
 def _content(resource: Json) -> Json:

@@ -99,6 +99,8 @@ _OTHER_HTTP: Mapping[int, Rule] = {
 }
 _NOBODY_THERE = frozenset({502, 503, 504})
 """The server as a whole is away, whatever was sent to it."""
+_ANOTHERS_TURN = frozenset({409})
+"""Two writers at the same moment; HAPI FHIR says so to all but one that create the same."""
 _NO_HTTP = Rule(Verdict.RETRY, "not an HTTP answer that exists", _LATER)
 
 
@@ -116,7 +118,7 @@ def failed(status: int, said: str = "", retry_after: float | None = None) -> Ret
     """
     rule = http_rule(status)
     detail = sentence(f"HTTP {status}: {rule.meaning}", said, rule.remedy)
-    if rule.verdict is Verdict.RETRY:
+    if rule.verdict is Verdict.RETRY or status in _ANOTHERS_TURN:
         return Retry(str(status), detail, retry_after, silent=status in _NOBODY_THERE)
     return Dead(str(status), detail)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 
 import orjson
 
 from intu_fhir.deliver.answers import Answer, Json, objects, words
 from intu_fhir.model.companion import Identity, study_identity
+
+_NAMESPACE = uuid.UUID("0b3b6f4e-5d6c-5c0e-9a51-6c1f1a1f4f57")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,13 @@ class Publication:
     def recognised_by(self) -> Identity:
         """What the resource is recognised by at the server."""
         return self.identity or study_identity(self.study_uid)
+
+    @property
+    def own_id(self) -> str:
+        """An id that always belongs to the resource, for a server that lets clients choose."""
+        if self.identity:
+            return self.identity.uuid
+        return str(uuid.uuid5(_NAMESPACE, self.study_uid))
 
 
 def private_values(resource: Json) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ whether the server acted: it is looked up, never repeated blindly.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 
 import orjson
@@ -17,13 +16,12 @@ from intu_fhir.deliver.answers import (
     Json,
     Place,
     bears_identifier,
-    etag,
-    outcome_words,
     place_in_headers,
     place_of,
 )
 from intu_fhir.deliver.auth import TokenRefused, TokenUnavailable
 from intu_fhir.deliver.capability import Capability
+from intu_fhir.deliver.confirm import Confirmation, Written
 from intu_fhir.deliver.content import (
     number_of_instances,
     rebase,
@@ -42,10 +40,8 @@ from intu_fhir.deliver.server import FhirServer, bearing, token
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
 
 _CONFLICTS = 3
-_UNREADABLE = frozenset({403, 405, 501})
 _UNRESOLVED = frozenset({404, 412})
-_NAMESPACE = uuid.UUID("0b3b6f4e-5d6c-5c0e-9a51-6c1f1a1f4f57")
-
+_CONFLICT = frozenset({409, 412})
 
 LOST = Retry(detail="Another worker has the study now, since this one took too long with it")
 
@@ -133,12 +129,13 @@ class Publisher:
         """PUT by id; on a conflict take over what the server has now, a few times."""
         body = self._resource
         for _ in range(_CONFLICTS):
-            answer = self._put(place, body)
-            verdict = http_rule(answer.status).verdict
+            written = self._put(place, body)
+            status = written.answer.status
+            verdict = http_rule(status).verdict
             if verdict is Verdict.GONE and capability:
                 return self._create(capability)
             if verdict is not Verdict.REREAD:
-                return self._confirmed(answer, place)
+                return self._confirmed(written)
             current = self._server.read(self._type, place.id)
             theirs = current.resource(self._type)
             if theirs is None or not bears_identifier(theirs, self._system, self._value):
@@ -148,14 +145,15 @@ class Publisher:
                 return self._delivered(place, str(current.status))
             body = rebase(self._resource, theirs, self._wanted.gone)
         return Retry(
-            str(answer.status),
-            f"HTTP {answer.status}: another writer keeps changing the resource at the server; "
+            str(status),
+            f"HTTP {status}: another writer keeps changing the resource at the server; "
             "it is tried again by itself",
         )
 
-    def _put(self, place: Place, body: Json) -> Answer:
+    def _put(self, place: Place, body: Json) -> Written:
         condition = {"If-Match": f'W/"{place.version}"'} if place.version else {}
-        return self._write("PUT", f"{self._type}/{place.id}", {**body, "id": place.id}, condition)
+        path, body = f"{self._type}/{place.id}", {**body, "id": place.id}
+        return self._write("PUT", path, body, condition, before=place)
 
     def _create(self, capability: Capability) -> DeliveryOutcome:
         """Write a resource whose id is not known."""
@@ -164,19 +162,50 @@ class Publisher:
         if isinstance(found, Place) and (done := self._same_at(found)):
             return done
         if conditional:
-            answer = self._write("PUT", f"{self._type}?identifier={self._token}", self._resource)
-            if answer.status == 412:
-                return self._several()
-            return self._confirmed(answer)
+            written = self._write("PUT", f"{self._type}?identifier={self._token}", self._resource)
+            return self._met(written) if _is_conflict(written) else self._confirmed(written)
         if isinstance(found, Place):
             return self._update(found)
         if found is not None:
             return found
         if capability.update_create and not capability.conditional_create:
-            return self._update(Place(str(uuid.uuid5(_NAMESPACE, self._wanted.study_uid))))
+            return self._update(Place(self._wanted.own_id))
+        return self._post(guarded=capability.conditional_create)
+
+    def _post(self, *, guarded: bool) -> DeliveryOutcome:
+        """Create what a search did not find.
+
+        Args:
+            guarded: the server makes sure that nobody creates it at the same moment.
+        """
         condition = {"If-None-Exist": f"identifier={self._token}"}
-        answer = self._write("POST", self._type, self._resource, condition)
-        return self._several() if answer.status == 412 else self._confirmed(answer)
+        written = self._write("POST", self._type, self._resource, condition)
+        if _is_conflict(written):
+            return self._met(written)
+        if written.answer.status == 200 and (place := self._of_another(written)):
+            return self._update(place)
+        outcome = self._confirmed(written)
+        if guarded or not isinstance(outcome, Delivered):
+            return outcome
+        found = self._find()
+        return found if isinstance(found, Dead) else outcome
+
+    def _met(self, written: Written) -> DeliveryOutcome:
+        """Look what a create has met: several, or one that another writer has made just now."""
+        found = self._find()
+        if isinstance(found, Place):
+            return self._update(found)
+        return found or self._failed(written.answer)
+
+    def _of_another(self, written: Written) -> Place | None:
+        """Return where the server has what another writer created first; it ignored ours then."""
+        place = place_in_headers(written.answer, self._type)
+        shown = written.answer.resource(self._type)
+        if shown is None and place is not None:
+            shown = self._server.read(self._type, place.id).resource(self._type)
+        if shown is None or same_content(written.sent, shown):
+            return None
+        return place_of(shown)
 
     def _transaction(self) -> DeliveryOutcome:
         """Write in a transaction, where the server itself resolves ``Patient?identifier=...``."""
@@ -191,12 +220,12 @@ class Publisher:
         if wanted.server_id:
             resource = {**resource, "id": wanted.server_id}
         entry = {
-            "fullUrl": f"urn:uuid:{uuid.uuid5(_NAMESPACE, wanted.study_uid)}",
+            "fullUrl": f"urn:uuid:{wanted.own_id}",
             "resource": resource,
             "request": request,
         }
         bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
-        answer = self._write("POST", "", bundle)
+        answer = self._write("POST", "", bundle).answer
         if answer.status in _UNRESOLVED:
             said = self._server.words(answer, self._private)
             return Hold(
@@ -209,7 +238,8 @@ class Publisher:
             )
         if not answer.ok:
             return self._failed(answer)
-        return self._confirmed(entry_answer(answer))
+        before = Place(wanted.server_id, wanted.version) if wanted.server_id else None
+        return self._confirmed(Written(entry_answer(answer), resource, before))
 
     # ---- looking
 
@@ -262,8 +292,13 @@ class Publisher:
     # ---- one request and what it proves
 
     def _write(
-        self, method: str, path: str, body: Json, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+        self,
+        method: str,
+        path: str,
+        body: Json,
+        headers: Mapping[str, str] | None = None,
+        before: Place | None = None,
+    ) -> Written:
         """Send a resource; once more without instance lists where the server finds it too large.
 
         Raises:
@@ -279,52 +314,17 @@ class Publisher:
             self._shrink(count)
             body = without_instances(body)
             answer = self._server.call(method, path, resource=body, headers=headers)
-        return answer
+        return Written(answer, body, before)
 
-    def _confirmed(self, answer: Answer, place: Place | None = None) -> DeliveryOutcome:
+    def _confirmed(self, written: Written) -> DeliveryOutcome:
         """Believe a success only where the server shows this study's own resource."""
-        if http_rule(answer.status).verdict is not Verdict.DELIVERED:
-            return self._failed(answer)
-        shown = answer.resource(self._type)
-        if shown is None:
-            return self._read_back(answer, place)
-        found = place_of(shown)
-        if found is None or not self._is_ours(shown) or (place and found.id != place.id):
-            return self._unconfirmed(answer, "another resource than the one that was sent")
-        if not found.version:
-            found = Place(found.id, etag(answer))
-        return self._delivered(found, str(answer.status))
-
-    def _read_back(self, answer: Answer, place: Place | None) -> DeliveryOutcome:
-        """Read what was written, where the answer itself does not show it."""
-        value = answer.json()
-        if answer.body and (value is None or value.get("resourceType") != "OperationOutcome"):
-            return self._unconfirmed(answer, "something that is not the resource")
-        remark = self._server.clean(outcome_words(value or {}, "warning"), self._private)
-        written = place_in_headers(answer, self._type) or place
-        if written is None:
-            return self._unconfirmed(answer, "neither the resource nor its Location")
-        current = self._server.read(self._type, written.id)
-        if current.status in _UNREADABLE:
-            remark = remark or f"not read back: HTTP {current.status}"
-            return self._delivered(written, str(answer.status), remark)
-        shown = current.resource(self._type)
-        if shown is None or not self._is_ours(shown):
-            return self._unconfirmed(answer, "a Location where the resource is not")
-        return self._delivered(place_of(shown) or written, str(answer.status), remark)
-
-    def _is_ours(self, resource: Json) -> bool:
-        return bears_identifier(resource, self._system, self._value)
-
-    def _unconfirmed(self, answer: Answer, shows: str) -> Retry:
-        return Retry(
-            str(answer.status),
-            sentence(
-                f"HTTP {answer.status}, but the server shows {shows}",
-                answer.headers.get("content-type", "")[:60],
-                "check that base_url is the FHIR endpoint and no proxy answers for it",
-            ),
-        )
+        status = written.answer.status
+        if http_rule(status).verdict is not Verdict.DELIVERED:
+            return self._failed(written.answer)
+        proof = Confirmation(self._server, self._wanted.recognised_by, self._private).of(written)
+        if isinstance(proof, Retry):
+            return proof
+        return self._delivered(proof.place, str(status), proof.remark)
 
     def _failed(self, answer: Answer) -> Retry | Dead:
         return self._server.failed(answer, self._private)
@@ -340,3 +340,7 @@ class Publisher:
             content_hash=self._wanted.content_hash,
             unchanged=unchanged,
         )
+
+
+def _is_conflict(written: Written) -> bool:
+    return written.answer.status in _CONFLICT

@@ -25,6 +25,10 @@ FHIR_JSON = "application/fhir+json"
 _FORM = "application/x-www-form-urlencoded"
 _CAPABILITY_SECONDS = 3_600.0
 _SILENT_CAPABILITY_SECONDS = 300.0
+_AS_OF_NOW = {"Cache-Control": "no-cache"}
+"""HAPI FHIR answers a search with what the like found up to a minute ago, unless it is asked not to
+(hapifhir.io, JPA server, "Search Result Caching"); a proxy may do the same (RFC 9111 5.2.1.4)."""
+
 _NO_POST_SEARCH = frozenset({404, 405, 501})
 
 
@@ -86,7 +90,8 @@ class FhirServer:
 
     def search(self, resource_type: str, system: str, value: str) -> Answer:
         """Search by identifier, in the URL: for identifiers that are not a patient's."""
-        return self.call("GET", f"{resource_type}?identifier={token(system, value)}&_count=5")
+        query = f"identifier={token(system, value)}&_count=5"
+        return self.call("GET", f"{resource_type}?{query}", headers=_AS_OF_NOW)
 
     def search_patient(self, system: str, value: str) -> Answer:
         """Search a patient by identifier.
@@ -95,7 +100,9 @@ class FhirServer:
         by GET only where a server does not know POST for that.
         """
         form = urlencode({"identifier": f"{system}|{value}", "_count": "5"}).encode()
-        answer = self.call("POST", "Patient/_search", body=form, content_type=_FORM)
+        answer = self.call(
+            "POST", "Patient/_search", body=form, content_type=_FORM, headers=_AS_OF_NOW
+        )
         if answer.status in _NO_POST_SEARCH:
             return self.search("Patient", system, value)
         return answer

@@ -27,13 +27,14 @@ from intu_fhir.db.studies import demographics
 from intu_fhir.deliver.answers import Place
 from intu_fhir.deliver.beside import SeveralPublisher
 from intu_fhir.deliver.dicom import DAMAGED_FILE, ObjectToSend, StorageScu
+from intu_fhir.deliver.document import DocumentPublisher, goes_as_document, study_address
 from intu_fhir.deliver.fhir import FhirClient, Publication
 from intu_fhir.deliver.lease import Lease
 from intu_fhir.deliver.ledger import Wanted
 from intu_fhir.deliver.subject import link_subject
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.canonical import content_hash
-from intu_fhir.model.companion import Companion, Identity
+from intu_fhir.model.companion import DOCUMENT, Companion, Identity
 from intu_fhir.model.delivered import DeliveredResource
 from intu_fhir.model.finding import IMAGES_EXPIRED
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, InstanceOutcome
@@ -44,6 +45,10 @@ from intu_fhir.settings.schema import FhirDestination
 _ERRORS = (
     "the resource has errors; read its findings with `intu-fhir study`, mend the images or the "
     "mapping, then `intu-fhir replay --rebuild --study` with its UID"
+)
+_NO_DOCUMENT = (
+    "no valid DocumentReference was built for it; read its findings with `intu-fhir study`, then "
+    "`intu-fhir replay --rebuild --study` with its UID"
 )
 _OF_IMAGES = frozenset({"series", "numberOfSeries", "numberOfInstances", "endpoint"})
 
@@ -80,13 +85,46 @@ class FhirDelivery:
         publication = self._publication(claim, stored)
         if not isinstance(publication, Publication):
             return publication
+        ledger = ResourceLedger(self, claim)
+        as_document = goes_as_document(self._document_reference, self.client)
+        if not isinstance(as_document, bool):
+            return as_document
+        if as_document:
+            return self._as_document(claim, stored, publication, ledger)
+        outcome = self._as_study(claim, stored, publication, ledger)
+        if isinstance(outcome, Delivered) and self._document_reference != "never":
+            documents = DocumentPublisher(self.client, ledger, claim.study_key, publication)
+            return documents.supersede() or outcome
+        return outcome
+
+    @property
+    def _document_reference(self) -> str:
+        return self.destination.publish.document_reference
+
+    def _as_study(
+        self, claim: Claim, stored: StoredResource, publication: Publication, ledger: ResourceLedger
+    ) -> DeliveryOutcome:
         kinds = self.destination.publish.kinds
         if not kinds:
-            lease = Lease(self.database, self.clock, claim, self.lease_seconds)
-            return self.client.publish(publication, lease.keep)
+            return self.client.publish(publication, ledger.keep_going)
         wanted = Wanted(publication, claim.study_key, self._companions(stored, kinds), kinds)
-        ledger = ResourceLedger(self, claim)
         return SeveralPublisher(self.client, wanted, ledger, self.clock.now, self.guard).run()
+
+    def _as_document(
+        self, claim: Claim, stored: StoredResource, publication: Publication, ledger: ResourceLedger
+    ) -> DeliveryOutcome:
+        """Publish the study as a DocumentReference, in the ledger by its own type."""
+        wanted = self.destination.publish
+        found = self._companions(stored, frozenset({DOCUMENT}))
+        document = next((one for one in found if one.kind == DOCUMENT), None)
+        if document is None:
+            return Hold("invalid_resource", _NO_DOCUMENT)
+        base = None if _is_expired(stored) else wanted.wado_rs
+        address = study_address(base, publication.resource, claim.study_instance_uid)
+        publisher = DocumentPublisher(
+            self.client, ledger, claim.study_key, publication, wanted.kinds
+        )
+        return publisher.publish(document, address, stored.built_at or self.clock.now())
 
     def announce(self, claim: Claim) -> DeliveryOutcome | None:
         """Tell the server of a study whose images are not yet where it is to find them.
@@ -94,18 +132,26 @@ class FhirDelivery:
         The status is ``registered`` (FHIR ImagingStudyStatus: known to exist, nothing available).
         A study that the server has already stays as it is there until the next version may go.
         """
+        if self._is_there(claim) or goes_as_document(self._document_reference, self.client):
+            return None
         stored = self._stored(claim)
         if not isinstance(stored, StoredResource):
             return stored
+        if (stored.resource or {}).get("status") != "available":
+            return None
         publication = self._publication(claim, stored)
         if not isinstance(publication, Publication):
             return publication
-        if publication.server_id or publication.resource.get("status") != "available":
-            return None
-        outcome = self.client.publish(_as_registered(publication))
+        ledger = ResourceLedger(self, claim)
+        outcome = self.client.publish(_as_registered(publication), ledger.keep_going)
         if isinstance(outcome, Delivered):
             return replace(outcome, detail="announced as registered")
         return outcome
+
+    def _is_there(self, claim: Claim) -> bool:
+        """Say whether the server has the study from an earlier delivery."""
+        with self.database.read() as connection:
+            return bool(known_at(connection, claim.key).server_id)
 
     def _stored(self, claim: Claim) -> StoredResource | DeliveryOutcome:
         """Return what was built, where it is fit to be sent."""

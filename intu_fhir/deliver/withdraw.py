@@ -19,11 +19,16 @@ IN_ERROR = "entered-in-error"
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """Takes results back at one server: marked, never deleted, once each."""
+    """Takes results back at one server: marked, never deleted, once each.
+
+    Args:
+        status: what they are marked with.
+    """
 
     server: FhirServer
     keeper: Keeper
     study_uid: str
+    status: str = IN_ERROR
 
     def withdraw(self, known: DeliveredResource) -> Retry | None:
         """Mark one result; what was deleted at the server needs no mark."""
@@ -38,11 +43,11 @@ class Withdrawal:
         return self._mark(known, theirs, place_of(theirs) or place)
 
     def _mark(self, known: DeliveredResource, theirs: Json, place: Place) -> Retry | None:
-        marked = rebase({**theirs, "status": IN_ERROR}, theirs)
+        marked = rebase({**theirs, "status": self.status}, theirs)
         publication = Publication(
             self.study_uid,
             {key: value for key, value in marked.items() if key != "id"},
-            IN_ERROR,
+            self.status,
             server_id=place.id,
             version=place.version,
             identity=known.identity,

@@ -38,6 +38,7 @@ class Fault:
 
     Args:
         status: answered instead of doing anything; 0 does what was asked.
+        done: what was asked is done all the same; ``status`` is only what is said of it.
         body: of that answer; an OperationOutcome where it is left out.
         delay: seconds until anything happens.
         drop: close the connection ``before`` or ``after`` doing what was asked, unanswered.
@@ -46,6 +47,7 @@ class Fault:
     """
 
     status: int = 0
+    done: bool = field(default=False, kw_only=True)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     delay: float = 0.0
@@ -130,6 +132,12 @@ class StandInEhr:
         """Let the next requests that they are for go wrong, each fault once, in this order."""
         with self._lock:
             self._faults.extend(faults)
+
+    def offer(self, features: Features) -> None:
+        """Offer other features from now on, as after an upgrade."""
+        self._features = features
+        if self._service:
+            self._service.features = features
 
     def start(self) -> Self:
         """Begin to listen."""
@@ -258,14 +266,17 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.drop == "before":
             self.close_connection = True
             return
+        segments = tuple(map(unquote, filter(None, path.split("/"))))
+        asked = Asked(self.command, segments, query, headers, body)
         if fault.status:
+            if fault.done:
+                ehr.answer(asked)
             said = orjson.dumps(outcome("exception", "as the script says"))
             kind = "application/fhir+json" if fault.body is None else "text/plain"
             content = said if fault.body is None else fault.body
             self._send(fault.status, kind, content, fault.headers)
             return
-        segments = tuple(map(unquote, filter(None, path.split("/"))))
-        reply = ehr.answer(Asked(self.command, segments, query, headers, body))
+        reply = ehr.answer(asked)
         if fault.drop == "after":
             self.close_connection = True
             return

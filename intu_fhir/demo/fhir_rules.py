@@ -17,6 +17,7 @@ _CODES: Mapping[tuple[str, str], frozenset[str]] = {
     ("ImagingStudy", "status"): frozenset(
         {"registered", "available", "cancelled", "entered-in-error", "unknown", "inactive"}
     ),
+    ("DocumentReference", "status"): frozenset({"current", "superseded", "entered-in-error"}),
     ("Patient", "gender"): frozenset({"male", "female", "other", "unknown"}),
 }
 """Required bindings (FHIR R4 and R5), which the library leaves alone."""

@@ -42,7 +42,7 @@ class Features:
     post_search: bool = True
     types: tuple[str, ...] = (
         "ImagingStudy", "Patient", "Endpoint", "ServiceRequest", "Device", "Observation",
-        "Provenance",
+        "Provenance", "DocumentReference",
     )  # fmt: skip
     interactions: tuple[str, ...] = (
         "read", "vread", "update", "delete", "history-instance", "create", "search-type",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 ENDPOINT, DEVICE, PROVENANCE = "endpoint", "device", "provenance"
 DOSE, MEASUREMENTS = "dose", "measurements"
 KINDS = (ENDPOINT, DEVICE, PROVENANCE, DOSE, MEASUREMENTS)
 """What a destination can ask for beside the study, by the name of its setting."""
+
+DOCUMENT = "document"
+"""The study as a DocumentReference, where a server takes no ImagingStudy."""
 
 SHARED = frozenset({ENDPOINT, DEVICE})
 """Kinds that many studies have in common: one resource at a server, whatever study came first."""
@@ -41,12 +44,17 @@ def study_identity(study_uid: str) -> Identity:
     return Identity("ImagingStudy", "urn:dicom:uid", f"urn:oid:{study_uid}")
 
 
+def document_identity(study_uid: str) -> Identity:
+    """Return the identity of the DocumentReference of a study."""
+    return replace(study_identity(study_uid), resource_type="DocumentReference")
+
+
 @dataclass(frozen=True, slots=True)
 class Companion:
     """One resource beside the ImagingStudy, references to others as ``urn:uuid:``.
 
     Args:
-        kind: one of ``KINDS``.
+        kind: one of ``KINDS``, or ``DOCUMENT``, which takes the study's place.
         resource: without the destination's own subject.
         source_uid: SOP Instance UID of the report it was made from, or nothing.
         series: UIDs of the series whose performer it is (a Device).

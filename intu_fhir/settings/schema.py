@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from intu_fhir.model.companion import KINDS
+from intu_fhir.model.companion import DOCUMENT, KINDS
 from intu_fhir.settings.base import AeTitle as AeTitle
 from intu_fhir.settings.base import ClientTls as ClientTls
 from intu_fhir.settings.base import Network, Port, TimeZone
@@ -140,9 +140,10 @@ class SmartBackendAuth(Settings):
     client_id: str
     """Our id at the authorization server."""
     private_key_file: Path
-    """Private key that signs the assertion, PEM."""
-    kid: str
-    """Id of that key in our published key set."""
+    """Private key that signs the assertion, in PEM or as JSON Web Key or set of such; a file that
+    is replaced counts from the next token on."""
+    kid: str = ""
+    """Id of that key in our published key set; a JSON Web Key may name its own."""
     token_url: str | None = None
     """Where tokens are had; absent = as the server's SMART configuration says."""
     algorithm: Literal["RS384", "ES384"] = "RS384"
@@ -213,10 +214,20 @@ class Publish(Settings):
     measurements: bool = False
     """Observations of measurement reports (PS3.16 TID 1500)."""
 
+    document_reference: Literal["never", "fallback", "instead"] = "never"
+    """Whether the study goes as a DocumentReference: `fallback` where the server's
+    CapabilityStatement offers no ImagingStudy, `instead` even where it does."""
+
     @property
     def kinds(self) -> frozenset[str]:
-        """What is asked for, by name."""
+        """What is asked for beside the study, by name."""
         return frozenset(kind for kind in KINDS if getattr(self, kind))
+
+    @property
+    def built(self) -> frozenset[str]:
+        """What has to be built beside the ImagingStudy, by name."""
+        never = self.document_reference == "never"
+        return self.kinds if never else self.kinds | {DOCUMENT}
 
 
 class FhirDestination(Destination):

@@ -23,6 +23,7 @@ from tools.docs.fhir_conformance import RESOURCES, capability_statement
 EVERYTHING: dict[str, Any] = {
     **dict.fromkeys(KINDS, True),
     "wado_rs": "https://pacs.example.org/dicom-web",
+    "document_reference": "fallback",
 }
 PATIENT = {"strategy": "create"}
 EQUIPMENT: dict[str, Any] = {"Manufacturer": "Maker", "DeviceSerialNumber": "SN-1"}
@@ -51,8 +52,17 @@ def _of_bundle(bundle: dict[str, Any]) -> set[tuple[str, str]]:
     return {(one["url"].split("?")[0].split("/")[0], names[one["method"]]) for one in requests}
 
 
+LACKS = ("Patient", "DocumentReference")
+
+
 @pytest.mark.parametrize(
-    "features", [Features(), Features(transaction=False), Features(conditional_update=False)]
+    "features",
+    [
+        Features(),
+        Features(transaction=False),
+        Features(conditional_update=False),
+        Features(conditional_update=False, types=LACKS),
+    ],
 )
 def test_nothing_is_asked_that_is_not_stated(
     features: Features, tmp_path: Path, migrated_database_url: str
@@ -74,7 +84,9 @@ def test_nothing_is_asked_that_is_not_stated(
         asked = _interactions(running.ehr.received)
     stated = {(name, one) for name, used in RESOURCES.items() for one in used.interactions}
     assert asked <= stated
-    assert {name for name, _ in asked} == set(RESOURCES)
+    document = {"DocumentReference", "Patient"}
+    expected = document if features.types == LACKS else set(RESOURCES) - {"DocumentReference"}
+    assert {name for name, _ in asked} == expected
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,12 @@ class Certificate:
     key_file: Path
 
 
+_LOOPBACK: list[x509.GeneralName] = [
+    x509.DNSName("localhost"),
+    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+]
+
+
 class Authority:
     """A certification authority of a test's own, good for loopback servers and any client."""
 
@@ -38,12 +44,11 @@ class Authority:
         certificate = builder.sign(self._key, hashes.SHA256())
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, expired: bool = False) -> Certificate:
-        """Return a new certificate for 127.0.0.1 and ``localhost``."""
+    def issue(self, name: str, host: str = "", *, expired: bool = False) -> Certificate:
+        """Return a new certificate for 127.0.0.1 and ``localhost``, or for another host alone."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        )
+        hosts: list[x509.GeneralName] = [x509.DNSName(host)] if host else _LOOPBACK
+        names = x509.SubjectAlternativeName(hosts)
         builder = _builder(_name(name), self._name, key.public_key(), expired=expired)
         certificate = builder.add_extension(names, critical=False).sign(self._key, hashes.SHA256())
         made = Certificate(self._folder / f"{name}.crt", self._folder / f"{name}.key")

@@ -12,8 +12,11 @@ PATIENT_SYSTEM = "urn:oid:1.2.276.0.76.3.1.999.1"
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
 
 
-def imaging_study(uid: str = "1.2.3", *, instances: int = 2, **elements: Any) -> dict[str, Any]:
-    """Return a valid R4 ImagingStudy with one series."""
+def imaging_study(
+    uid: str = "1.2.3", *, instances: int = 2, release: str = "r4", **elements: Any
+) -> dict[str, Any]:
+    """Return a valid ImagingStudy with one series."""
+    modality: dict[str, Any] = {"system": DCM, "code": "CT"}
     listed = [
         {
             "uid": f"{uid}.1.{number}",
@@ -38,7 +41,7 @@ def imaging_study(uid: str = "1.2.3", *, instances: int = 2, **elements: Any) ->
         "series": [
             {
                 "uid": f"{uid}.1",
-                "modality": {"system": DCM, "code": "CT"},
+                "modality": modality if release == "r4" else {"coding": [modality]},
                 "numberOfInstances": instances,
                 "instance": listed,
             }

@@ -13,7 +13,7 @@ from intu_fhir.build.companions import BuiltCompanions, CompanionBuilder
 from intu_fhir.build.imaging_study import BuildContext, build_imaging_study
 from intu_fhir.build.structured_report import DOCUMENT_ATTRIBUTES
 from intu_fhir.mappings import Release, load_mapping
-from intu_fhir.model.companion import KINDS
+from intu_fhir.model.companion import DOCUMENT, KINDS
 from intu_fhir.model.study import Instance
 from intu_fhir.model.values import Values
 from intu_fhir.stage.describe import INSTANCE, describe
@@ -221,7 +221,7 @@ def document(dataset: Dataset) -> Values:
 def companions(
     *datasets: Dataset,
     release: Release = "r4",
-    kinds: frozenset[str] = frozenset(KINDS),
+    kinds: frozenset[str] = frozenset({*KINDS, DOCUMENT}),
     time_zone: str | None = "Europe/Berlin",
 ) -> BuiltCompanions:
     """Return what is built beside the study that data sets make."""

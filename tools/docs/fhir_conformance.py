@@ -39,6 +39,12 @@ RESOURCES: Mapping[str, Used] = {
         "identifier `urn:dicom:uid` with the Study Instance UID",
         "one for each study, updated when the study changes",
     ),
+    "DocumentReference": Used(
+        _WRITTEN,
+        "the identifier of the ImagingStudy",
+        "in place of the ImagingStudy where a server takes none; marked `superseded` once it does",
+        "`publish.document_reference`",
+    ),
     "Patient": Used(
         (READ, SEARCH, CREATE),
         "identifier of the site's system for Patient IDs",
@@ -100,6 +106,11 @@ resources, is asked for a conditional update.
 | no id | create alone | search, then `POST [type]` |
 | several resources | transactions | `POST [base]`, a `transaction` Bundle of at most 400 entries |
 | several resources | no transactions | one after the other, what others refer to first |
+
+A success is believed once the server shows the resource with what was sent; an answer of 200 or 204
+after which it shows its old version is tried again. A conditional create that met what another
+writer had created is followed by an update of that. After a plain create the server is searched
+again, so that a double does not stay unnoticed.
 
 An answer that does not come leaves open whether the server acted. It is looked up by identifier
 before anything is repeated. On 409 and 412 the resource is read again: elements of other writers
@@ -168,6 +179,7 @@ _HEADERS = (
         "`Prefer: return=representation`",
         "ImagingStudy; `return=minimal` with Provenance and Patient",
     ),
+    ("`Cache-Control: no-cache`", "every search: what was found a minute ago is not enough"),
     ("`Authorization`", "where `auth` is configured"),
 )
 

@@ -134,6 +134,16 @@ def test_each_kind_alone(tmp_path: Path, migrated_database_url: str, kind: str) 
         assert {row.kind for row in running.rows(delivered_resources)} == {kind}
 
 
+def test_every_result_has_an_id_of_its_own(tmp_path: Path, migrated_database_url: str) -> None:
+    """Where a server takes only ids of the client's, no result overwrites another one."""
+    features = Features(conditional_update=False, conditional_create=False, transaction=False)
+    with site(tmp_path, migrated_database_url, features) as running:
+        running.send([make_instance(**EQUIPMENT), ct_dose(**EQUIPMENT), measured(number=2)])
+        running.rest()
+        assert len(of_type(running, "Observation")) == 3
+        assert {one["meta"]["versionId"] for one in running.ehr.resources()} == {"1"}
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_again_sends_nothing(tmp_path: Path, migrated_database_url: str, mode: str) -> None:
     """A rebuild with the same content sends neither the study nor anything beside it."""

@@ -6,50 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from intu_fhir.db.replay import ReplayFilter
 from intu_fhir.db.tables import holds
 from intu_fhir.demo.ehr import Features
 from intu_fhir.pipeline.replay import ReplaySelection, replay
+from tests.support.rejections import rejection_note
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, uid
 from tests.support.waiting import wait_until
-
-
-def _item(**values: Any) -> Sequence:
-    item = Dataset()
-    for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return Sequence([item])
-
-
-def _rejection_note(code: str, *rejected: str, number: int = 1) -> Dataset:
-    """Return a key object selection that rejects instances (PS3.16 CID 7011, IHE IOCM)."""
-    note = make_instance(series=99, number=number, Modality="KO", BodyPartExamined=None)
-    note.SOPClassUID = KeyObjectSelectionDocumentStorage
-    note.ConceptNameCodeSequence = _item(
-        CodeValue=code, CodingSchemeDesignator="DCM", CodeMeaning="Rejected"
-    )
-    series = _item(
-        SeriesInstanceUID=uid("study", 1),
-        ReferencedSOPSequence=Sequence([_reference(one) for one in rejected]),
-    )
-    note.CurrentRequestedProcedureEvidenceSequence = _item(
-        StudyInstanceUID=uid("study"), ReferencedSeriesSequence=series
-    )
-    for name in ("PixelData", "Rows", "Columns"):
-        del note[name]
-    return note
-
-
-def _reference(instance: str) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = make_instance().SOPClassUID
-    reference.ReferencedSOPInstanceUID = instance
-    return reference
 
 
 def _versions(running: Running) -> list[Any]:
@@ -80,7 +45,7 @@ def test_a_rejection_note_takes_images_out_and_leaves_word(
     with running_site(tmp_path, migrated_database_url) as running:
         running.send([make_instance(number=1), make_instance(number=2)])
         running.rest()
-        running.send([_rejection_note("113001", uid("study", 1, 2))])
+        running.send([rejection_note("113001", uid("study", 1, 2))])
         running.rest(generation=2)
         first, second = _versions(running)
         assert (first["numberOfInstances"], second["numberOfInstances"]) == (2, 1)
@@ -99,7 +64,7 @@ def test_a_study_of_which_all_is_rejected_changes_its_status(
     with running_site(tmp_path, migrated_database_url) as running:
         running.send([make_instance(number=1)])
         running.rest()
-        running.send([_rejection_note(code, uid("study", 1, 1))])
+        running.send([rejection_note(code, uid("study", 1, 1))])
         running.rest(generation=2)
         first, second = _versions(running)
         assert (first["status"], second["status"]) == ("available", status)
@@ -123,7 +88,7 @@ def test_what_was_taken_back_stays_away_though_the_ehr_wrote_meanwhile(
         [theirs] = running.imaging_studies()
         assert theirs["endpoint"]
         running.ehr.store.write({**theirs, "note": [{"text": "seen"}]}, theirs["id"])
-        running.send([_rejection_note(code, uid("study", 1, 1))])
+        running.send([rejection_note(code, uid("study", 1, 1))])
         running.rest(generation=2)
         [study] = running.imaging_studies()
         assert study["note"] == [{"text": "seen"}]

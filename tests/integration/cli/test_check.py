@@ -298,6 +298,49 @@ def test_fhir_destination(
     assert words in row.detail
 
 
+@pytest.mark.parametrize(
+    ("types", "wanted", "ok", "words", "remedy"),
+    [
+        (["Patient"], "never", False, "does not list ImagingStudy", "to offer ImagingStudy"),
+        (
+            ["DocumentReference"],
+            "never",
+            False,
+            "does not list ImagingStudy",
+            "set publish.document_reference: fallback",
+        ),
+        (
+            ["DocumentReference"],
+            "fallback",
+            True,
+            "studies go as DocumentReference; its CapabilityStatement does not list ImagingStudy",
+            "",
+        ),
+        (
+            ["Patient"],
+            "fallback",
+            False,
+            "its CapabilityStatement does not list DocumentReference",
+            "to offer ImagingStudy or DocumentReference",
+        ),
+        (["ImagingStudy"], "fallback", True, "only plain create", ""),
+        (["ImagingStudy", "DocumentReference"], "instead", True, "go as DocumentReference", ""),
+        (["ImagingStudy"], "instead", False, "lists ImagingStudy with create", "to offer"),
+    ],
+)
+def test_fhir_destination_without_imaging_study(
+    site: Path, types: list[str], wanted: str, ok: bool, words: str, remedy: str
+) -> None:
+    """What a server lacks is told in the words of its CapabilityStatement, with what to do."""
+    resources = [{"type": one, "interaction": [{"code": "create"}]} for one in types]
+    with ehr(CAPABILITY | {"rest": [{"mode": "server", "resource": resources}]}) as url:
+        publish = f"publish: {{document_reference: {wanted}}}"
+        row = _rows(site, f"{{ehr: {{type: fhir, base_url: '{url}', {publish}}}}}")["ehr"]
+    assert row.ok == ok
+    assert words in row.detail
+    assert remedy in row.remedy
+
+
 def test_fhir_destination_that_is_not_there(site: Path) -> None:
     """A closed port is wrong and says so within its time."""
     url = f"http://127.0.0.1:{free_port()}/fhir"

@@ -13,8 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from intu_fhir.deliver.exchange import Exchange, NoAnswer
+from intu_fhir.deliver.server import MAX_ANSWER_BYTES
 from intu_fhir.demo.ehr import Fault, StandInEhr
 from intu_fhir.model.outcome import Dead, Retry
 from tests.integration.deliver.conftest import ConnectFhir
@@ -140,7 +143,7 @@ BAD_SERVERS: dict[str, Behaviour] = {
 
 @pytest.mark.parametrize("name", BAD_SERVERS)
 def test_every_answer_is_bounded(name: str) -> None:
-    """No server holds a request beyond its deadline, or memory beyond the cap."""
+    """No server holds a request beyond its deadline, or memory beyond the cap (H-02)."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     exchange = Exchange(timeout_seconds=DEADLINE, max_answer_bytes=CAP)
     with RawServer(BAD_SERVERS[name]) as server:
@@ -153,6 +156,31 @@ def test_every_answer_is_bounded(name: str) -> None:
     assert taken < DEADLINE + MARGIN
     assert caught.value.maybe_done
     assert grown < 48, f"{grown} MB"  # 8 MB are the request itself, on both sides
+
+
+@pytest.mark.parametrize("name", BAD_SERVERS)
+def test_h02_an_answer_costs_less_than_16_mb(name: str) -> None:
+    """Whatever a server sends, a small request takes no more memory than its cap and change."""
+    exchange = Exchange(timeout_seconds=DEADLINE, max_answer_bytes=MAX_ANSWER_BYTES)
+    with RawServer(BAD_SERVERS[name]) as server:
+        before = _peak_rss_anew()
+        with pytest.raises(NoAnswer):
+            exchange.send("POST", f"{server.url}/ImagingStudy", body=b"{}")
+        grown = _peak_rss() - before
+    exchange.close()
+    assert grown < 16, f"{grown} MB"
+
+
+def _peak_rss_anew() -> float:
+    """Forget the peak of this process's memory, and return what it takes now in MB."""
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+    return _peak_rss()
+
+
+def _peak_rss() -> float:
+    """Return the peak of this process's memory in MB."""
+    [line] = [one for one in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in one]
+    return int(line.split()[1]) / 1024
 
 
 def test_gzip_within_the_cap_is_read() -> None:
@@ -270,7 +298,7 @@ LIES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_success_that_shows_something_else_is_none(lie: str, connect: ConnectFhir) -> None:
-    """200 counts only with the study's own resource."""
+    """200 counts only with the study's own resource (H-02)."""
     with RawServer(_answers(LIES[lie])) as server:
         outcome = connect(f"{server.url}/fhir").publish(publication(imaging_study()))
     assert isinstance(outcome, Retry)
@@ -293,6 +321,8 @@ REDIRECTS = [301, 302, 303, 307, 308]
 TARGETS: list[Callable[[str], str]] = [
     lambda trap: f"{trap}/fhir/ImagingStudy/1",
     lambda trap: trap.replace("127.0.0.1", "localhost") + "/x",
+    lambda trap: trap.replace("127.0.0.1", "127.0.0.1.evil.test") + "/x",
+    lambda trap: trap.replace("127.0.0.1", "2130706433") + "/x",
     lambda trap: f"http://127.0.0.1:1@{trap.removeprefix('http://')}/x",
     lambda trap: f"http://[::ffff:127.0.0.1]:{trap.rpartition(':')[2]}/x",
     lambda trap: f"//{trap.removeprefix('http://')}/x",
@@ -303,7 +333,7 @@ TARGETS: list[Callable[[str], str]] = [
 
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_redirects_are_never_followed(status: int, ehr: StandInEhr, connect: ConnectFhir) -> None:
-    """Whatever Location says, the request, its token and its data stay where they were sent."""
+    """Whatever Location says, request, token and data stay where they were sent (H-03)."""
     client = connect(ehr.base_url, auth={"type": "bearer", "token": "canary-token"})
     with RawServer(lambda peer: peer.request() and None) as trap:
         for target in TARGETS:
@@ -322,6 +352,70 @@ def test_redirected_metadata_is_not_followed(ehr: StandInEhr, connect: ConnectFh
         ehr.fail_next(Fault(302, {"Location": trap.url}, on=("GET metadata",)))
         client.metadata()
         assert trap.peers == []
+
+
+@pytest.mark.parametrize("path", ["token", ".well-known/smart-configuration"])
+def test_h03_what_leads_to_a_token_is_not_followed_either(
+    path: str, connect: ConnectFhir, tmp_path: Path
+) -> None:
+    """A secret or an assertion goes to the configured endpoint alone, wherever that points."""
+    with RawServer(lambda peer: peer.request() and None) as trap:
+
+        def elsewhere(peer: Peer) -> None:
+            peer.request()
+            peer.reply(307, Location=f"{trap.url}/{path}")
+
+        with RawServer(elsewhere) as server:
+            auth: dict[str, object] = {
+                "type": "oauth2",
+                "token_url": f"{server.url}/token",
+                "client_id": "us",
+                "client_secret": "canary-secret",
+            }
+            if path != "token":
+                auth = {"type": "smart_backend", "client_id": "us", "kid": "1"}
+                auth |= {"private_key_file": _key(tmp_path), "algorithm": "ES384"}
+            outcome = connect(f"{server.url}/fhir", auth=auth).publish(publication(imaging_study()))
+        assert isinstance(outcome, Dead)
+        assert trap.peers == []
+
+
+def _key(folder: Path) -> Path:
+    file = folder / "key.pem"
+    private = ec.generate_private_key(ec.SECP384R1())
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    file.write_bytes(private.private_bytes(serialization.Encoding.PEM, form, plain))
+    return file
+
+
+def test_h03_a_token_goes_to_the_server_it_was_fetched_for(
+    ehr: StandInEhr, connect: ConnectFhir, tmp_path: Path
+) -> None:
+    """Two servers of one configuration never see each other's credentials."""
+    with StandInEhr(tmp_path / "other") as other:
+        for number, server in enumerate((ehr, other)):
+            auth = {"type": "bearer", "token": f"canary-{number}"}
+            delivered(connect(server.base_url, auth=auth).publish(publication(imaging_study())))
+        for number, server in enumerate((ehr, other)):
+            seen = {one.headers.get("authorization") for one in server.received}
+            assert seen == {f"Bearer canary-{number}"}
+
+
+def test_h03_a_name_that_leads_to_another_machine_gets_nothing(
+    tmp_path: Path, connect: ConnectFhir
+) -> None:
+    """After DNS was turned to it, a host with another name's certificate sees no request."""
+    authority = Authority(tmp_path / "ca")
+    certificate = authority.issue("other", "other.example.org")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert_file, certificate.key_file)
+    with StandInEhr(tmp_path / "ehr", tls=context) as ehr:
+        auth = {"type": "bearer", "token": "canary"}
+        client = connect(ehr.base_url, tls={"ca_file": authority.ca_file}, auth=auth)
+        outcome = client.publish(publication(imaging_study()))
+        assert isinstance(outcome, Retry)
+        assert "not trusted" in outcome.detail
+        assert ehr.received == []
 
 
 def test_a_location_of_another_host_is_never_requested(

@@ -101,7 +101,7 @@ def test_an_id_of_our_own_is_the_same_every_time(tmp_path: Path, connect: Connec
 def test_status_of_a_create(
     ehr: StandInEhr, client: FhirClient, status: int, kind: type[Dead] | type[Retry]
 ) -> None:
-    """Every status of a create has its outcome, with the server's words, and nothing is doubled."""
+    """Each status of a create has its outcome and the server's words; nothing is doubled (H-01)."""
     ehr.fail_next(Fault(status, {"Retry-After": "9"}), Fault(status))
     outcome = client.publish(publication(imaging_study()))
     assert isinstance(outcome, kind)
@@ -232,7 +232,7 @@ def test_duplicates_at_the_server_are_for_a_person(
 def test_unknown_outcome_is_never_doubled(
     tmp_path: Path, connect: ConnectFhir, features: Features, drop: Any
 ) -> None:
-    """A connection that breaks around the commit leaves one resource with one version."""
+    """A connection that breaks around the commit leaves one resource, one version (H-01)."""
     with StandInEhr(tmp_path, features=features) as ehr:
         client = connect(ehr.base_url)
         ehr.fail_next(Fault(drop=drop))
@@ -246,7 +246,7 @@ def test_unknown_outcome_is_never_doubled(
 
 
 def test_timeout_after_commit_is_looked_up(ehr: StandInEhr, connect: ConnectFhir) -> None:
-    """A server that is too slow to answer, but did it, is not asked to do it twice."""
+    """A server that is too slow to answer, but did it, is not asked to do it twice (H-01)."""
     client = connect(ehr.base_url, timeout_seconds=0.5)
     client.metadata()
     ehr.fail_next(Fault(delay=0.9))
@@ -318,10 +318,11 @@ def test_metadata_that_cannot_be_had_now(ehr: StandInEhr, client: FhirClient) ->
 def test_minimal_answer_is_read_back(ehr: StandInEhr, client: FhirClient) -> None:
     """A server that shows only a Location is asked for the resource itself."""
     first = delivered(client.publish(publication(imaging_study())))
-    ehr.fail_next(Fault(200, {"Location": f"ImagingStudy/{first.server_id}"}, body=b""))
+    where = {"Location": f"ImagingStudy/{first.server_id}"}
+    ehr.fail_next(Fault(200, where, body=b"", done=True))
     outcome = delivered(client.publish(publication(imaging_study(instances=3), known=first)))
     assert ehr.received[-1].method == "GET"
-    assert outcome.server_id == first.server_id
+    assert (outcome.server_id, outcome.version) == (first.server_id, "2")
 
 
 def test_e37_a_success_with_warnings_is_a_success(ehr: StandInEhr, client: FhirClient) -> None:
@@ -332,7 +333,7 @@ def test_e37_a_success_with_warnings_is_a_success(ehr: StandInEhr, client: FhirC
         "issue": [{"severity": "warning", "code": "code-invalid", "diagnostics": "odd body site"}],
     }
     where = {"Location": f"ImagingStudy/{first.server_id}", "Content-Type": "application/fhir+json"}
-    ehr.fail_next(Fault(200, where, body=json.dumps(said).encode()))
+    ehr.fail_next(Fault(200, where, body=json.dumps(said).encode(), done=True))
     outcome = delivered(client.publish(publication(imaging_study(instances=3), known=first)))
     assert "odd body site" in outcome.warning
 
@@ -342,6 +343,17 @@ def test_location_of_another_study_is_no_success(ehr: StandInEhr, client: FhirCl
     other = delivered(client.publish(publication(imaging_study("1.2.4"), "1.2.4")))
     ehr.fail_next(Fault(201, {"Location": f"ImagingStudy/{other.server_id}"}, body=b""))
     assert isinstance(client.publish(publication(imaging_study())), Retry)
+
+
+def test_what_was_found_before_is_not_enough(tmp_path: Path, connect: ConnectFhir) -> None:
+    """Every search asks for what is there now: a server may remember what the like has found."""
+    with StandInEhr(tmp_path / "ehr", features=Features(conditional_update=False)) as ehr:
+        client = connect(ehr.base_url)
+        delivered(client.publish(publication(imaging_study())))
+        client.search_patient("urn:oid:1.2.3", "x")
+        searches = [r for r in ehr.received if "identifier" in r.path or "_search" in r.path]
+        assert len(searches) == 2
+        assert {one.headers.get("cache-control") for one in searches} == {"no-cache"}
 
 
 # ---- transactions
