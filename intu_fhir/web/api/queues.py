@@ -33,7 +33,7 @@ from intu_fhir.web.api.values import (
 )
 from intu_fhir.web.http.needs import needs
 from intu_fhir.web.pages.failures import find_cause, name_of
-from intu_fhir.web.pages.search import position
+from intu_fhir.web.pages.search import position_in_time
 
 DeliveryState = Annotated[
     str,
@@ -89,7 +89,7 @@ def get_deliveries(site: SiteOf, search: Annotated[DeliverySearch, Query()]) -> 
         states=tuple(search.state) if search.state else None,
         updated_from=search.changed_from,
         updated_to=search.changed_to,
-        after=position(search.after or ""),
+        after=position_in_time(search.after or ""),
         limit=search.limit + 1,
     )
     with site.database.read() as connection:

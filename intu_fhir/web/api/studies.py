@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Request
 from pydantic import Field
 
-from intu_fhir.db.reports import StudyFilter, StudyRow, list_studies
+from intu_fhir.db.reports import StudyFilter, StudyRow, page_of_studies
 from intu_fhir.model.audit import Action
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.api.routing import SiteOf, new_router
@@ -26,7 +26,7 @@ from intu_fhir.web.api.values import (
 from intu_fhir.web.context import Site
 from intu_fhir.web.http.needs import needs
 from intu_fhir.web.http.trail import note_look
-from intu_fhir.web.pages.search import beginning, position, position_after
+from intu_fhir.web.pages.search import beginning, pager, position_in
 
 
 class OpenSearch(Asked):
@@ -55,12 +55,13 @@ class StudySearch(OpenSearch):
 
     def filter(self) -> StudyFilter:
         """Return the same for the read model, with a row more to see whether there are more."""
+        by_date = self.study_date_from is not None or self.study_date_to is not None
         wanted = self.model_dump(exclude={"after", "limit", "patient_name"})
         wanted = {name: value if value != "" else None for name, value in wanted.items()}
         return StudyFilter(
             **wanted,
             patient_name=beginning(self.patient_name or ""),
-            after=position(self.after or ""),
+            after=position_in(self.after or "", by_date=by_date),
             limit=self.limit + 1,
         )
 
@@ -72,7 +73,9 @@ routes = new_router("studies")
 def get_studies(
     request: Request, site: SiteOf, search: Annotated[OpenSearch, Query()]
 ) -> Page[StudyRow]:
-    """List studies, the one that received last first.
+    """List studies, the one that received last first; by study date where one is asked for.
+
+    A page may be short, even empty, where much had to be looked through: go on by `next`.
 
     An address is written to logs, so it takes nothing that identifies a patient: send that to
     `POST /api/v1/search`.
@@ -87,9 +90,8 @@ def search_studies(request: Request, site: SiteOf, search: StudySearch) -> Page[
 
 
 def _found(request: Request, site: Site, search: StudySearch) -> Page[StudyRow]:
+    wanted = search.filter()
     with site.database.read() as connection:
-        found = list_studies(connection, search.filter())
-    rows = found[: search.limit]
-    note_look(request, site, Action.QUERIED, what="studies", objects=len(rows))
-    more = position_after(rows[-1]) if len(found) > search.limit else None
-    return Page(items=rows, next=more)
+        found = pager(page_of_studies(connection, wanted), wanted)
+    note_look(request, site, Action.QUERIED, what="studies", objects=len(found.rows))
+    return Page(items=list(found.rows), next=found.next_after or None)

@@ -71,7 +71,7 @@ StudyState: TypeAlias = Annotated[
     str, AfterValidator(_study_state), Field(json_schema_extra={"enum": list(STUDY_STATES)})
 ]
 
-Position: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,16}\.[0-9]{1,18}$")]
+Position: TypeAlias = Annotated[str, Field(pattern=r"^(?:[0-9]{1,18}|d[ -~]{0,32})\.[0-9]{1,18}$")]
 """``next`` of the page before."""
 
 UidPath: TypeAlias = Annotated[

@@ -70,9 +70,7 @@ def search_of(request: Request, *, limit: int = PAGE) -> Search:
         problem = f"There is no state {values['state'][:40]}."
         values["state"] = ""
     by_date = day is not None or until is not None
-    after = position(asked(request, "after"))
-    if after is not None and isinstance(after[0], str) is not by_date:
-        after = None  # the place is of a list in another order
+    after = position_in(asked(request, "after"), by_date=by_date)
     wanted = StudyFilter(
         patient_id=values["patient_id"] or None,
         patient_name=beginning(values["patient_name"]),
@@ -102,16 +100,26 @@ def _day(text: str) -> date | None:
         return None
 
 
+def position_in(text: str, *, by_date: bool) -> Place | None:
+    """Read the place in a list; one of a list in another order is none."""
+    after = position(text)
+    return after if after is not None and isinstance(after[0], str) is by_date else None
+
+
 def position(text: str) -> Place | None:
     """Read the place in a list that a page follows."""
+    if not text.startswith(_BY_DATE):
+        return position_in_time(text)
     ordered_by, _, key = text.rpartition(".")
     second = number(key)
-    if second is None:
-        return None
-    if ordered_by.startswith(_BY_DATE):
-        return ordered_by.removeprefix(_BY_DATE), second
-    first = number(ordered_by)
-    if first is None or first > _LAST:
+    return None if second is None else (ordered_by.removeprefix(_BY_DATE), second)
+
+
+def position_in_time(text: str) -> tuple[datetime, int] | None:
+    """Read the place in a list that is ordered by a time."""
+    ordered_by, _, key = text.rpartition(".")
+    first, second = number(ordered_by), number(key)
+    if first is None or second is None or first > _LAST:
         return None
     return datetime.fromtimestamp(first // 1_000_000, UTC).replace(
         microsecond=first % 1_000_000
