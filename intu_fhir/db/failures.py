@@ -32,6 +32,7 @@ class Cause:
         since: when the first of them began to fail.
         newest: when one of them changed last.
         example: the whole error of one of them.
+        is_same: that of all of them is the same.
     """
 
     step: str
@@ -42,6 +43,7 @@ class Cause:
     since: datetime | None
     newest: datetime
     example: str
+    is_same: bool = False
 
     @property
     def count(self) -> int:
@@ -91,14 +93,16 @@ def _causes(connection: Connection, queue: sa.Table, destination: str | None) ->
             sa.type_coerce(sa.func.min(c.first_failed_at), time),
             sa.type_coerce(sa.func.max(c.updated_at), time),
             sa.func.max(c.last_error),
+            sa.func.min(c.last_error),
         )
         .where(_fails(queue), *_at(queue, destination))
         .group_by(named, sa.text(_CAUSE))
         .order_by(sa.func.count().desc())
         .limit(MOST_CAUSES)
     )
-    for step, name, reason, dead, retrying, since, newest, example in rows:
-        yield Cause(step, name, reason, int(dead), int(retrying), since, newest, example)
+    for step, name, reason, dead, retrying, since, newest, example, other in rows:
+        is_same = example == other
+        yield Cause(step, name, reason, int(dead), int(retrying), since, newest, example, is_same)
 
 
 def _place(queue: sa.Table) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.reports import StudyRow
-from intu_fhir.db.tables import deliveries, work
+from intu_fhir.db.tables import deliveries, resources, work
+from intu_fhir.model.work import BUILD, DONE
+
+INVALID = "invalid"
+"""State of a resource that its checks refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,28 @@ def cells_of(connection: Connection, found: Sequence[StudyRow]) -> list[GridRow]
     """Return studies with their cells."""
     keys = [row.study_key for row in found]
     steps = _cells(connection, work, work.c.step, keys)
+    _show_invalid(connection, found, steps)
     destinations = _cells(connection, deliveries, deliveries.c.destination, keys)
     return [
         GridRow(row, steps.get(row.study_key, {}), destinations.get(row.study_key, {}))
         for row in found
     ]
+
+
+def _show_invalid(
+    connection: Connection, found: Sequence[StudyRow], steps: dict[int, dict[str, Cell]]
+) -> None:
+    """Say of a build that it is done and may not be sent, where the newest version is invalid."""
+    newest = {row.study_key: row.generation for row in found}
+    rows = connection.execute(
+        sa.select(resources.c.study_key, resources.c.generation).where(
+            resources.c.study_key.in_(newest), resources.c.state == INVALID
+        )
+    )
+    for key, generation in rows:
+        cell = steps.get(key, {}).get(BUILD)
+        if cell is not None and cell.state == DONE and generation == newest[key]:
+            steps[key][BUILD] = replace(cell, state=INVALID)
 
 
 def _cells(

@@ -27,7 +27,12 @@ def sentence(meaning: str, said: str = "", remedy: str = "") -> str:
 def remedy_of(detail: str) -> str:
     """Return what a failure's line says to do, or nothing."""
     plain = _without_brackets(_TRIES.sub("", detail))
-    return plain.rpartition(_REMEDY)[2].strip() if _REMEDY in plain else ""
+    if _REMEDY in plain:
+        return plain.rpartition(_REMEDY)[2].strip()
+    return _UNREACHED if "no connection" in plain else ""
+
+
+_UNREACHED = "see that it runs, and that its address and port are right"
 
 
 def cause_of(detail: str) -> str:

@@ -18,8 +18,8 @@ _BUSY_MACHINE_SECONDS = 1.5
 def test_a_replay_costs_new_studies_little(kind: str) -> None:
     """While dead letters drain, new studies arrive as soon as before, and nothing twice."""
     with ground(kind) as place:
-        cost = weather(place, Storm(dead=150, seconds=6.0, every=0.15))
-    assert cost.put_back == 150
+        cost = weather(place, Storm(dead=120, seconds=4.0, every=0.1))
+    assert cost.put_back == 120
     assert not cost.wrong
     assert cost.factor() < 2 or p99(cost.during) < _BUSY_MACHINE_SECONDS, cost.line()
 
@@ -28,5 +28,5 @@ def test_a_replay_costs_new_studies_little(kind: str) -> None:
 def test_a_replay_that_goes_first_is_seen() -> None:
     """Where backlog goes before fresh work, new studies wait for the end of the replay."""
     with ground("postgresql") as place:
-        cost = weather(place, Storm(dead=300, seconds=6.0, every=0.15, mutant=BACKLOG_FIRST))
+        cost = weather(place, Storm(dead=200, seconds=4.0, every=0.1, mutant=BACKLOG_FIRST))
     assert cost.factor() > 2, cost.line()

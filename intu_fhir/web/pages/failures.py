@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from intu_fhir.db.failures import Cause, causes, failures_of
+from intu_fhir.model.cause import remedy_of
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.fields import asked, number
 from intu_fhir.web.rendering import page, site_of
@@ -24,13 +25,9 @@ def name_of(cause: Cause) -> str:
     return hashlib.sha256(words.encode()).hexdigest()[:20]
 
 
-def remedy_in(error: str) -> str:
-    """Return what an error says to do; our errors end with it, after a semicolon."""
-    return error.rpartition("; ")[2].strip() if "; " in error else ""
-
-
-def reason_in(error: str) -> str:
-    """Return what an error says without what to do."""
+def reason_in(cause: Cause) -> str:
+    """Return what went wrong without what to do: in full where it is the same for all of them."""
+    error = cause.example if cause.is_same else cause.cause
     return (error.rpartition("; ")[0] or error).strip() or "no reason given"
 
 
@@ -53,7 +50,7 @@ def show(request: Request) -> Response:
         destination=destination,
         destinations=list(site.configuration.site.destinations),
         name_of=name_of,
-        remedy_in=remedy_in,
+        remedy_of=remedy_of,
         reason_in=reason_in,
     )
 
@@ -76,8 +73,8 @@ def show_cause(request: Request) -> Response:
         title="Failure",
         cause=cause,
         name=name,
-        remedy=remedy_in(cause.example),
-        reason=reason_in(cause.cause),
+        remedy=remedy_of(cause.example),
+        reason=reason_in(cause),
         rows=rows,
         next_after=rows[-1].key if len(found) > ROWS else "",
         is_first=after is None,

@@ -86,7 +86,7 @@ def _wish(request: Request) -> Wish:
     place = f"to {cause.destination}" if cause.step == DELIVER else f"in step {cause.step}"
     return Wish(
         ReplaySelection(wanted),
-        f"{'What was chosen' if keys else 'All'} that failed {place}: {reason_in(cause.cause)}",
+        f"{'What was chosen' if keys else 'All'} that failed {place}: {reason_in(cause)}",
         "",
         f"/failures/{cause_name}",
     )
