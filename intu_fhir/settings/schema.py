@@ -280,9 +280,9 @@ class DicomDestination(Destination):
     """Present = TLS."""
     max_associations: PositiveInt = 1
     """Associations open at the same time, over all workers, one for each study on its way."""
-    idle_seconds: Annotated[float, Field(ge=0, le=60)] = 1.0
+    idle_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
     """How long an association that has nothing to do stays open for the next study; 0 = each study
-    has one of its own.
+    has one of its own, and there are never more than `max_associations`.
     """
     edits: Edits = Edits()
     """What is changed in headers on the way there."""

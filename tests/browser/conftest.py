@@ -17,6 +17,7 @@ from tests.support.hostile import HOSTILE_TEXTS
 from tests.support.ports import free_port
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study
+from tests.support.viewer import SOFTWARE_GRAPHICS
 from tests.support.waiting import wait_until
 from tests.support.web import Served, serving
 
@@ -31,8 +32,8 @@ class Looked:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium."""
-    with chromium() as one:
+    """The system's Chromium, which draws three dimensions without a graphics card, too."""
+    with chromium(*SOFTWARE_GRAPHICS) as one:
         yield one
 
 

@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, expect
 from intu_fhir.db.tables import resources
 from tests.browser.conftest import Looked
 from tests.support.browser import Look, Watch, watch
-from tests.support.studies import make_study, uid
+from tests.support.studies import make_instance, make_study, uid
+from tests.support.waiting import wait_until
 from tests.support.web import Served
 
 LOOKS: tuple[Look, ...] = ("light", "dark", "narrow")
@@ -125,10 +126,19 @@ def test_two_versions_are_compared(window: Watch, looked: Looked) -> None:
 
 def test_a_hold_is_released(window: Watch, looked: Looked) -> None:
     """Who has read why a study is held lets it go, and what it kept back is sent."""
+    two = [make_instance("two-patients"), make_instance("two-patients", number=2, PatientID="P9")]
+    looked.running.send(two, calling="CT_SCANNER_1")
+    address = f"/studies/{uid('two-patients')}"
+
+    def is_held() -> bool:
+        return window.go(address).get_by_text("patient_conflict").first.is_visible()
+
+    wait_until(is_held, 20, "the hold")
     page = window.go("/review")
-    page.get_by_role("button", name="Release").first.click()
+    row = page.locator("tr", has_text=uid("two-patients"))
+    row.get_by_role("button", name="Release").click()
     expect(page.get_by_role("status")).to_contain_text("Released")
-    window.go(f"/studies/{uid('nobody')}")
+    window.go(address)
     sent = page.locator("tr", has_text="pacs").first
     expect(sent.locator(".state")).to_contain_text("delivered", timeout=20_000)
 

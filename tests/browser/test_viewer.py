@@ -11,13 +11,13 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Response
+from playwright.sync_api import Browser, Page, Response
 from pydicom.data import get_testdata_file
 
-from tests.support.browser import PICTURES, chromium
+from tests.support.browser import PICTURES
 from tests.support.images import PATH, serving_images
 from tests.support.ports import free_port
-from tests.support.viewer import SOFTWARE_GRAPHICS, require_viewer, viewer
+from tests.support.viewer import require_viewer, viewer
 from tests.support.waiting import wait_until
 
 NATIVE, JPEG, JPEG_2000 = "CT_small.dcm", "examples_ybr_color.dcm", "examples_jpeg2k.dcm"
@@ -36,7 +36,7 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+def opened(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Opened]:
     """OHIF on a host of its own, and a service that allows it."""
     require_viewer()
     folder, port = tmp_path_factory.mktemp("viewer"), free_port()
@@ -46,10 +46,10 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     with (
         serving_images(folder, database, files, dicomweb=allowed) as served,
         viewer(port, served.url + PATH) as url,
-        chromium(*SOFTWARE_GRAPHICS) as browser,
     ):
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         yield Opened(page, url, served.url + PATH)
+        page.close()
 
 
 def _path(name: str) -> Path:

@@ -82,6 +82,11 @@ FROM associations GROUP BY calling_ae_title ORDER BY calling_ae_title;
 ```"""
 
 
+def _tables() -> list[sa.Table]:
+    """Return the tables by name: the order of their registration follows that of the imports."""
+    return sorted(metadata.tables.values(), key=lambda table: table.name)
+
+
 def schema_page() -> str:
     """Return the page."""
     states = table(("`state`", "Meaning"), ((code(s), text) for s, text in _STATES.items()))
@@ -98,7 +103,7 @@ def schema_page() -> str:
         states,
         "## Tables",
         _TYPES,
-        *(_section(each) for each in metadata.tables.values()),
+        *(_section(each) for each in _tables()),
     )
 
 
@@ -111,16 +116,16 @@ def _view(each: View) -> str:
 
 def _of_table(name: str) -> str:
     """Return what the tables say of a column of this name."""
-    found = (t.columns[name] for t in metadata.tables.values() if name in t.columns)
+    found = (t.columns[name] for t in _tables() if name in t.columns)
     return next(filter(None, map(meaning, found)), "")
 
 
 def _picture() -> str:
     """Return the entity relationship diagram: keys, and what refers to what."""
     lines = ["```mermaid", "erDiagram"]
-    for each in metadata.tables.values():
+    for each in _tables():
         lines += [f"    {each.name} {{", *(f"        {line}" for line in _keys(each)), "    }"]
-    for each in metadata.tables.values():
+    for each in _tables():
         lines += [f"    {line}" for line in _relations(each)]
     return "\n".join([*lines, "```"])
 
