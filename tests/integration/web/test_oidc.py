@@ -154,7 +154,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "another nonce": {"change": _with(nonce="x")},
     "no nonce": {"change": _without("nonce")},
     "expired": {"change": _with(exp=int(time.time()) - 120)},
-    "not yet": {"change": _with(iat=int(time.time()) + 600)},
+    "not yet": {"change": _with(iat=int(time.time()) + 86_400)},
     "no end": {"change": _without("exp")},
     "no subject": {"change": _without("sub")},
     "no signature": {"sign": lambda claims: jwt.encode(claims, None, "none")},
