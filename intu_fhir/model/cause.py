@@ -28,10 +28,11 @@ def remedy_of(detail: str) -> str:
     """Return what a failure's line says to do, or nothing."""
     plain = _without_brackets(_TRIES.sub("", detail))
     if _REMEDY in plain:
-        return plain.rpartition(_REMEDY)[2].strip()
+        return _BEFORE_COMMA.sub("", plain.rpartition(_REMEDY)[2].strip())
     return _UNREACHED if "no connection" in plain else ""
 
 
+_BEFORE_COMMA = re.compile(r"\s+(?=[,.;])")
 _UNREACHED = "see that it runs, and that its address and port are right"
 
 

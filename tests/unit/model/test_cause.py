@@ -33,6 +33,11 @@ def test_the_remedy_is_read_back() -> None:
     line = sentence("HTTP 403: not allowed", "scope; missing", "ask for the scope")
     assert remedy_of(line) == "ask for the scope"
     assert remedy_of(sentence("HTTP 500: broken", "a; b")) == ""
+    objects = sentence(
+        "HTTP 422: refused", "no", "mend what it objects to (its words), then replay"
+    )
+    assert remedy_of(objects) == "mend what it objects to, then replay"
+    assert remedy_of("no connection to 127.0.0.1 port 9").startswith("see that it runs")
 
 
 @given(st.text())
