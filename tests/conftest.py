@@ -27,7 +27,10 @@ hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse tests that do not open with one line of behaviour."""
+    """Refuse tests that do not open with one line of behaviour; try timed ones up to thrice."""
+    for item in items:
+        if item.get_closest_marker("timed"):
+            item.add_marker(pytest.mark.flaky(reruns=2))
     silent = [item.nodeid for item in items if not _says_behaviour(item)]
     if silent:
         listed = "\n  ".join(sorted({name.partition("[")[0] for name in silent}))

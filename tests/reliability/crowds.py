@@ -233,9 +233,9 @@ class Felt:
     megabytes: float
     spooled: int
 
-    def is_bad(self) -> bool:
-        """Say whether somebody was kept out or something left."""
-        return bool(self.failed or self.spooled or self.slowest >= 1.0 or not self.echoes)
+    def is_bad(self, seconds: float = 1.0) -> bool:
+        """Say whether somebody was kept out, or waited so long, or something was left."""
+        return bool(self.failed or self.spooled or self.slowest >= seconds or not self.echoes)
 
     def line(self) -> str:
         """Return a line of the table."""

@@ -17,6 +17,7 @@ _BUSY_MACHINE_SECONDS = 2.0
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_bad_neighbours_cost_the_others_nothing() -> None:
     """A PACS that is dead and objects on which one hangs leave the others' delay as it is."""
     with ground("sqlite") as place:

@@ -42,25 +42,29 @@ class Watch:
     """Looks when work of killed workers is taken again."""
 
     database: Database
-    waiting: dict[int, tuple[int, float]] = field(default_factory=dict)
+    waiting: dict[int, tuple[int, str, float]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
 
     def killed(self, worker: RunningWorker) -> None:
         """Note what a worker held when it died."""
         d, now = t.deliveries.c, time.monotonic()
         held = d.lease_holder.contains(f":{worker.pid}:") & d.lease_until.is_not(None)
-        for key, fence in self._read(sa.select(d.delivery_key, d.fence).where(held)):
-            self.waiting[key] = (fence, now)
+        rows = sa.select(d.delivery_key, d.fence, d.lease_holder).where(held)
+        for key, fence, holder in self._read(rows):
+            self.waiting[key] = (fence, holder, now)
 
     def look(self) -> None:
         """See what has been taken since."""
         d, now = t.deliveries.c, time.monotonic()
-        found = sa.select(d.delivery_key, d.fence).where(d.delivery_key.in_(list(self.waiting)))
-        for key, fence in self._read(found) if self.waiting else ():
-            before, since = self.waiting[key]
+        found = sa.select(d.delivery_key, d.fence, d.lease_holder).where(
+            d.delivery_key.in_(list(self.waiting))
+        )
+        for key, fence, holder in self._read(found) if self.waiting else ():
+            before, dead, since = self.waiting[key]
             if fence > before:
-                del self.waiting[key]
                 self.seconds.append(now - since)
+            if fence > before or holder != dead:  # its last commit came through: it was done
+                del self.waiting[key]
 
     def _read(self, found: sa.Select[Any]) -> list[Any]:
         with self.database.read() as connection:

@@ -66,8 +66,9 @@ def _no_breaker() -> None:
 
 
 def _backlog_first() -> None:
-    """Let what failed or was put back go before fresh work."""
+    """Let what failed or was put back go before fresh work, to the last place too."""
     runner.__dict__["BACKLOG_SHARE"] = 2.0
+    _any_place()
 
 
 QUEUE_MUTANTS: Mapping[str, Callable[[], None]] = {

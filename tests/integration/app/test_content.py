@@ -169,6 +169,7 @@ def nested(depth: int, *, defined: bool) -> bytes:
     return b"".join(reversed(parts))
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("defined", [True, False])
 @pytest.mark.parametrize(
     ("depth", "status"),

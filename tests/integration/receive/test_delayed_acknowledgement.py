@@ -25,6 +25,7 @@ OBJECT = data_set_bytes(make_instance())
 OBJECTS = 200
 
 
+@pytest.mark.timed
 @pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="needs TCP_QUICKACK (Linux)")
 def test_header_and_body_written_apart_cost_no_delay(receiving: Receiving) -> None:
     """Two hundred objects, each PDU in two writes with Nagle on, take far less than 40 ms each."""

@@ -55,6 +55,7 @@ STALLS = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("where", STALLS)
 def test_stall_inside_a_pdu_is_closed_by_its_deadline(where: str, receiving: Receiving) -> None:
     """N-02: a peer that stops inside a PDU is aborted after ``pdu_seconds``; others are served."""
@@ -66,6 +67,7 @@ def test_stall_inside_a_pdu_is_closed_by_its_deadline(where: str, receiving: Rec
     assert "timed_out" in receiving.recorder.wait_for_ends(2)
 
 
+@pytest.mark.timed
 def test_stall_inside_the_association_request_is_closed(receiving: Receiving) -> None:
     """N-02: a peer that sends half an A-ASSOCIATE-RQ is closed after ``handshake_seconds``."""
     with RawPeer(receiving.port) as peer:
@@ -74,6 +76,7 @@ def test_stall_inside_the_association_request_is_closed(receiving: Receiving) ->
         assert seconds_until_closed(peer) < 2.0
 
 
+@pytest.mark.timed
 def test_drip_of_single_bytes_is_closed(receiving: Receiving) -> None:
     """N-02: one byte at a time does not put a deadline off."""
     with RawPeer(receiving.port) as peer:
@@ -97,6 +100,7 @@ def test_drip_of_single_bytes_is_closed(receiving: Receiving) -> None:
         thread.join()
 
 
+@pytest.mark.timed
 def test_silent_connections_do_not_keep_an_honest_peer_out(
     start_receiving: StartReceiving,
 ) -> None:
@@ -141,6 +145,7 @@ def test_associations_in_all_are_limited_over_channels(start_receiving: StartRec
         peer.associate()
 
 
+@pytest.mark.timed
 def test_idle_association_is_closed(receiving: Receiving) -> None:
     """N-02: an association on which nothing comes is aborted after ``idle_seconds``."""
     with RawPeer(receiving.port) as peer:
@@ -243,6 +248,7 @@ def test_endless_data_set_aborts(start_receiving: StartReceiving) -> None:
     assert receiving.spooled() == []
 
 
+@pytest.mark.timed
 def test_peer_that_takes_no_answers_is_closed(start_receiving: StartReceiving) -> None:
     """N-02: a peer that sends and never reads is closed when its window has been shut too long."""
     receiving = start_receiving()

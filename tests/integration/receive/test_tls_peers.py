@@ -98,6 +98,7 @@ def test_suite_without_forward_secrecy_is_refused(
         echo(mutual.port, context)
 
 
+@pytest.mark.timed
 def test_silent_clients_do_not_hold_the_listener(
     mutual: Receiving, authority: Authority, client: Certificate
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
 import sqlalchemy as sa
 
 from intu_fhir.db.session import Database
@@ -38,6 +39,7 @@ def test_an_end_is_written_and_told(database: Database, clock: FakeClock) -> Non
     ends.stop()
 
 
+@pytest.mark.timed
 def test_a_locked_database_holds_no_association(database: Database, clock: FakeClock) -> None:
     """Telling of an end takes no time while the database waits; it is written later."""
     ends = Ends(database, clock, "here", settles=lambda _: False, noted=lambda: None)

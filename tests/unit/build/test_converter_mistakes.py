@@ -310,6 +310,7 @@ def test_c32_key_objects_only_in_series() -> None:
     assert made["series"][1]["modality"]["code"] == "KO"
 
 
+@pytest.mark.timed
 def test_c34_many_series_in_linear_time() -> None:
     """200 series are built and judged at once, far below the time of step by step assignment."""
     headers = [header(series=n) for n in range(1, 201)]

@@ -165,6 +165,7 @@ def test_nesting_up_to_the_limit_is_read(depth: int, defined: bool) -> None:
     assert _walked(_nested(depth, defined=defined))[-1].depth == depth
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("defined", [True, False])
 @pytest.mark.parametrize("depth", [65, 1_000, 100_000])
 def test_nesting_beyond_the_limit_is_refused_at_once(depth: int, defined: bool) -> None:
@@ -198,6 +199,7 @@ def test_wanted_elements_are_those_of_the_top_level() -> None:
     assert [data[e.offset : e.offset + e.length] for e in found] == [b"TOP^"]
 
 
+@pytest.mark.timed
 def test_pixel_data_of_gigabytes_is_not_read(tmp_path: Path) -> None:
     """A mapped file of 2 GiB is walked without touching its pixel pages."""
     path = tmp_path / "large"
