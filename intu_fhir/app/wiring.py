@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 DESCRIBE, UPLOAD = "describe", "upload"
 COMMIT, TELL, TELL_HERE, ASK = "commit", "tell", "tell-here", "ask"
-SEAL, PRUNE, HANG_UP = "seal", "prune", "hang-up"
+SEAL, PRUNE, HANG_UP, CUT = "seal", "prune", "hang-up", "cut"
 _MOST_CONNECTIONS = 40
 
 

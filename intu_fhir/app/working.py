@@ -15,7 +15,7 @@ from intu_fhir.aggregate.step import AggregateStep
 from intu_fhir.app.asking import Asking
 from intu_fhir.app.hearing import Archive
 from intu_fhir.app.sealing import Sealing
-from intu_fhir.app.wiring import ASK, COMMIT, DESCRIBE, HANG_UP, PRUNE, SEAL, TELL, App
+from intu_fhir.app.wiring import ASK, COMMIT, CUT, DESCRIBE, HANG_UP, PRUNE, SEAL, TELL, App
 from intu_fhir.build.companions import CompanionBuilder
 from intu_fhir.build.endpoint import wado_rs_endpoint
 from intu_fhir.build.imaging_study import BuildContext
@@ -49,6 +49,7 @@ from intu_fhir.stage.describer import Describer
 from intu_fhir.stage.documents import Documents
 from intu_fhir.stage.encodings import Limits
 from intu_fhir.stage.from_json import values_by_level
+from intu_fhir.upkeep.parts import ScheduledCut
 from intu_fhir.upkeep.prune import Prune, ScheduledPrune
 
 
@@ -194,6 +195,9 @@ class Working:
             Chore(DESCRIBE, self.describer.describe_some, then=AGGREGATE),
             Chore(SEAL, Sealing(self._app.database, self._app.clock), then=SEAL),
         ]
+        if not self._app.database.is_sqlite:
+            cut = ScheduledCut(self._app.database, self._app.clock)
+            chores.append(Chore(CUT, cut.cut_some, then=CUT))
         if self._app.configuration.site.receiver.storage_commitment.enabled:
             chores.append(Chore(COMMIT, self._app.commitments.check_some, then=TELL))
             chores.append(Chore(TELL, self._app.commitment_results.tell_far, then=TELL))

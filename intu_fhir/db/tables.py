@@ -33,6 +33,7 @@ from intu_fhir.db.kinds import (
     words,
 )
 from intu_fhir.db.metadata import metadata as metadata
+from intu_fhir.db.partition_tables import BY_KEY, begin_in_one_part
 from intu_fhir.db.queue_tables import deliveries as deliveries
 from intu_fhir.db.queue_tables import work as work
 from intu_fhir.db.token_tables import api_tokens as api_tokens
@@ -228,7 +229,9 @@ headers = Table(
     given("dicom_json", Json, "complete header, PS3.18 annex F"),
     Column("findings", Json, comment="what could not be decoded, and why"),
     comment="The complete header of each described instance.",
+    postgresql_partition_by=BY_KEY,
 )
+begin_in_one_part(headers)
 
 association_studies = Table(
     "association_studies",

@@ -6,17 +6,22 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 _POSTGRESQL = (
-    # every column with type, default and comment
+    # every column with type, default and comment; a part of a table has those of its table
     """SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
               pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum)
        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
        LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-       WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'""",
+       WHERE c.relnamespace = 'public'::regnamespace AND NOT c.relispartition
+             AND c.relkind IN ('r', 'p')""",
+    """SELECT relname, pg_get_expr(relpartbound, oid), pg_get_partkeydef(oid)
+       FROM pg_class WHERE relnamespace = 'public'::regnamespace
+         AND (relispartition OR relkind = 'p') AND relkind IN ('r', 'p')""",
     "SELECT indexname, indexdef, '' FROM pg_indexes WHERE schemaname = 'public'",
     """SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
        FROM pg_constraint WHERE connamespace = 'public'::regnamespace""",
     """SELECT relname, obj_description(oid, 'pg_class'), ''
-       FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'""",
+       FROM pg_class WHERE relnamespace = 'public'::regnamespace AND NOT relispartition
+             AND relkind IN ('r', 'p')""",
 )
 _SQLITE = ("SELECT type, name, coalesce(sql, '') FROM sqlite_master WHERE type <> 'view'",)
 

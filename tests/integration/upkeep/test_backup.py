@@ -8,6 +8,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -19,7 +20,7 @@ from tests.support.studies import make_study
 
 
 def _restore_database(running: Running, backup: Path) -> None:
-    """Put the copy in the place of the database, as the how-to says."""
+    """Put the copy in the place of the database: an empty one, as the how-to makes it."""
     url = make_url(running.site.app.configuration.site.database)
     if url.get_backend_name() == "sqlite":
         place = Path(url.database or "")
@@ -29,8 +30,11 @@ def _restore_database(running: Running, backup: Path) -> None:
         return
     address = url.set(drivername="postgresql").render_as_string(hide_password=False)
     program = postgresql_program("pg_restore")
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
     subprocess.run(
-        [program, "--clean", "--if-exists", f"--dbname={address}", str(backup / "staging.dump")],
+        [program, f"--dbname={address}", str(backup / "staging.dump")],
         check=True,
         timeout=60,
     )

@@ -1,0 +1,195 @@
+"""Cuts the last part of a partitioned table, so that a new one begins (PostgreSQL alone).
+
+A part is cut in three transactions: a CHECK says where it will end, the CHECK is proved beside
+readers and writers, and then, within moments, the part gets its end and the next one begins there.
+Each transaction looks at what there is and does what is next: killed anywhere, or done by two
+processes at once, it goes on.
+
+Where it ends lies ahead by as many keys as were given in two days, so that no row is beyond it
+before the next part is there: a backup, which keeps the last of the three waiting, takes a day at
+most (``db.copy``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.partition_tables import PARTITIONED, part_name
+from intu_fhir.db.tables import instances
+
+MOST_KEYS = 50_000_000
+"""A part is cut when it has so many, whatever the date."""
+
+AHEAD = timedelta(days=2)
+LEAST_AHEAD = 1_000
+"""At least so many keys lie between the newest instance and the end of its part."""
+
+Move: TypeAlias = Literal["announced", "proved", "cut", "withdrawn", ""]
+
+_LOCK = 0x494E5450
+"""Key of the advisory lock that those who cut take, "INTP" in ASCII."""
+
+_LOCK_WAIT = "1s"
+"""Who waits longer for a table would make the readers behind it wait as well."""
+
+_PARTS = sa.text(
+    """
+    SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bounds,
+           k.convalidated, pg_get_constraintdef(k.oid) AS check
+    FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid
+    LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.conname = 'cut_' || c.relname
+    WHERE i.inhparent = CAST(:parent AS regclass)
+    """
+)
+_BOUNDS = re.compile(r"FROM \((?:MINVALUE|'(-?\d+)')\) TO \((?:MAXVALUE|'(-?\d+)')\)")
+_END = re.compile(r"instance_key < '?(\d+)'?")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a table.
+
+    Args:
+        first: its first key; None = it begins below all keys.
+        end: the first key behind it; None = it has no end.
+        cut_at: where a CHECK says that it will end.
+        proved: whether the CHECK was proved.
+    """
+
+    name: str
+    first: int | None
+    end: int | None
+    cut_at: int | None = None
+    proved: bool = False
+
+    @property
+    def number(self) -> int:
+        """Its number, counted from 1."""
+        return int(self.name.rpartition("_")[2])
+
+
+def parts_of(connection: Connection, table: str = PARTITIONED) -> list[Part]:
+    """Return the parts of a table in the order of their keys; none on SQLite."""
+    if connection.dialect.name != "postgresql":
+        return []
+    found = [_part(*row) for row in connection.execute(_PARTS, {"parent": table})]
+    return sorted(found, key=lambda part: (part.first is not None, part.first or 0))
+
+
+def _part(name: str, bounds: str, proved: bool | None, check: str | None) -> Part:
+    found = _BOUNDS.search(bounds)
+    if found is None:
+        raise ValueError(f"the table {name} has other bounds than a range of keys: {bounds}")
+    first, end = (int(key) if key is not None else None for key in found.groups())
+    cut_at = _END.search(check or "")
+    return Part(name, first, end, int(cut_at[1]) if cut_at else None, bool(proved))
+
+
+def next_move(connection: Connection, now: datetime, most_keys: int = MOST_KEYS) -> Move:
+    """Do what is next for the last part, in the write transaction given; return what it was.
+
+    Args:
+        most_keys: a part with more is cut before its month is over.
+
+    Returns:
+        ``""`` where nothing is due or another process is at it.
+
+    Raises:
+        StoreUnavailable: somebody reads the table for longer, such as a backup; try again later.
+    """
+    if connection.dialect.name != "postgresql" or not _alone(connection):
+        return ""
+    last = parts_of(connection)[-1]
+    if last.cut_at is None:
+        return _announce(connection, last, now, most_keys)
+    if last.proved:
+        return _cut(connection, last, last.cut_at)
+    if _newest(connection) + LEAST_AHEAD // 2 >= last.cut_at:
+        return _withdraw(connection, last)
+    return _prove(connection, last)
+
+
+def _alone(connection: Connection) -> bool:
+    got = connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))).scalar_one()
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
+    return bool(got)
+
+
+def _announce(connection: Connection, last: Part, now: datetime, most_keys: int) -> Move:
+    if not _is_due(connection, last, now, most_keys):
+        return ""
+    newest = _newest(connection)
+    cut_at = newest + max(LEAST_AHEAD, _given_since(connection, newest, now - AHEAD))
+    begins = "" if last.first is None else f"instance_key >= {last.first} AND "
+    connection.exec_driver_sql(
+        f"ALTER TABLE {last.name} ADD CONSTRAINT cut_{last.name} "
+        f"CHECK ({begins}instance_key < {cut_at}) NOT VALID"
+    )
+    return "announced"
+
+
+def _is_due(connection: Connection, last: Part, now: datetime, most_keys: int) -> bool:
+    """Say whether the first instance of a part came in another month, or it has too many."""
+    key = instances.c.instance_key
+    first = connection.execute(
+        sa.select(key, instances.c.received_at).where(key >= (last.first or 0)).order_by(key)
+    ).first()
+    if first is None:
+        return False
+    came = first.received_at
+    return (came.year, came.month) < (now.year, now.month) or (
+        _newest(connection) - first.instance_key >= most_keys
+    )
+
+
+def _newest(connection: Connection) -> int:
+    newest = sa.select(sa.func.max(instances.c.instance_key))
+    return connection.execute(newest).scalar() or 0
+
+
+def _given_since(connection: Connection, newest: int, since: datetime) -> int:
+    """Return how many keys were given since then, by looking back in growing steps."""
+    key, back = instances.c.instance_key, LEAST_AHEAD
+    while back < newest:
+        before = sa.select(instances.c.received_at).where(key <= newest - back)
+        came = connection.execute(before.order_by(key.desc()).limit(1)).scalar()
+        if came is None or came < since:
+            break
+        back *= 2
+    return back
+
+
+def _prove(connection: Connection, last: Part) -> Move:
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql(f"ALTER TABLE {last.name} VALIDATE CONSTRAINT cut_{last.name}")
+    return "proved"
+
+
+def _withdraw(connection: Connection, last: Part) -> Move:
+    """Take a CHECK back that too many rows have come up to before it was proved."""
+    connection.exec_driver_sql(f"ALTER TABLE {last.name} DROP CONSTRAINT cut_{last.name}")
+    return "withdrawn"
+
+
+def _cut(connection: Connection, last: Part, cut_at: int) -> Move:
+    table, following = PARTITIONED, part_name(last.number + 1)
+    begins = "MINVALUE" if last.first is None else str(last.first)
+    # In this order, as whoever describes an instance takes them: nobody waits in a circle.
+    for statement in (
+        f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE instances IN SHARE ROW EXCLUSIVE MODE",
+        f"ALTER TABLE {table} DETACH PARTITION {last.name}",
+        f"ALTER TABLE {table} ATTACH PARTITION {last.name} "
+        f"FOR VALUES FROM ({begins}) TO ({cut_at})",
+        f"CREATE TABLE {following} PARTITION OF {table} FOR VALUES FROM ({cut_at}) TO (MAXVALUE)",
+        f"ALTER TABLE {last.name} DROP CONSTRAINT cut_{last.name}",
+    ):
+        connection.exec_driver_sql(statement)
+    return "cut"
