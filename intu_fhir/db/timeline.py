@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from intu_fhir.db.study_report import (
@@ -17,6 +17,7 @@ from intu_fhir.db.study_report import (
 )
 from intu_fhir.model.archive_commitment import COMMITTED
 from intu_fhir.model.counting import counted
+from intu_fhir.model.work import DEAD, RETRYING
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Event:
         step: receive, aggregate, build, deliver, hold or person.
         seconds: how long it took, where it has a length.
         since_previous: seconds since the event before it began; 0 for the first.
+        failed: it did not come to what it was to come to.
     """
 
     at: datetime
@@ -35,6 +37,7 @@ class Event:
     detail: str = ""
     seconds: float | None = None
     since_previous: float = 0.0
+    failed: bool = False
 
 
 def timeline(report: StudyReport) -> list[Event]:
@@ -42,14 +45,7 @@ def timeline(report: StudyReport) -> list[Event]:
     events = sorted(_events(report), key=lambda event: event.at)
     starts = [event.at for event in events]
     return [
-        Event(
-            at=event.at,
-            step=event.step,
-            what=event.what,
-            detail=event.detail,
-            seconds=event.seconds,
-            since_previous=(event.at - before).total_seconds(),
-        )
+        replace(event, since_previous=(event.at - before).total_seconds())
         for event, before in zip(events, [*starts[:1], *starts], strict=False)
     ]
 
@@ -103,7 +99,9 @@ def _settled(row: GenerationRow) -> Event:
 def _built(row: ResourceRow) -> Event:
     what = f"generation {row.generation} built as {row.release.upper()}, {row.state}"
     findings = f", {counted(len(row.findings), 'finding')}" if row.findings else ""
-    return Event(row.built_at, "build", what, f"mapping {row.mapping_version}{findings}")
+    failed = row.state == "invalid"
+    detail = f"mapping {row.mapping_version}{findings}"
+    return Event(row.built_at, "build", what, detail, failed=failed)
 
 
 def _promised(row: PromiseRow) -> Iterator[Event]:
@@ -119,11 +117,13 @@ def _promised(row: PromiseRow) -> Iterator[Event]:
     if row.state != COMMITTED:
         what = f"{of}no promise to keep {row.failed or 'some'} of {many}"
     seconds = (row.answered_at - began).total_seconds()
-    yield Event(row.answered_at, "deliver", what, row.last_error, seconds)
+    failed = row.state != COMMITTED
+    yield Event(row.answered_at, "deliver", what, row.last_error, seconds, failed=failed)
 
 
 def _tried(row: AttemptRow) -> Event:
     what = f"{row.destination}: {row.outcome}, try {row.number} of generation {row.generation}"
     detail = " ".join(part for part in (row.status, row.detail) if part)
     seconds = (row.ended_at - row.started_at).total_seconds()
-    return Event(row.started_at, "deliver", what, detail, seconds)
+    failed = row.outcome in {RETRYING, DEAD}
+    return Event(row.started_at, "deliver", what, detail, seconds, failed=failed)

@@ -44,6 +44,8 @@ def test_a_page_is_readable_wide_and_narrow_light_and_dark(window: Watch, name: 
         expect(page.locator(".good-text")).to_have_count(2, timeout=15_000)
     for look in LOOKS:
         window.picture(name, look)
+    for here in page.locator("nav a[aria-current]").all():
+        expect(here).to_be_in_viewport(ratio=0.9)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,14 @@
 // Everything works without it.
 
 const LONGEST_PAUSE_SECONDS = 60;
+
+// On a narrow screen the links of the frame stand beside each other: show the one that is open.
+function showWhereWeAre() {
+  document.querySelector("nav a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+}
+showWhereWeAre();
+addEventListener("resize", showWhereWeAre);
+
 const state = document.querySelector("[data-live-state]");
 
 function say(isLive, text) {

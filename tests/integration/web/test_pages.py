@@ -138,6 +138,8 @@ def test_a_study_tells_what_the_peer_said(looked: Looked) -> None:
     shown = looked.get(f"/studies/{uid('bad')}")
     for expected in ("Other, Olga", "Timeline", "HTTP 422", "dead", "association"):
         assert expected in shown, expected
+    assert shown.count('class="deliver failed"') == 1
+    assert shown.count('class="deliver"') == 1
 
 
 def test_two_versions_are_told_apart_by_what_changed(looked: Looked) -> None:
