@@ -44,6 +44,7 @@ class Site:
         process: number of this receiving process; 1 is the one that starts the others.
         ledger: the shared count of associations, where there are several processes.
         log_level: what the other processes log.
+        stopping: takes nothing new any more.
     """
 
     app: App
@@ -54,6 +55,7 @@ class Site:
     listeners: list[Listener] = field(default_factory=list)
     processes: Processes | None = None
     working: Working | None = None
+    stopping: bool = False
     _engine: LocalEngine | None = None
     _beside: LocalEngine | None = None
     _ends: Ends | None = None
@@ -207,11 +209,12 @@ class Site:
             self._engine.wake(signal)
 
     def is_receiving(self) -> bool:
-        """Say whether every enabled channel listens."""
-        return len(self.listeners) == len(self.app.configuration.enabled_channels())
+        """Say whether every enabled channel listens, and goes on to."""
+        return not self.stopping and len(self.listeners) == len(self.app.configuration.enabled_channels())
 
     def stop(self) -> list[StopReport]:
         """Stop: take nothing new, finish what is in hand, and say what was cut short."""
+        self.stopping = True
         grace = self.app.configuration.site.receiver.shutdown_grace_seconds
         others = self._stopping_others(grace)
         reports = self._stop_listeners(grace)

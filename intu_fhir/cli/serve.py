@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TypeAlias
 
@@ -107,11 +107,13 @@ def _run(program: Program, roles: Collection[str], log_level: str, watch: Watche
         )
     configure_logging(level=log_level.upper())
     stop = threading.Event()
-    with _stopping(stop):
+    # Who watches is answered until the last object is finished: not ready, but alive.
+    with _stopping(stop), ExitStack() as watching:
         site = Site(open_app(configuration), roles, log_level=log_level.upper())
         try:
             site.start()
-            with _web_page(site, roles), _watch_page(site, watch):
+            watching.enter_context(_watch_page(site, watch))
+            with _web_page(site, roles):
                 log.info("ready")
                 stop.wait()
                 log.info("stopping")
@@ -147,7 +149,8 @@ def _watch_page(site: Site, address: Watched) -> Iterator[None]:
     # Imported here, since a process that nobody watches does without.
     from intu_fhir.web.watching import WatchPage
 
-    page = WatchPage(site.app, *address, site.is_receiving if RECEIVE in site.roles else None)
+    is_receiving = site.is_receiving if RECEIVE in site.roles else None
+    page = WatchPage(site.app, *address, is_receiving, lambda: site.stopping)
     page.start()
     try:
         yield

@@ -31,6 +31,13 @@ ABANDONED_SECONDS = 20
 It would keep its locks for as long as its connection seems to live, hours where a network parted.
 """
 
+_SILENT_MS = 15_000
+"""So long data may stay unacknowledged before a connection counts as lost.
+
+Without it a statement on a connection whose packets vanish waits as long as TCP repeats them: a
+quarter of an hour on Linux.
+"""
+
 _JSON: dict[str, Any] = {
     "json_serializer": lambda value: orjson.dumps(value).decode(),
     "json_deserializer": orjson.loads,
@@ -269,7 +276,14 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
         pool_timeout=BUSY_SECONDS,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={"connect_timeout": 5, "application_name": "intu_fhir"},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "intu_fhir",
+            "tcp_user_timeout": _SILENT_MS,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
     )
 
     @sa.event.listens_for(engine, "connect")

@@ -48,11 +48,18 @@ class WatchPage:
     Args:
         host: address to listen on.
         is_receiving: whether the listeners are there; None where this process has none to have.
+        is_stopping: whether the process finishes what it has in hand and takes nothing new.
     """
 
     def __init__(
-        self, app: App, host: str, port: int, is_receiving: Callable[[], bool] | None
+        self,
+        app: App,
+        host: str,
+        port: int,
+        is_receiving: Callable[[], bool] | None,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_stopping = is_stopping
         self._app, self._is_receiving = app, is_receiving
         self._database = Database(app.configuration.site.database, pool_size=_THREADS)
         self._watched = Watched(app.configuration, self._database, app.clock)
@@ -87,10 +94,13 @@ class WatchPage:
             routes.append(Route("/metrics", self._metrics))
         return LastResort(Starlette(routes=routes, lifespan=_few_threads))
 
-    def _alive(self, _request: Request) -> Response:
+    async def _alive(self, _request: Request) -> Response:
+        # In no thread: a database that is silent may hold all of them.
         return PlainTextResponse("ok\n")
 
     def _ready(self, _request: Request) -> Response:
+        if self._is_stopping():
+            return ready_response({"process": "is stopping"})
         return ready_response(readiness(self._app, self._database, self._is_receiving))
 
     def _metrics(self, _request: Request) -> Response:

@@ -77,8 +77,15 @@ class CountingEhr(StandInEhr):
         delay: seconds for one request.
     """
 
-    def __init__(self, folder: Path, *, delay: Delay = lambda: 0.0, port: int = 0) -> None:
-        super().__init__(folder, port=port)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        delay: Delay = lambda: 0.0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        super().__init__(folder, host=host, port=port)
         self.visits = Visits()
         self.arrived: dict[tuple[str, int], float] = {}
         self._delay = delay
@@ -118,9 +125,13 @@ class CountingPacs:
 
     Args:
         delay: seconds for one instance, by its UID.
+        host: address to listen on.
     """
 
-    def __init__(self, *, delay: Callable[[str], float] = lambda uid: 0.0) -> None:
+    def __init__(
+        self, *, delay: Callable[[str], float] = lambda uid: 0.0, host: str = "127.0.0.1"
+    ) -> None:
+        self._host = host
         self.visits = Visits()
         self.received: list[tuple[str, float]] = []
         self.port = 0
@@ -152,7 +163,7 @@ class CountingPacs:
 
     def __enter__(self) -> Self:
         self._server = self._entity.start_server(
-            ("127.0.0.1", 0),
+            (self._host, 0),
             block=False,
             evt_handlers=[
                 (evt.EVT_C_STORE, self._store),

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -82,9 +83,17 @@ class PostgresServer:
 
 
 class PostgresCluster(PostgresServer):
-    """A server of our own, without TCP and (unless asked for) without fsync."""
+    """A server of our own, without TCP and (unless asked for) without fsync.
 
-    def __init__(self, *, fsync: bool = False) -> None:
+    Args:
+        within: what comes before its command, such as to run it on another host.
+        listen: TCP address to listen on, or ``""``.
+        allow: network that may connect there without a password.
+    """
+
+    def __init__(
+        self, *, fsync: bool = False, within: Sequence[str] = (), listen: str = "", allow: str = ""
+    ) -> None:
         initdb, postgres = postgresql_program("initdb"), postgresql_program("postgres")
         # A socket's path may have 107 characters; pytest's own folders can be longer.
         self.folder = Path(tempfile.mkdtemp(prefix="intu-pg-"))
@@ -95,9 +104,12 @@ class PostgresCluster(PostgresServer):
         trust = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C")
         command = [*_as_postgres(), initdb, "--no-sync", *trust, f"--pgdata={data}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        if allow:
+            with Path(data, "pg_hba.conf").open("a", encoding="ascii") as rules:
+                rules.write(f"host all all {allow} trust\n")
         durable = f"fsync={'on' if fsync else 'off'}"
-        server = (postgres, "-D", data, "-k", str(self.folder), "-h", "", "-c", durable)
-        self._command = [*_as_postgres(), *server]
+        server = (postgres, "-D", data, "-k", str(self.folder), "-h", listen, "-c", durable)
+        self._command = [*within, *_as_postgres(), *server]
         self.start()
 
     def start(self) -> None:

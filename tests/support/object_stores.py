@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,16 @@ class Running:
 
 
 class ObjectStoreServer(Running, ABC):
-    """A server with one bucket."""
+    """A server with one bucket.
 
-    def __init__(self) -> None:
-        self._port = free_port()
-        super().__init__(f"http://127.0.0.1:{self._port}")
+    Args:
+        host: address to listen on.
+        within: what comes before its command, such as to run it on another host.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", within: Sequence[str] = ()) -> None:
+        self._host, self._within, self._port = host, tuple(within), free_port()
+        super().__init__(f"http://{host}:{self._port}")
         self.start()
 
     @abstractmethod
@@ -90,7 +96,7 @@ class ObjectStoreServer(Running, ABC):
     def start(self) -> None:
         """Start the server, also after ``crash``."""
         self._process = subprocess.Popen(
-            self._command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*self._within, *self._command()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait_until(self._answers, 30, "an object store that answers")
         self._make_bucket()
@@ -124,7 +130,7 @@ class Moto(ObjectStoreServer):
     """moto's server; what it holds goes with it."""
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)]
+        return [sys.executable, "-m", "moto.server", "-H", self._host, "-p", str(self._port)]
 
     def _make_bucket(self) -> None:
         httpx.put(f"{self.endpoint}/{BUCKET}", timeout=10).raise_for_status()

@@ -109,10 +109,20 @@ class Sender:
         self.journal.note(sample, status)
         return status
 
-    def begin(self, sample: Sample) -> None:
-        """Send the first half of an object."""
+    def begin(self, sample: Sample) -> int:
+        """Send the first half of an object; return how many bytes that was."""
+        half = min(len(sample.data) // 2, _PDV_BYTES)
         self.peer.send_command(store_command(sample.uid))
-        self.peer.send_data(sample.data[: len(sample.data) // 2][:_PDV_BYTES], last=False)
+        self.peer.send_data(sample.data[:half], last=False)
+        return half
+
+    def finish(self, sample: Sample, sent: int) -> int:
+        """Send the rest of an object, and return its status."""
+        for piece, is_last in _pieces(sample.data[sent:]):
+            self.peer.send_data(piece, last=is_last)
+        status = status_of(self.peer.response())
+        self.journal.note(sample, status)
+        return status
 
     def send_all(self, samples: Iterable[Sample]) -> list[Sample]:
         """Send objects until the receiver is gone; return those without Success."""
