@@ -210,7 +210,8 @@ class Site:
 
     def is_receiving(self) -> bool:
         """Say whether every enabled channel listens, and goes on to."""
-        return not self.stopping and len(self.listeners) == len(self.app.configuration.enabled_channels())
+        wanted = len(self.app.configuration.enabled_channels())
+        return not self.stopping and len(self.listeners) == wanted
 
     def stop(self) -> list[StopReport]:
         """Stop: take nothing new, finish what is in hand, and say what was cut short."""

@@ -142,7 +142,7 @@ def test_a_study_through_both_receivers_is_one_study(
 def test_a_killed_receiver_loses_nothing_acknowledged(
     site: GrownSite, front: Balancer, journal: Journal
 ) -> None:
-    """Killed amid associations; the other takes the rest, and the spool comes back with its host."""
+    """Killed amid associations: the other takes the rest, and the spool is back with its host."""
     samples = [SAMPLES.make(2, number) for number in range(400)]
     with ThreadPoolExecutor(4) as pool:
         sent = [pool.submit(send, front.port, journal, samples[begin::4]) for begin in range(4)]
@@ -197,7 +197,8 @@ def test_a_worker_cut_off_from_the_database_is_fenced(
     assert site.delivery(study, EHR) == before
     assert attempts_of(site, row.delivery_key) == tried
     assert told(site, study) == [4, 5]
-    assert set(site.pacs.counts()[one.uid] for one in samples) == {1}
+    counts = site.pacs.counts()
+    assert {counts[one.uid] for one in samples} == {1}
     wait_until(lambda: site.asked(cut, "readyz") == httpx.codes.OK, 60, "the worker to be ready")
 
 
@@ -229,7 +230,7 @@ def test_a_receiver_that_stops_is_not_ready_before_it_ends(
     site: GrownSite, front: Balancer, journal: Journal
 ) -> None:
     """The balancer is told while the object in hand is still being finished."""
-    stopping, other = RECEIVERS
+    stopping = RECEIVERS[0]
     sample, later = SAMPLES.make(5, 1), SAMPLES.make(5, 2)
     sender = Sender(front.port, journal)
     assert sender.associate()

@@ -83,7 +83,6 @@ def network(*names: str) -> Iterator[Network]:
     """Give hosts of these names, or skip the test where the system does not let them be made."""
     for program in ("ip", "unshare", "setpriv"):
         require(program)
-    remove_leftovers()
     try:
         yield _made(names)
     finally:
@@ -101,6 +100,7 @@ def remove_leftovers() -> None:
 
 def _made(names: Sequence[str]) -> Network:
     try:
+        remove_leftovers()
         made = _make(names)
         for host in made.hosts.values():
             subprocess.run([*host.within, "true"], check=True, capture_output=True, timeout=30)
