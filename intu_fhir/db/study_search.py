@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeAlias
@@ -191,13 +192,29 @@ def _by_keys(
     few: set[int] | None = None
     many: list[sa.ColumnElement[bool]] = []
     for keys, condition in _indexed(wanted, connection.dialect.name):
-        found = connection.execute(keys.limit(at_most + 1)).all()
+        with _by_index(connection):
+            found = connection.execute(keys.limit(at_most + 1)).all()
         if len(found) > at_most:
             many.append(condition)
         else:
             keys_found = {int(row.study_key) for row in found}
             few = keys_found if few is None else few & keys_found
     return few, many
+
+
+@contextmanager
+def _by_index(connection: Connection) -> Iterator[None]:
+    """Let PostgreSQL enter an index for the few that are asked for.
+
+    It takes it that what matches is spread over the table, and would look for some thousands from
+    its start; what came on one day lies together, perhaps at its end.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    yield
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
 
 
 def _indexed(wanted: StudyFilter, dialect: str) -> Iterator[tuple[Keys, sa.ColumnElement[bool]]]:
