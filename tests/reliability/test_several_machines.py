@@ -143,7 +143,7 @@ def test_a_killed_receiver_loses_nothing_acknowledged(
     site: GrownSite, front: Balancer, journal: Journal
 ) -> None:
     """Killed amid associations: the other takes the rest, and the spool is back with its host."""
-    samples = [SAMPLES.make(2, number) for number in range(400)]
+    samples = [SAMPLES.make(2, number) for number in range(200)]
     with ThreadPoolExecutor(4) as pool:
         sent = [pool.submit(send, front.port, journal, samples[begin::4]) for begin in range(4)]
         wait_until(lambda: len(journal.acknowledged) >= 40, what="some answers")

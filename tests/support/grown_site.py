@@ -84,12 +84,20 @@ class GrownSite:
 
     def start(self, name: str) -> None:
         """Start ``receive`` or ``worker`` on its host, and wait until it is ready."""
+        self.launch(name)
+        self.wait(name)
+
+    def launch(self, name: str) -> None:
+        """Start ``receive`` or ``worker`` on its host."""
         role = "receive" if name in RECEIVERS else "worker"
         watch = f"{self.net[name].address}:{_WATCH}"
         command = [sys.executable, "-m", "intu_fhir.cli", role]
         command += ["--config", str(self.folder / name), "--watch", watch]
         with self._log(name).open("ab") as log:
             self.running[name] = self.net[name].start(command, log, _environment())
+
+    def wait(self, name: str) -> None:
+        """Wait until a host says that it is ready."""
         wait_until(lambda: self.asked(name, "readyz") == httpx.codes.OK, 60, f"{name} to be ready")
 
     def kill(self, name: str) -> None:
@@ -162,7 +170,9 @@ def grown_site(folder: Path, net: Network) -> Iterator[GrownSite]:
         url = f"postgresql+psycopg://postgres@{place.address}/{name}"
         for one in (*RECEIVERS, *WORKERS):
             _configure(site, one, url)
-            site.start(one)
+            site.launch(one)
+        for one in site.running:
+            site.wait(one)
         yield site
 
 
