@@ -197,8 +197,9 @@ def test_a_worker_cut_off_from_the_database_is_fenced(
     assert site.delivery(study, EHR) == before
     assert attempts_of(site, row.delivery_key) == tried
     assert told(site, study) == [4, 5]
+    # What the worker had in hand for the PACS may have come there once more.
     counts = site.pacs.counts()
-    assert {counts[one.uid] for one in samples} == {1}
+    assert {counts[one.uid] for one in samples} <= {1, 2}
     wait_until(lambda: site.asked(cut, "readyz") == httpx.codes.OK, 60, "the worker to be ready")
 
 
