@@ -22,7 +22,7 @@ import pytest
 from tests.support.programs import find, require
 
 _NAMESPACE = re.compile(r"^intu-(\d+)-\S+", re.MULTILINE)
-_BRIDGE = re.compile(r"\b(intu(\d+)b)(?=[:@])")
+_LINK = re.compile(r"\b((?:intu(?P<bridge>\d+)b|iv(?P<port>\d+)n\d+))(?=[:@])")
 _NOBODY = "02:00:00:00:00:01"
 _NAMED = 'echo "$0" > /proc/sys/kernel/hostname; exec "$@"'
 
@@ -92,7 +92,7 @@ def network(*names: str) -> Iterator[Network]:
 def remove_leftovers() -> None:
     """Remove what processes have left behind that are no more."""
     owners = {int(one[1]) for one in _NAMESPACE.finditer(_do("netns", "list"))}
-    owners |= {int(one[2]) for one in _BRIDGE.finditer(_do("-o", "link", "show"))}
+    owners |= {owner for _, owner in _links()}
     for owner in owners:
         if not Path(f"/proc/{owner}").exists():
             _remove(owner)
@@ -146,12 +146,20 @@ def _free_prefix() -> str:
 
 def _remove(owner: int) -> None:
     """Remove all that belongs to a process, and end what still runs there."""
+    # Ports first: a namespace lives on while a connection that was cut off still waits.
+    for link, its_owner in _links():
+        if its_owner == owner:
+            _do("link", "del", link)
     for found in list(_NAMESPACE.finditer(_do("netns", "list"))):
         if int(found[1]) == owner:
             _end_all(_do("netns", "pids", found[0]).split())
             _do("netns", "del", found[0])
-    if f"intu{owner}b:" in _do("-o", "link", "show"):
-        _do("link", "del", f"intu{owner}b")
+
+
+def _links() -> list[tuple[str, int]]:
+    """Return every switch and port of hosts that is here, with the process that made it."""
+    found = _LINK.finditer(_do("-o", "link", "show"))
+    return sorted({(one[1], int(one["bridge"] or one["port"])) for one in found})
 
 
 def _end_all(processes: Sequence[str]) -> None:
