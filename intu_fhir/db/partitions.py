@@ -138,9 +138,8 @@ def _announce(connection: Connection, last: Part, now: datetime, most_keys: int)
 def _is_due(connection: Connection, last: Part, now: datetime, most_keys: int) -> bool:
     """Say whether the first instance of a part came in another month, or it has too many."""
     key = instances.c.instance_key
-    first = connection.execute(
-        sa.select(key, instances.c.received_at).where(key >= (last.first or 0)).order_by(key)
-    ).first()
+    of_part = sa.select(key, instances.c.received_at).where(key >= (last.first or 0))
+    first = connection.execute(of_part.order_by(key).limit(1)).first()
     if first is None:
         return False
     came = first.received_at
