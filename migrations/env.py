@@ -9,7 +9,7 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection
 
 from intu_fhir.db.kinds import UtcDateTime
-from intu_fhir.db.partition_tables import is_part
+from intu_fhir.db.partition_tables import speaks_for_itself
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import metadata
 
@@ -29,7 +29,7 @@ def migrate(connection: Connection) -> None:
         connection=connection,
         target_metadata=metadata,
         render_item=render_item,
-        include_name=lambda name, kind, _parents: not (kind == "table" and is_part(name)),
+        include_name=speaks_for_itself,
         transaction_per_migration=True,
     )
     with context.begin_transaction():

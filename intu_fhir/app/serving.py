@@ -209,9 +209,8 @@ class Site:
             self._engine.wake(signal)
 
     def is_receiving(self) -> bool:
-        """Say whether every enabled channel listens, and goes on to."""
-        wanted = len(self.app.configuration.enabled_channels())
-        return not self.stopping and len(self.listeners) == wanted
+        """Say whether every enabled channel listens."""
+        return len(self.listeners) == len(self.app.configuration.enabled_channels())
 
     def stop(self) -> list[StopReport]:
         """Stop: take nothing new, finish what is in hand, and say what was cut short."""

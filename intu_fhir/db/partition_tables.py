@@ -26,6 +26,11 @@ def is_part(name: str | None) -> bool:
     return bool(name and _PART.fullmatch(name))
 
 
+def speaks_for_itself(name: str | None, kind: str, _parents: object) -> bool:
+    """Say to Alembic (``include_name``) what of a database the models describe: all but parts."""
+    return not (kind == "table" and is_part(name))
+
+
 def begin_in_one_part(table: sa.Table) -> None:
     """Let a new table have the one part that holds everything, as its migration leaves it."""
 

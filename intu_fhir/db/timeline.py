@@ -114,10 +114,10 @@ def _promised(row: PromiseRow) -> Iterator[Event]:
     if row.answered_at is None:
         return
     what = f"{of}promised to keep {many}"
-    if row.state != COMMITTED:
+    failed = row.state != COMMITTED
+    if failed:
         what = f"{of}no promise to keep {row.failed or 'some'} of {many}"
     seconds = (row.answered_at - began).total_seconds()
-    failed = row.state != COMMITTED
     yield Event(row.answered_at, "deliver", what, row.last_error, seconds, failed=failed)
 
 

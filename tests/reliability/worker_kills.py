@@ -61,10 +61,11 @@ class Watch:
         )
         for key, fence, holder in self._read(found) if self.waiting else ():
             before, dead, since = self.waiting[key]
-            if fence > before:
+            if holder == dead:
+                continue
+            if fence > before:  # else the last commit of the dead one came through: it was done
                 self.seconds.append(now - since)
-            if fence > before or holder != dead:  # its last commit came through: it was done
-                del self.waiting[key]
+            del self.waiting[key]
 
     def _read(self, found: sa.Select[Any]) -> list[Any]:
         with self.database.read() as connection:
