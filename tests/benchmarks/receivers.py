@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -21,6 +20,7 @@ from pathlib import Path
 from intu_fhir.db import migrate
 from tests.benchmarks.sender import MAX_PDU_BYTES
 from tests.support.databases import PostgresCluster, sqlite_url
+from tests.support.ports import free_port
 from tests.support.programs import find
 from tests.support.site_folder import write_site
 
@@ -75,7 +75,7 @@ class Receiver:
     def _start(self, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
         """Start it; again on another port where one that was free is taken meanwhile."""
         for attempt in range(_ATTEMPTS):
-            place, port = folder / str(attempt), _free_port()
+            place, port = folder / str(attempt), free_port()
             place.mkdir()
             with (place / "log").open("wb") as log:
                 process = subprocess.Popen(
@@ -90,15 +90,6 @@ class Receiver:
             _end(process)
         said = (place / "log").read_text(errors="replace")[-500:]
         raise RuntimeError(f"{self.name} does not listen: {said}")
-
-
-def _free_port() -> int:
-    """Return a port that is not given to clients: asking for one of those may connect to itself."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def _listens(port: int, process: subprocess.Popen[bytes]) -> bool:
