@@ -22,7 +22,7 @@ from tests.support.compressed import (
     compressed_files,
     decoded_by_dcmtk,
 )
-from tests.support.data import INCOMPLETE
+from tests.support.data import INCOMPLETE, shared_data
 from tests.support.outgoing import Sending, path_of
 from tests.support.real_pacs import NAMES, real_pacs
 
@@ -92,7 +92,7 @@ def test_real_images_arrive_decompressed(
             for path, one in files.items()
             if answers[one.sop_instance_uid].delivered
         }
-    assert len(arrived) > 25
+    assert len(arrived) > (25 if shared_data() else 15)  # else those of pydicom alone
     granted = {answer.transcoded_to for answer in answers.values() if answer.delivered}
     assert granted == {"1.2.840.10008.1.2" if takes == "implicit" else "1.2.840.10008.1.2.1"}
     compared = 0
