@@ -76,9 +76,10 @@ class Running:
         return rows if done else []
 
     def rows(self, table: sa.Table) -> list[Any]:
-        """Return all rows of a table."""
+        """Return all rows of a table, in the order in which their keys were given."""
+        ordered = sa.select(table).order_by(*table.primary_key)
         with self.site.app.database.read() as connection:
-            return list(connection.execute(sa.select(table)).all())
+            return list(connection.execute(ordered).all())
 
     def imaging_studies(self) -> list[dict[str, Any]]:
         """Return what the EHR has."""

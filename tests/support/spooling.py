@@ -66,9 +66,10 @@ class Machine:
         )
 
     def rows(self, table: sa.Table) -> list[Any]:
-        """Return all rows of a table."""
+        """Return all rows of a table, in the order in which their keys were given."""
+        ordered = sa.select(table).order_by(*table.primary_key)
         with self.database.read() as connection:
-            return list(connection.execute(sa.select(table)).all())
+            return list(connection.execute(ordered).all())
 
     def spooled(self) -> list[str]:
         """Return the names of the files that wait on this machine."""
