@@ -21,6 +21,7 @@ from intu_fhir.settings.load import load_configuration
 from tests.support.data import pydicom_files
 from tests.support.ports import free_port
 from tests.support.real_pacs import RealPacs, data_set_digest, real_pacs
+from tests.support.rows import rows_of
 from tests.support.site_folder import write_site
 from tests.support.studies import uid, write_study
 from tests.support.waiting import wait_until
@@ -136,6 +137,9 @@ def test_commitment_is_told_to_orthanc(tmp_path: Path, migrated_database_url: st
         assert report["Status"] == "Failure", report
         failed = {one["SOPInstanceUID"]: one["FailureReason"] for one in report["Failures"]}
         assert failed == {uid("one", 1, 2): 0x0110, "1.2.3.4": 0x0112}
-        with site.app.database.read() as connection:
-            states = connection.execute(sa.select(storage_commitments.c.state)).scalars().all()
-        wait_until(lambda: states == [REPORTED, REPORTED])
+        wait_until(
+            lambda: (
+                [row.state for row in rows_of(site.app.database, storage_commitments)]
+                == [REPORTED, REPORTED]
+            )
+        )

@@ -22,6 +22,7 @@ from intu_fhir.model.outcome import InstanceOutcome
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.schema import DicomDestination
 from tests.support.ports import free_port
+from tests.support.rows import rows_of
 from tests.support.site_folder import write_site
 from tests.support.staging import EXPLICIT_LITTLE
 from tests.support.studies import data_set_bytes
@@ -76,10 +77,8 @@ class Running:
         return rows if done else []
 
     def rows(self, table: sa.Table) -> list[Any]:
-        """Return all rows of a table, in the order in which their keys were given."""
-        ordered = sa.select(table).order_by(*table.primary_key)
-        with self.site.app.database.read() as connection:
-            return list(connection.execute(ordered).all())
+        """Return all rows of a table, by their keys."""
+        return rows_of(self.site.app.database, table)
 
     def imaging_studies(self) -> list[dict[str, Any]]:
         """Return what the EHR has."""

@@ -26,6 +26,7 @@ from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.recover import recover
 from intu_fhir.stage.uploads import Uploader
 from tests.support.object_stores import BUCKET, Running
+from tests.support.rows import rows_of
 from tests.support.staging import EXPLICIT_LITTLE, origin
 from tests.support.studies import data_set_bytes
 
@@ -66,10 +67,8 @@ class Machine:
         )
 
     def rows(self, table: sa.Table) -> list[Any]:
-        """Return all rows of a table, in the order in which their keys were given."""
-        ordered = sa.select(table).order_by(*table.primary_key)
-        with self.database.read() as connection:
-            return list(connection.execute(ordered).all())
+        """Return all rows of a table, by their keys."""
+        return rows_of(self.database, table)
 
     def spooled(self) -> list[str]:
         """Return the names of the files that wait on this machine."""

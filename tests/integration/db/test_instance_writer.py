@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,12 +12,8 @@ from intu_fhir.db.session import Database
 from intu_fhir.db.tables import association_studies, instances, series, studies, work
 from intu_fhir.errors import StoreUnavailable
 from tests.support.clock import FakeClock
+from tests.support.rows import rows_of
 from tests.support.staging import header, new_instance, origin, store
-
-
-def _all(database: Database, table: sa.Table) -> list[Any]:
-    with database.read() as connection:
-        return list(connection.execute(sa.select(table)).all())
 
 
 def _study_of(database: Database, sop_instance_uid: str) -> str:
@@ -38,12 +33,12 @@ def test_batches_add_up(database: Database, clock: FakeClock) -> None:
         for one in ("1.2.5.1", "1.2.5.1", "1.2.5.2"):
             batch = [new_instance(clock.now(), header(study, one)) for _ in range(3)]
             assert all(answer.new for answer in writer(batch))
-    rows = _all(database, studies)
+    rows = rows_of(database, studies)
     assert [(r.number_of_series, r.number_of_instances, r.revision) for r in rows] == [
         (2, 9, 9)
     ] * 2
-    assert sorted(row.number_of_instances for row in _all(database, series)) == [3, 3, 6, 6]
-    assert [row.want for row in _all(database, work)] == [9, 9]
+    assert sorted(row.number_of_instances for row in rows_of(database, series)) == [3, 3, 6, 6]
+    assert [row.want for row in rows_of(database, work)] == [9, 9]
 
 
 def test_a_repeated_object_in_a_known_series_changes_nothing(
@@ -61,9 +56,9 @@ def test_a_repeated_object_in_a_known_series_changes_nothing(
         (False, one.sha256),
         (True, other.sha256),
     ]
-    [study] = _all(database, studies)
+    [study] = rows_of(database, studies)
     assert (study.number_of_instances, study.revision) == (2, 2)
-    assert {row.association_id for row in _all(database, association_studies)} == {"a1"}
+    assert {row.association_id for row in rows_of(database, association_studies)} == {"a1"}
 
 
 def test_nothing_of_a_transaction_that_failed_is_remembered(
@@ -75,7 +70,7 @@ def test_nothing_of_a_transaction_that_failed_is_remembered(
     bad = dataclasses.replace(new_instance(clock.now(), header("1.2.3")), sha256=None)
     with pytest.raises(sa.exc.IntegrityError):
         writer([good, bad])
-    assert _all(database, studies) == []
+    assert rows_of(database, studies) == []
     store(database, new_instance(clock.now(), header("1.2.4")))
     assert writer([good])[0].new
     assert _study_of(database, "1.2.3.1") == "1.2.3"

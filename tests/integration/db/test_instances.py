@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import sqlalchemy as sa
 
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, series, studies, work
 from tests.support.clock import FakeClock
+from tests.support.rows import rows_of
 from tests.support.staging import header, new_instance, origin, store
-
-
-def _all(database: Database, table: sa.Table) -> list[Any]:
-    with database.read() as connection:
-        return list(connection.execute(sa.select(table)).all())
 
 
 def test_an_instance_makes_study_series_and_work(database: Database, clock: FakeClock) -> None:
     """The first instance of a study brings rows of study, series, instance and aggregation."""
     [staged] = store(database, new_instance(clock.now(), header(StudyDescription="CHEST")))
     assert staged.new
-    [study] = _all(database, studies)
+    [study] = rows_of(database, studies)
     assert (study.number_of_instances, study.revision, study.study_description) == (1, 1, "CHEST")
-    assert [row.number_of_instances for row in _all(database, series)] == [1]
-    [row] = _all(database, work)
+    assert [row.number_of_instances for row in rows_of(database, series)] == [1]
+    [row] = rows_of(database, work)
     assert (row.step, row.want, row.have, row.state) == ("aggregate", 1, 0, "waiting")
     assert (row.due_at - clock.now()).total_seconds() == 30
 
@@ -37,7 +30,7 @@ def test_the_same_instance_twice_is_one_row(database: Database, clock: FakeClock
     [again] = store(database, new_instance(clock.now(), one, sha256="b" * 64))
     assert not again.new
     assert again.sha256 == "a" * 64
-    [study] = _all(database, studies)
+    [study] = rows_of(database, studies)
     assert (study.revision, study.number_of_instances) == (1, 1)
 
 
@@ -52,7 +45,7 @@ def test_the_same_instance_twice_in_one_batch_is_one_row(
         new_instance(clock.now(), one, came_by=origin("a2")),
     )
     assert [answer.new for answer in answers] == [True, False]
-    assert len(_all(database, instances)) == 1
+    assert len(rows_of(database, instances)) == 1
 
 
 def test_racing_receivers_store_an_instance_once(database: Database, clock: FakeClock) -> None:
@@ -68,9 +61,9 @@ def test_racing_receivers_store_an_instance_once(database: Database, clock: Fake
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(send, range(20))) == 10
-    [study] = _all(database, studies)
+    [study] = rows_of(database, studies)
     assert (study.number_of_instances, study.revision) == (10, 10)
-    assert [row.number_of_instances for row in _all(database, series)] == [10]
+    assert [row.number_of_instances for row in rows_of(database, series)] == [10]
 
 
 def test_a_late_instance_raises_the_wish_once(database: Database, clock: FakeClock) -> None:
@@ -78,7 +71,7 @@ def test_a_late_instance_raises_the_wish_once(database: Database, clock: FakeClo
     for _ in range(5):
         clock.advance(1)
         store(database, new_instance(clock.now(), header()), new_instance(clock.now(), header()))
-    [row] = _all(database, work)
+    [row] = rows_of(database, work)
     assert row.want == 10
     assert (row.due_at - clock.now()).total_seconds() == 30
 
@@ -90,4 +83,4 @@ def test_same_series_uid_in_two_studies_is_two_series(database: Database, clock:
         new_instance(clock.now(), header("1.2.3", "9.9")),
         new_instance(clock.now(), header("1.2.4", "9.9")),
     )
-    assert len(_all(database, series)) == 2
+    assert len(rows_of(database, series)) == 2

@@ -34,6 +34,7 @@ from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Lane, Runner, StepResult
 from intu_fhir.settings.schema import RetrySettings
 from tests.support.clock import FakeClock
+from tests.support.rows import rows_of
 from tests.support.staging import header, new_instance, store
 
 RETRY = RetrySettings(first_seconds=10, max_seconds=100, max_attempts=3)
@@ -75,9 +76,8 @@ class Pipeline:
         return row
 
     def rows(self, table: sa.Table) -> list[Any]:
-        """Return all rows of a table."""
-        with self.database.read() as connection:
-            return list(connection.execute(sa.select(table)).all())
+        """Return all rows of a table, by their keys."""
+        return rows_of(self.database, table)
 
     def bring_to_delivery(self, wish: DeliveryWish | None = None) -> None:
         """Run a study up to its delivery to ``pacs``."""

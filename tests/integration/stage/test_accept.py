@@ -22,6 +22,7 @@ from intu_fhir.model.instance import Disposition, ReceivedObject
 from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.commit import GroupCommit
 from tests.support.clock import FakeClock
+from tests.support.rows import rows_of
 from tests.support.staging import EXPLICIT_LITTLE, origin
 from tests.support.studies import data_set_bytes, make_instance, uid
 
@@ -56,9 +57,8 @@ class Staging:
         )
 
     def rows(self, table: sa.Table) -> list[Any]:
-        """Return all rows of a table."""
-        with self.database.read() as connection:
-            return list(connection.execute(sa.select(table)).all())
+        """Return all rows of a table, by their keys."""
+        return rows_of(self.database, table)
 
     def kept(self) -> list[Path]:
         """Return every object in the store."""

@@ -1,0 +1,16 @@
+"""What a table holds, for tests that look at all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from intu_fhir.db.session import Database
+
+
+def rows_of(database: Database, table: sa.Table) -> list[Any]:
+    """Return all rows of a table by their keys: PostgreSQL promises no order by itself."""
+    ordered = sa.select(table).order_by(*table.primary_key)
+    with database.read() as connection:
+        return list(connection.execute(ordered).all())
