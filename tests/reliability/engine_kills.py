@@ -2,9 +2,10 @@
 
 ``python -m tests.reliability.engine_kills --engine airflow --deliveries 10000 --kills 40``
 The engine is started twice on the same site. Processes that hold a lease are killed at random
-moments; under Airflow all of it is killed once as well, and its metadata is wiped. In the end each
-study is to be exactly once at the EHR, at least once at the PACS, and no limit of a destination was
-passed.
+moments; under Airflow all of it is killed once as well, and its metadata is wiped. Meanwhile one
+study in ten gets another image. In the end each study is to be exactly once at the EHR, each of its
+generations once and in order, each image at the PACS, and no limit of a destination was passed.
+What a killed process had in hand is to be somebody else's once its lease has ended.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.reliability.ground import ground
+from tests.reliability.kill_watch import Watch
 from tests.support.airflow import Airflow
 from tests.support.databases import KINDS, start_postgres
 from tests.support.engines import KINDS as ENGINES
@@ -27,6 +30,8 @@ from tests.support.engines import AirflowDags, EngineAtWork, LocalWorkers
 from tests.support.worked_site import WorkedSite, worked_site
 
 _TICK_SECONDS = 0.05
+_SLACK_SECONDS = 5.0
+"""What a busy machine may add to a lease before somebody looks."""
 
 
 @dataclass
@@ -36,6 +41,8 @@ class Tally:
     Args:
         standstill: the longest time in which nothing was delivered, from the first delivery on.
         sent_again: images that a PACS got once more, since who sent them died before noting it.
+        recovery: from a kill until somebody else had the work, for each piece of it.
+        recovery_of_all: the same where all of the engine was killed, its own start included.
     """
 
     deliveries: int = 0
@@ -45,13 +52,18 @@ class Tally:
     standstill: float = 0.0
     sent_again: int = 0
     faults: list[str] = field(default_factory=list)
+    recovery: list[float] = field(default_factory=list)
+    recovery_of_all: list[float] = field(default_factory=list)
 
     def line(self) -> str:
         """Return the run in one line."""
         return (
             f"{self.deliveries} deliveries in {self.seconds:.0f} s with {self.kills} kills, "
             f"{self.wiped} times wiped: {len(self.faults)} lost, doubled or beyond a limit; "
-            f"{self.sent_again} images sent again; longest standstill {self.standstill:.1f} s"
+            f"{self.sent_again} images sent again; longest standstill {self.standstill:.1f} s; "
+            f"{len(self.recovery)} pieces of work of killed processes taken again, the last after "
+            f"{max(self.recovery, default=0):.1f} s; {len(self.recovery_of_all)} of the engine "
+            f"killed as a whole, after {max(self.recovery_of_all, default=0):.1f} s"
         )
 
 
@@ -61,56 +73,94 @@ def endure(
     *,
     kills: int,
     chance: random.Random,
-    wipe: Callable[[], None] | None = None,
+    wipe: Airflow | None = None,
+    late: int = 0,
     seconds: float,
 ) -> Tally:
     """Kill who is at work, evenly over the run, until all that is staged has been delivered.
 
     Args:
-        wipe: takes all the engine knows from it, once, after a third of the deliveries.
+        wipe: is killed as a whole and loses all it knows, once, after a third of the deliveries.
+        late: studies that get another image meanwhile.
 
     Raises:
         AssertionError: not all was delivered within ``seconds``.
     """
-    tally = Tally(deliveries=2 * len(site.sent))
+    run = _Run(site, chance, late, 2 * (len(site.sent) + late), Tally())
     engine.start()
     engine.start()
-    begun = last = time.monotonic()
-    done, marks = 0, _marks(tally.deliveries, kills, chance)
-    while done < tally.deliveries:
-        assert time.monotonic() - begun < seconds, f"{done} of {tally.deliveries} delivered"
+    begun, marks = time.monotonic(), _marks(run.wanted, kills, chance)
+    while not run.is_over():
+        assert time.monotonic() - begun < seconds, f"{run.done} of {run.wanted} delivered"
         time.sleep(_TICK_SECONDS)
-        now_done = site.delivered()
-        if now_done > done:
-            if done:
-                tally.standstill = max(tally.standstill, time.monotonic() - last)
-            done, last = now_done, time.monotonic()
-        if wipe is not None and not tally.wiped and done >= tally.deliveries / 3:
-            wipe()
-            tally.wiped += 1
-        if marks and done >= marks[0] and site.kill_a_holder(chance=chance):
+        run.look()
+        if wipe is not None and not run.tally.wiped and run.done >= run.wanted / 3:
+            run.lose_all(wipe)
+        if marks and run.done >= marks[0] and run.kill():
             marks.pop(0)
-            tally.kills += 1
-    tally.seconds = time.monotonic() - begun
+    run.tally.seconds = time.monotonic() - begun
     engine.stop()
-    tally.sent_again, tally.faults = site.sent_again(), site.faults()
-    return tally
+    return run.result()
+
+
+class _Run:
+    """One run: what has been delivered, what is to come, and who was killed."""
+
+    def __init__(
+        self, site: WorkedSite, chance: random.Random, late: int, wanted: int, tally: Tally
+    ) -> None:
+        self.wanted, self.tally, self.done = wanted, tally, 0
+        self._site, self._chance, self._late = site, chance, late
+        self._last = time.monotonic()
+        self._one, self._all = Watch(site.app.database), Watch(site.app.database)
+
+    def is_over(self) -> bool:
+        """Say whether all has come and all of it was delivered."""
+        return len(self._site.grown) >= self._late and self._site.is_done()
+
+    def look(self) -> None:
+        """Note what has been delivered and taken again; let late images come at the same pace."""
+        done = self._site.confirmed()
+        if done > self.done:
+            if self.done:
+                standstill = time.monotonic() - self._last
+                self.tally.standstill = max(self.tally.standstill, standstill)
+            self.done, self._last = done, time.monotonic()
+        self._one.look()
+        self._all.look()
+        while len(self._site.grown) < min(self._late, 1.2 * self._late * done / self.wanted):
+            if not self._site.grow(self._chance):
+                break
+
+    def kill(self) -> bool:
+        """Kill somebody who has work in hand, if anybody has."""
+        victim = self._site.kill_a_holder(self._chance)
+        if victim is not None:
+            self._one.killed(victim)
+            self.tally.kills += 1
+        return victim is not None
+
+    def lose_all(self, airflow: Airflow) -> None:
+        """Kill all of Airflow, tasks included, and start it with empty metadata."""
+        airflow.kill()
+        for pid in set(self._site.holders()):
+            self._all.killed(pid)
+        airflow.renew_metadata()
+        airflow.start()
+        self.tally.wiped += 1
+
+    def result(self) -> Tally:
+        """Return what was found, once the engine has ended."""
+        tally = self.tally
+        tally.deliveries = self._site.confirmed()
+        tally.recovery, tally.recovery_of_all = self._one.seconds, self._all.seconds
+        tally.sent_again, tally.faults = self._site.sent_again(), self._site.faults()
+        return tally
 
 
 def _marks(deliveries: int, kills: int, chance: random.Random) -> list[int]:
     """Return after how many deliveries to kill, in order."""
     return sorted(chance.randrange(1, max(2, deliveries * 9 // 10)) for _ in range(kills))
-
-
-def wiping(airflow: Airflow) -> Callable[[], None]:
-    """Return what kills all of Airflow, tasks included, and starts it with empty metadata."""
-
-    def wipe() -> None:
-        airflow.kill()
-        airflow.renew_metadata()
-        airflow.start()
-
-    return wipe
 
 
 @contextlib.contextmanager
@@ -134,24 +184,33 @@ def main() -> int:
     parser.add_argument("--database", choices=KINDS, default="postgresql")
     parser.add_argument("--deliveries", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--lease", type=float, default=60.0, help="seconds")
+    parser.add_argument("--limit", type=int, default=4, help="studies at once for each far side")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    how = {"kills": options.kills, "chance": random.Random(options.seed), "seconds": 3_600.0}
+    studies = options.deliveries * 10 // 22
+    how: dict[str, Any] = {"kills": options.kills, "chance": random.Random(options.seed)}
+    how |= {"late": studies // 10, "seconds": 3_600.0}
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(ground(options.database))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="intu-engine-")))
-        site = stack.enter_context(worked_site(folder / "site", place.url))
-        site.stage(options.deliveries // 2)
+        site = stack.enter_context(
+            worked_site(
+                folder / "site", place.url, lease_seconds=options.lease, limit=options.limit
+            )
+        )
+        site.stage(studies)
         print(f"staged {len(site.sent)} studies", flush=True)
         if options.engine == "local":
             tally = endure(site, LocalWorkers(site.folder), **how)
         else:
             airflow = stack.enter_context(own_airflow(folder))
-            dags = AirflowDags(airflow, site.folder, "site", slots={"ehr": 2})
-            tally = endure(site, dags, wipe=wiping(airflow), **how)
+            dags = AirflowDags(airflow, site.folder, "site", slots={"ehr": 2, "pacs": 2})
+            tally = endure(site, dags, wipe=airflow, **how)
     print(f"{options.engine}, {options.database}: {tally.line()}")
     print(*tally.faults[:20], sep="\n")
-    return bool(tally.faults)
+    slow = max(tally.recovery, default=0.0) > options.lease + _SLACK_SECONDS
+    return bool(tally.faults) or slow
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -23,6 +22,7 @@ from intu_fhir.db import tables as t
 from intu_fhir.db.session import Database
 from intu_fhir.model.work import DELIVERED
 from tests.reliability.ground import Ground, ground
+from tests.reliability.kill_watch import Watch
 from tests.reliability.worker_promises import EHR, PACS, Census, Found, Plan
 from tests.support.counting import CountingEhr, CountingPacs, between
 from tests.support.databases import KINDS
@@ -35,41 +35,6 @@ from tests.support.workers import RunningWorker, Workers
 
 _TICK_SECONDS = 0.05
 _TELL_SECONDS = 20.0
-
-
-@dataclass
-class Watch:
-    """Looks when work of killed workers is taken again."""
-
-    database: Database
-    waiting: dict[int, tuple[int, str, float]] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
-
-    def killed(self, worker: RunningWorker) -> None:
-        """Note what a worker held when it died."""
-        d, now = t.deliveries.c, time.monotonic()
-        held = d.lease_holder.contains(f":{worker.pid}:") & d.lease_until.is_not(None)
-        rows = sa.select(d.delivery_key, d.fence, d.lease_holder).where(held)
-        for key, fence, holder in self._read(rows):
-            self.waiting[key] = (fence, holder, now)
-
-    def look(self) -> None:
-        """See what has been taken since."""
-        d, now = t.deliveries.c, time.monotonic()
-        found = sa.select(d.delivery_key, d.fence, d.lease_holder).where(
-            d.delivery_key.in_(list(self.waiting))
-        )
-        for key, fence, holder in self._read(found) if self.waiting else ():
-            before, dead, since = self.waiting[key]
-            if holder == dead:
-                continue
-            if fence > before:  # else the last commit of the dead one came through: it was done
-                self.seconds.append(now - since)
-            del self.waiting[key]
-
-    def _read(self, found: sa.Select[Any]) -> list[Any]:
-        with self.database.read() as connection:
-            return list(connection.execute(found).all())
 
 
 class Trouble:
@@ -112,7 +77,7 @@ class Trouble:
     def _kill(self, victim: RunningWorker) -> None:
         victim.kill()
         self.kills += 1
-        self._watch.killed(victim)
+        self._watch.killed(victim.pid)
         self._all.remove(victim)
         self._all.append(self._start(victim.order))
 

@@ -18,6 +18,7 @@ from pynetdicom import evt
 
 from intu_fhir.demo.ehr import StandInEhr
 from intu_fhir.demo.fhir_http import Asked, Reply
+from intu_fhir.demo.pacs import StandInPacs
 
 Delay = Callable[[], float]
 
@@ -184,6 +185,18 @@ class CountingPacs:
         self._server.shutdown()
         self._entity.shutdown()
         self._server.server_close()
+
+
+class VisitedPacs(StandInPacs):
+    """A PACS that keeps what it gets, and counts how many images come at the same time."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.visits = Visits()
+
+    def _store(self, event: evt.Event) -> int:
+        with self.visits.one():
+            return super()._store(event)
 
 
 def between(least: float, most: float) -> Delay:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.reliability.engine_kills import endure, wiping
+from tests.reliability.engine_kills import endure
 from tests.support.airflow import Airflow
 from tests.support.engines import AirflowDags, LocalWorkers
 from tests.support.worked_site import worked_site
@@ -19,8 +20,8 @@ def test_local_workers_may_die_at_any_time(tmp_path: Path, migrated_database_url
     """Four workers on one site, three killed at work: nothing is lost, and nothing is doubled."""
     with worked_site(tmp_path, migrated_database_url) as site:
         site.stage(100)
-        how = {"kills": 3, "chance": random.Random(7), "seconds": 300.0}
-        tally = endure(site, LocalWorkers(site.folder), **how)
+        how: dict[str, Any] = {"kills": 3, "chance": random.Random(7), "seconds": 300.0}
+        tally = endure(site, LocalWorkers(site.folder), late=10, **how)
     assert tally.faults == [], tally.line()
     assert tally.kills == 3
 
@@ -33,8 +34,8 @@ def test_airflow_may_lose_all_it_knows(
     with worked_site(tmp_path, migrated_database_url) as site:
         site.stage(100)
         dags = AirflowDags(airflow, site.folder, "forgetful")
-        how = {"kills": 3, "chance": random.Random(7), "seconds": 600.0}
-        tally = endure(site, dags, wipe=wiping(airflow), **how)
+        how: dict[str, Any] = {"kills": 3, "chance": random.Random(7), "seconds": 600.0}
+        tally = endure(site, dags, wipe=airflow, late=10, **how)
         dags.remove()
     assert tally.faults == [], tally.line()
     assert (tally.kills, tally.wiped) == (3, 1)
