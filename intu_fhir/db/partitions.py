@@ -35,8 +35,12 @@ Move: TypeAlias = Literal["announced", "proved", "cut", "withdrawn", ""]
 _LOCK = 0x494E5450
 """Key of the advisory lock that those who cut take, "INTP" in ASCII."""
 
-_LOCK_WAIT = "1s"
-"""Who waits longer for a table would make the readers behind it wait as well."""
+_LOCK_WAIT = "800ms"
+"""Who waits longer for a table would make the readers behind it wait as well.
+
+Where others wait for each other in a circle with the cut, PostgreSQL ends any one of them after a
+second (``deadlock_timeout``): the cut gives way before.
+"""
 
 _PARTS = sa.text(
     """
@@ -180,10 +184,12 @@ def _withdraw(connection: Connection, last: Part) -> Move:
 def _cut(connection: Connection, last: Part, cut_at: int) -> Move:
     table, following = PARTITIONED, part_name(last.number + 1)
     begins = "MINVALUE" if last.first is None else str(last.first)
-    # In this order, as whoever describes an instance takes them: nobody waits in a circle.
+    # In this order, as whoever describes an instance takes them. ATTACH drops a trigger of
+    # ``instances``, for which it needs that table alone: asked for later than here, the receiver
+    # would wait for the lock below it, and the cut for the receiver.
     for statement in (
         f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
-        "LOCK TABLE instances IN SHARE ROW EXCLUSIVE MODE",
+        "LOCK TABLE instances IN ACCESS EXCLUSIVE MODE",
         f"ALTER TABLE {table} DETACH PARTITION {last.name}",
         f"ALTER TABLE {table} ATTACH PARTITION {last.name} "
         f"FOR VALUES FROM ({begins}) TO ({cut_at})",

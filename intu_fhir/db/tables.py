@@ -65,6 +65,12 @@ associations = Table(
     words("trace_parent", "its span (W3C traceparent), where it was traced", length=64),
     Index("ix_associations_started_at", "started_at"),
     Index("ix_associations_calling_ae_title", "calling_ae_title"),
+    Index(
+        "ix_associations_open",
+        "receiver",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
     comment="One row per DICOM association, or run of the batch door.",
 )
 
@@ -374,5 +380,6 @@ holds = Table(
         sqlite_where=text("released_at IS NULL"),
         postgresql_where=text("released_at IS NULL"),
     ),
+    Index("ix_holds_study_key", "study_key", "destination"),
     comment="One row per study that waits for a person's decision, or has waited.",
 )

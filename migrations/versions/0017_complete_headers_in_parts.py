@@ -25,9 +25,7 @@ _FOREIGN_KEY = "fk_headers_instance_key_instances"
 def upgrade() -> None:
     if op.get_bind().dialect.name != "postgresql":
         return
-    # In this order, as whoever describes an instance takes them: nobody waits in a circle.
-    op.execute("LOCK TABLE headers IN ACCESS EXCLUSIVE MODE")
-    op.execute("LOCK TABLE instances IN SHARE ROW EXCLUSIVE MODE")
+    _take_tables()
     op.rename_table("headers", _FIRST)
     op.execute(f"ALTER TABLE {_FIRST} RENAME CONSTRAINT pk_headers TO {_FIRST}_pkey")
     _make_table()
@@ -39,8 +37,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name != "postgresql":
         return
-    op.execute("LOCK TABLE headers IN ACCESS EXCLUSIVE MODE")
-    op.execute("LOCK TABLE instances IN SHARE ROW EXCLUSIVE MODE")
+    _take_tables()
     op.execute(f"ALTER TABLE headers DETACH PARTITION {_FIRST}")
     op.execute(f"ALTER TABLE {_FIRST} DROP CONSTRAINT IF EXISTS cut_{_FIRST}")
     op.rename_table("headers", "headers_in_parts")
@@ -53,6 +50,18 @@ def downgrade() -> None:
         "INSERT INTO headers SELECT instance_key, dicom_json, findings FROM headers_in_parts"
     )
     op.execute("DROP TABLE headers_in_parts")
+
+
+def _take_tables() -> None:
+    """Wait for both tables, in the order in which whoever describes an instance takes them.
+
+    What comes changes the triggers of ``instances``, for which it needs that table alone. Asked
+    for later than here, a receiver would wait for it and it for the receiver; and it gives up
+    before PostgreSQL looks for such a circle (``deadlock_timeout``, a second) and ends any of them.
+    """
+    op.execute("SET LOCAL lock_timeout = '800ms'")
+    op.execute("LOCK TABLE headers IN ACCESS EXCLUSIVE MODE")
+    op.execute("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE")
 
 
 def _make_table() -> None:

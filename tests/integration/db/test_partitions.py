@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from intu_fhir.db import migrate, partitions
+from intu_fhir.db.instances import store_instances
 from intu_fhir.db.partitions import Part, next_move, parts_of
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import headers, instances
@@ -16,6 +17,7 @@ from intu_fhir.errors import StoreUnavailable
 from intu_fhir.upkeep.parts import EVERY_SECONDS, ScheduledCut
 from tests.support.clock import FakeClock
 from tests.support.staging import describe_all, header, new_instance, store
+from tests.support.waiting import wait_until
 
 MONTH = timedelta(days=31)
 
@@ -156,6 +158,36 @@ def test_whoever_reads_for_long_is_not_waited_for(postgresql: Database, clock: F
     assert len(_parts(postgresql)) == 2
     clock.advance(EVERY_SECONDS)
     assert cut.cut_some() == 0
+
+
+def test_a_receiver_is_not_kept_from_its_instance(postgresql: Database, clock: FakeClock) -> None:
+    """Who has looked at instances may write there at once, while the cut waits for the look's end.
+
+    Otherwise each would wait for the other, and PostgreSQL might refuse the receiver.
+    """
+    _receive(postgresql, clock)
+    clock.advance(MONTH.total_seconds())
+    for move in ("announced", "proved"):
+        with postgresql.write() as connection:
+            assert next_move(connection, clock.now()) == move
+    one = new_instance(clock.now(), header("1.2.3"))
+    cut = threading.Thread(target=ScheduledCut(postgresql, clock).cut)
+    with postgresql.write() as receiver:
+        receiver.execute(sa.select(instances.c.instance_key)).all()
+        cut.start()
+        wait_until(lambda: _waiters(postgresql))
+        receiver.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
+        store_instances(receiver, [one], receiver="here")
+    cut.join(60)
+    ScheduledCut(postgresql, clock).cut()
+    assert (_rows(postgresql, "instances"), len(_parts(postgresql))) == (4, 2)
+
+
+def _waiters(database: Database) -> int:
+    """Return how many wait for a table."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+    with database.read() as connection:
+        return int(connection.exec_driver_sql(waiting).scalar_one())
 
 
 def test_two_maintainers_cut_once(postgresql: Database, clock: FakeClock) -> None:
