@@ -11,10 +11,48 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from intu_fhir.db.session import Database
+
+Statement = tuple[str, Any]
+"""A statement with its values."""
+
 Asked = dict[str, Any]
 """Statements with the values that they were given first; SQLite's have theirs in the text."""
 
 _LOOKS = re.compile(r"\s*(SELECT|UPDATE|DELETE|INSERT|WITH)\b")
+
+
+@contextmanager
+def statements_of(database: Database) -> Iterator[list[Statement]]:
+    """Collect what is asked of one database through SQLAlchemy meanwhile."""
+    asked: list[Statement] = []
+
+    def note(_connection: Any, _cursor: Any, text: str, given: Any, *_: Any) -> None:
+        asked.append((text, given))
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        sa.event.remove(database.engine, "before_cursor_execute", note)
+
+
+def plan_of(
+    database: Database, statement: str, given: Any, without: Sequence[str] = ()
+) -> list[str]:
+    """Return how a database would look, step by step.
+
+    Args:
+        without: settings of PostgreSQL to switch off: a handful of rows is cheap by any way, and
+            what is cheap with many has to be possible.
+    """
+    with database.read() as connection:
+        if database.is_sqlite:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given)
+            return [str(row[-1]) for row in rows]
+        for setting in without:
+            connection.exec_driver_sql(f"SET LOCAL {setting} = off")
+        return [str(row[0]) for row in connection.exec_driver_sql(f"EXPLAIN {statement}", given)]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.data import REPOSITORY
+from tests.support.processes import is_running
 from tests.support.receiver_process import Order
 
 _START_SECONDS = 30.0
@@ -49,11 +50,7 @@ class RunningReceiver:
 
     def is_alive(self) -> bool:
         """Say whether the process is there."""
-        try:
-            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return False
-        return state not in "ZX"
+        return is_running(self.pid)
 
     def wait(self) -> None:
         """Return when the process is gone with all its threads, and its locks with it."""

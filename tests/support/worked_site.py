@@ -24,6 +24,7 @@ from intu_fhir.model.instance import Origin, ReceivedObject
 from intu_fhir.settings.load import load_configuration
 from tests.support.counting import CountingEhr, VisitedPacs
 from tests.support.ports import free_port
+from tests.support.processes import is_running
 from tests.support.site_folder import write_site
 from tests.support.staging import CT_STORAGE, EXPLICIT_LITTLE
 from tests.support.studies import data_set_bytes, make_instance, uid
@@ -180,15 +181,6 @@ class WorkedSite:
             attempts, deliveries, attempts.c.delivery_key == deliveries.c.delivery_key
         )
         return [(a, b) for a, b in self._rows(query.where(deliveries.c.destination == destination))]
-
-
-def is_running(pid: int) -> bool:
-    """Say whether a process lives; one that nobody has waited for yet does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 def most_at_once(spans: list[tuple[datetime, datetime]]) -> int:

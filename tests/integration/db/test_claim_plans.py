@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from intu_fhir.db.session import Database
 from intu_fhir.model.work import AGGREGATE, DELIVER, DELIVERED, DONE, Claim
 from tests.support.clock import FakeClock
 from tests.support.many import Many
+from tests.support.plans import plan_of, statements_of
 
 MANY = 3_000
 _BIG = ("deliveries", "work", "studies")
@@ -46,22 +45,6 @@ def stocked(database: Database, tmp_path: Path, clock: FakeClock) -> Database:
     return database
 
 
-@contextmanager
-def _said(database: Database) -> Iterator[list[tuple[str, Any]]]:
-    """Collect what is asked of the database meanwhile, with its parameters."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, given: Any, _x: Any, _m: bool) -> None:
-        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
-            asked.append((statement, given))
-
-    sa.event.listen(database.engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        sa.event.remove(database.engine, "before_cursor_execute", note)
-
-
 def _claim(database: Database, clock: FakeClock, step: str, *, backlog_first: bool) -> Claim | None:
     with database.write() as connection:
         return work.claim(
@@ -78,10 +61,7 @@ def _claim(database: Database, clock: FakeClock, step: str, *, backlog_first: bo
 
 
 def _plan(database: Database, statement: str, given: Any) -> str:
-    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
-    with database.read() as connection:
-        rows = connection.exec_driver_sql(explain + statement, given).all()
-    return "\n".join(str(row[-1]) for row in rows)
+    return "\n".join(plan_of(database, statement, given))
 
 
 @pytest.mark.parametrize("step", [AGGREGATE, DELIVER])
@@ -89,7 +69,7 @@ def test_a_look_a_claim_and_its_end_read_no_table_from_end_to_end(
     stocked: Database, clock: FakeClock, step: str
 ) -> None:
     """Every statement finds its rows by an index, and none sorts: finished work costs nothing."""
-    with _said(stocked) as asked:
+    with statements_of(stocked) as asked:
         with stocked.read() as connection:
             work.next_due_at(
                 connection, step, "ehr" if step == DELIVER else "", clock.now(), limit=4
@@ -99,7 +79,8 @@ def test_a_look_a_claim_and_its_end_read_no_table_from_end_to_end(
             assert claimed is not None
             with stocked.write() as connection:
                 work.finish(connection, claimed, state=DONE, now=clock.now())
-    plans = {statement: _plan(stocked, statement, given) for statement, given in asked}
+    looks = [one for one in asked if one[0].startswith(("SELECT", "UPDATE", "DELETE"))]
+    plans = {statement: _plan(stocked, statement, given) for statement, given in looks}
     assert any("ORDER BY" in statement for statement in plans)
     for statement, plan in plans.items():
         for table in _BIG:

@@ -175,7 +175,7 @@ def test_a_receiver_is_not_kept_from_its_instance(postgresql: Database, clock: F
     with postgresql.write() as receiver:
         receiver.execute(sa.select(instances.c.instance_key)).all()
         cut.start()
-        wait_until(lambda: _waiters(postgresql))
+        wait_until(lambda: _waiters(postgresql) or not cut.is_alive())  # it soon gives up
         receiver.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
         store_instances(receiver, [one], receiver="here")
     cut.join(60)

@@ -23,6 +23,7 @@ from intu_fhir.db.timeline import timeline
 from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.settling import StudyHold
 from tests.support.clock import START
+from tests.support.plans import plan_of, statements_of
 from tests.support.seeded import stage
 from tests.support.studies import uid
 
@@ -420,22 +421,10 @@ def test_a_page_costs_the_same_however_many_studies_there_are(database: Database
 
 def _walk(database: Database, wanted: StudyFilter) -> list[str]:
     """Return how the database would look through a list, were no condition to name few."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        asked.append((statement, parameters))
-
-    with database.read() as connection:
+    with statements_of(database) as asked, database.read() as connection:
         how = plan(connection, wanted, -1)
         keys = sa.select(t.studies.c.study_key).where(*how.conditions).order_by(*how.order)
-        sa.event.listen(database.engine, "before_cursor_execute", note)
         connection.execute(keys.limit(51))
-        sa.event.remove(database.engine, "before_cursor_execute", note)
-        statement, parameters = asked[-1]
-        if database.is_sqlite:
-            found = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            return [row[-1] for row in found]
-        for setting in ("enable_seqscan", "enable_sort", "enable_bitmapscan"):
-            # A handful of rows is cheap by any way: what is cheap with many has to be possible.
-            connection.exec_driver_sql(f"SET LOCAL {setting} = off")
-        return [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)]
+    return plan_of(
+        database, *asked[-1], without=("enable_seqscan", "enable_sort", "enable_bitmapscan")
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +21,7 @@ from intu_fhir.model.settling import StudyHold
 from intu_fhir.observe.logging import configure_logging
 from intu_fhir.web.access.roles import Role
 from tests.support.images import PATH, client_of, serving_images, texts, write_all
+from tests.support.plans import plan_of, statements_of
 from tests.support.studies import make_instance, make_study, uid
 from tests.support.web import Served, write_people
 
@@ -346,26 +346,9 @@ def test_searches_enter_indexes(database: Database) -> None:
 
 def _plan(database: Database, wanted: Wanted) -> str:
     """Return how the database would look; PostgreSQL may not read a small table through."""
-    statements: list[tuple[str, Any]] = []
-
-    def keep(_c: object, _u: object, statement: str, parameters: Any, *_: object) -> None:
-        statements.append((statement, parameters))
-
-    sa.event.listen(database.engine, "before_cursor_execute", keep)
-    try:
-        with database.read() as connection:
-            find(connection, "study", wanted, after=None, limit=200)
-    finally:
-        sa.event.remove(database.engine, "before_cursor_execute", keep)
-    statement, parameters = statements[-1]
-    with database.read() as connection:
-        if database.is_sqlite:
-            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        else:
-            connection.exec_driver_sql("SET enable_seqscan = off")
-            connection.exec_driver_sql("SET enable_sort = on")
-            rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
-        return "\n".join(str(row) for row in rows)
+    with statements_of(database) as asked, database.read() as connection:
+        find(connection, "study", wanted, after=None, limit=200)
+    return "\n".join(plan_of(database, *asked[-1], without=["enable_seqscan"]))
 
 
 def test_pages_of_named_sites_may_read(migrated_database_url: str, tmp_path: Path) -> None:
