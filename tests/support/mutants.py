@@ -9,7 +9,6 @@ import contextlib
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -110,22 +109,27 @@ def weaken_commits(database: Database) -> None:
             connection.commit()
 
 
-@dataclass
 class AckFirst:
-    """Answers at once and does the work later."""
+    """Answers at once, and does the work when the same association brings its next object.
 
-    accept: Callable[[ReceivedObject], Accepted]
+    A thread that began the work at once could be done before the answer is sent.
+    """
+
+    def __init__(self, accept: Callable[[ReceivedObject], Accepted]) -> None:
+        self._accept = accept
+        self._left = threading.local()
 
     def __call__(self, received: ReceivedObject) -> Accepted:
         """Lie."""
-        threading.Thread(target=self._work, args=(received,), daemon=True).start()
+        self._work()
+        self._left.received = received
         return Accepted(Disposition.STORED, received.sop_instance_uid)
 
-    def _work(self, received: ReceivedObject) -> None:
-        try:
-            self.accept(received)
-        except IntuError:
-            return
+    def _work(self) -> None:
+        left: ReceivedObject | None = getattr(self._left, "received", None)
+        if left is not None:
+            with contextlib.suppress(IntuError):
+                self._accept(left)
 
 
 @contextlib.contextmanager
