@@ -34,7 +34,8 @@ def claim(
 ) -> Claim | None:
     """Take the row that is next, or return None where nothing may be taken now.
 
-    Fresh work is next before backlog, and within each the row that has been due longest.
+    What a worker died on is next, then fresh work, then backlog, and of these two the row that
+    has been due longest.
     Nothing goes to a destination that is paused, and only one that probes to one that is down.
 
     Args:
@@ -77,7 +78,11 @@ def _next(look: Look, limit: int | None, *, backlog_first: bool) -> Any:
     if not room:
         return None
     tries = [look.fresh, look.backlog if room == _ALL else look.old]
-    for find in reversed(tries) if backlog_first else tries:
+    if backlog_first:
+        tries.reverse()
+    if room == _ALL:  # it may be what its worker died of: as what failed, it takes no last place
+        tries.insert(0, look.abandoned)
+    for find in tries:
         if row := find():
             return row
     return None

@@ -59,7 +59,7 @@ class LaneRows:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> sa.Select[Any]:
-        """Ask for the row that has been due longest; the index gives it without a search.
+        """Ask for the unheld row that has been due longest; the index gives it without a search.
 
         Whoever reads it keeps others off it.
 
@@ -69,6 +69,24 @@ class LaneRows:
         """
         queue = self.queue
         begin = [] if since is None else [queue.c.due_at > since]
+        return (
+            self._free(until or now)
+            .where(
+                queue.c.backlog == sa.literal(backlog),
+                *begin,
+                queue.c.lease_until.is_(None),
+            )
+            .order_by(queue.c.due_at)
+        )
+
+    def abandoned(self, now: datetime) -> sa.Select[Any]:
+        """Ask for the row whose lease ran out first, fresh or not: its worker died on it."""
+        ended = self.queue.c.lease_until
+        return self._free(now).where(ended <= now).order_by(ended)
+
+    def _free(self, due_by: datetime) -> sa.Select[Any]:
+        """Ask for one row that is due by a time and that nobody else is reading."""
+        queue = self.queue
         return (
             sa.select(
                 key_of(queue).label("key"),
@@ -84,15 +102,7 @@ class LaneRows:
                 queue.c.trace_parent,
             )
             .join(studies, studies.c.study_key == queue.c.study_key)
-            .where(
-                self.are_ours,
-                queue.c.backlog == sa.literal(backlog),
-                queue.c.due_at.is_not(None),
-                queue.c.due_at <= (until or now),
-                *begin,
-                sa.or_(queue.c.lease_until.is_(None), queue.c.lease_until <= now),
-            )
-            .order_by(queue.c.due_at)
+            .where(self.are_ours, queue.c.due_at.is_not(None), queue.c.due_at <= due_by)
             .limit(1)
             .with_for_update(skip_locked=True, of=queue)
         )
@@ -140,6 +150,10 @@ class Look:
     rows: LaneRows
     now: datetime
 
+    def abandoned(self) -> Any:
+        """Return what a worker died on, whatever else is due."""
+        return self._one(self.rows.abandoned(self.now))
+
     def fresh(self) -> Any:
         """Return what was never tried and has not been due for long."""
         return self._head(backlog=False, since=self._long_ago)
@@ -158,5 +172,7 @@ class Look:
         return self.now - timedelta(seconds=FRESH_SECONDS)
 
     def _head(self, **part: Any) -> Any:
-        found = self.connection.execute(self.rows.head(self.now, **part))
-        return found.mappings().one_or_none()
+        return self._one(self.rows.head(self.now, **part))
+
+    def _one(self, rows: sa.Select[Any]) -> Any:
+        return self.connection.execute(rows).mappings().one_or_none()

@@ -120,6 +120,49 @@ def test_what_waited_for_long_is_backlog(database: Database, clock: FakeClock) -
     assert claim.due_at == clock.now()
 
 
+def _abandon(database: Database, clock: FakeClock) -> str:
+    claim = _claim(database, clock)
+    assert claim is not None
+    clock.advance(61)
+    return claim.study_instance_uid
+
+
+def test_what_a_worker_died_on_goes_before_all_else(database: Database, clock: FakeClock) -> None:
+    """With work for an hour waiting, a killed worker's study is the next once its lease ended."""
+    _stage(database, 3)
+    failed = _to_backlog(database, clock)
+    left = _abandon(database, clock)
+    clock.advance(FRESH_SECONDS)
+    with database.write() as connection:
+        stage(connection, "new", deliveries={"pacs": "waiting"})
+        newest = sa.select(sa.func.max(deliveries.c.delivery_key)).scalar_subquery()
+        of_newest = deliveries.c.delivery_key == newest
+        connection.execute(sa.update(deliveries).where(of_newest).values(due_at=clock.now()))
+    claim = _claim(database, clock, limit=2)
+    assert claim is not None
+    assert (claim.study_instance_uid, claim.attempts) == (left, 1)
+    assert left != failed
+
+
+def test_what_a_worker_died_on_takes_no_last_place(database: Database, clock: FakeClock) -> None:
+    """A study that kills its workers leaves a place to the others, as one that fails does."""
+    _stage(database, 3)
+    failed = _to_backlog(database, clock)
+    left = _claim(database, clock)
+    clock.advance(30)
+    trying = _claim(database, clock, backlog_first=True)
+    clock.advance(31)
+    fresh = _claim(database, clock, limit=2)
+    assert left is not None
+    assert trying is not None
+    assert fresh is not None
+    assert trying.study_instance_uid == failed
+    assert fresh.study_instance_uid not in {left.study_instance_uid, failed}
+    then = _claim(database, clock, limit=3)
+    assert then is not None
+    assert then.study_instance_uid == left.study_instance_uid
+
+
 def test_the_rate_limit_holds_over_all_claims(database: Database, clock: FakeClock) -> None:
     """Thirty a minute are one every two seconds, and the next is due when it may go."""
     _stage(database, 3)
