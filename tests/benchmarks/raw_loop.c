@@ -2,7 +2,9 @@
  *
  * One process per connection. It accepts every presentation context with its first transfer
  * syntax and checks nothing, so it is no receiver: it is what the disk and the network leave.
- * Usage: raw_loop PORT FOLDER
+ * With ``all`` it syncs what a receiver has to sync that also promises directory entry and row: the
+ * folder, and then a page of a log that has its full length already.
+ * Usage: raw_loop PORT FOLDER [all]
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -18,6 +20,7 @@
 #include <unistd.h>
 
 enum { ASSOCIATE_RQ = 1, P_DATA = 4, RELEASE_RQ = 5, MAX_PDU = 131072 };
+enum { LOG_PAGE = 4096, LOG_PAGES = 1024 };
 static unsigned char pdu[MAX_PDU + 6];
 static unsigned char answer[65536];
 
@@ -100,13 +103,36 @@ static void answer_store(int peer, unsigned context, const unsigned char *comman
     write_all(peer, answer, size + 12);
 }
 
-static void serve(int peer, const char *folder) {
+static int open_log(const char *folder) {
+    static const unsigned char page[LOG_PAGE];
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%d.log", folder, getpid());
+    int log = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    must(log >= 0, "open");
+    for (int number = 0; number < LOG_PAGES; number++) write_all(log, page, LOG_PAGE);
+    must(fsync(log) == 0, "fsync");
+    return log;
+}
+
+/* Put directory entry and row on disk, the row after the file as in any database that refers to it. */
+static void sync_rest(int directory, int log, unsigned long number, const unsigned char *row) {
+    must(fsync(directory) == 0, "fsync");
+    off_t at = (off_t)(number % LOG_PAGES) * LOG_PAGE;
+    must(pwrite(log, row, LOG_PAGE, at) == LOG_PAGE, "pwrite");
+    must(fdatasync(log) == 0, "fdatasync");
+}
+
+static void serve(int peer, const char *folder, int syncs_all) {
     static unsigned char command[65536];
     uint32_t command_length = 0;
     unsigned long number = 0;
-    int file = -1, on = 1;
+    int file = -1, on = 1, log = -1, directory = -1;
     char path[4096];
     setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (syncs_all) {
+        log = open_log(folder);
+        must((directory = open(folder, O_RDONLY | O_DIRECTORY)) >= 0, "open");
+    }
     while (read_all(peer, pdu, 6)) {
         uint32_t length = big32(pdu + 2);
         must(length <= MAX_PDU && read_all(peer, pdu + 6, length), "PDU");
@@ -130,6 +156,7 @@ static void serve(int peer, const char *folder) {
             write_all(file, data, size);
             if (header & 2) {
                 must(fsync(file) == 0, "fsync");
+                if (syncs_all) sync_rest(directory, log, number, pdu);
                 close(file);
                 file = -1;
                 answer_store(peer, context, command, command_length);
@@ -139,7 +166,8 @@ static void serve(int peer, const char *folder) {
 }
 
 int main(int count, char **arguments) {
-    must(count == 3, "usage: raw_loop PORT FOLDER");
+    int syncs_all = count == 4 && strcmp(arguments[3], "all") == 0;
+    must(count == 3 || syncs_all, "usage: raw_loop PORT FOLDER [all]");
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(arguments[1])),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
@@ -153,7 +181,7 @@ int main(int count, char **arguments) {
         if (fork() == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             close(listener);
-            serve(peer, arguments[2]);
+            serve(peer, arguments[2], syncs_all);
             exit(0);
         }
         close(peer);

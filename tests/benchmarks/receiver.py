@@ -41,19 +41,24 @@ class Plan:
     def rates(self) -> str:
         """Compare all receivers."""
         limit, other = receivers.raw_loop(), receivers.pynetdicom_storescp()
+        limit_of_all = receivers.raw_loop_of_all()
         orthanc = receivers.orthanc()
         orthanc_postgresql = receivers.orthanc_postgresql(self.cluster)
         sqlite = receivers.ours_sqlite()
         postgresql = receivers.ours_postgresql(self.cluster)
         serving = receivers.ours_sqlite("serve")
-        wanted = [limit, receivers.storescp(), orthanc, orthanc_postgresql, other]
+        storescp = receivers.storescp()
+        wanted = [limit, limit_of_all, storescp, orthanc, orthanc_postgresql, other]
         here = _here([*wanted, sqlite, postgresql, serving])
         pairs = [
             (sqlite, orthanc),
             (sqlite, limit),
+            (sqlite, limit_of_all),
             (sqlite, other),
             (postgresql, orthanc_postgresql),
-            (postgresql, limit),
+            (postgresql, limit_of_all),
+            (limit, orthanc),
+            (limit_of_all, orthanc),
             (serving, orthanc),
         ]
         rates = measure(here, CELLS, instances=self.instances, rounds=self.rounds, say=_say)

@@ -116,6 +116,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def raw_loop() -> Receiver:
     """A loop in C that reads, writes a file and syncs it: the limit of disk and network."""
+    return _in_c("raw C loop", "file")
+
+
+def raw_loop_of_all() -> Receiver:
+    """The same loop, with each sync that the promise of this receiver costs."""
+    return _in_c("raw C loop, all syncs", "file, directory entry and a page of a log", "all")
+
+
+def _in_c(name: str, durable: str, *how: str) -> Receiver:
     missing = "" if find("gcc") else "gcc (apt install gcc)"
 
     def command(folder: Path, port: int) -> list[str]:
@@ -123,9 +132,9 @@ def raw_loop() -> Receiver:
         files.mkdir()
         source = str(_HERE / "raw_loop.c")
         subprocess.run([str(find("gcc")), "-O2", "-o", str(program), source], check=True)
-        return [str(program), str(port), str(files)]
+        return [str(program), str(port), str(files), *how]
 
-    return Receiver("raw C loop", "file", missing, command)
+    return Receiver(name, durable, missing, command)
 
 
 def storescp() -> Receiver:
