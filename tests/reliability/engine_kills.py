@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.reliability.ground import ground
-from tests.reliability.kill_watch import Watch
+from tests.reliability.kill_watch import Taken, Watch
 from tests.support.airflow import Airflow
 from tests.support.databases import KINDS, start_postgres
 from tests.support.engines import KINDS as ENGINES
@@ -52,8 +52,9 @@ class Tally:
     standstill: float = 0.0
     sent_again: int = 0
     faults: list[str] = field(default_factory=list)
-    recovery: list[float] = field(default_factory=list)
-    recovery_of_all: list[float] = field(default_factory=list)
+    recovery: list[Taken] = field(default_factory=list)
+    recovery_of_all: list[Taken] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
 
     def line(self) -> str:
         """Return the run in one line."""
@@ -62,9 +63,22 @@ class Tally:
             f"{self.wiped} times wiped: {len(self.faults)} lost, doubled or beyond a limit; "
             f"{self.sent_again} images sent again; longest standstill {self.standstill:.1f} s; "
             f"{len(self.recovery)} pieces of work of killed processes taken again, the last after "
-            f"{max(self.recovery, default=0):.1f} s; {len(self.recovery_of_all)} of the engine "
-            f"killed as a whole, after {max(self.recovery_of_all, default=0):.1f} s"
+            f"{_longest(self.recovery):.1f} s; {len(self.recovery_of_all)} of the engine "
+            f"killed as a whole, after {_longest(self.recovery_of_all):.1f} s"
         )
+
+    def late(self, seconds: float) -> list[str]:
+        """Say which work of single killed processes waited for longer."""
+        return [
+            f"{one.lane}: its holder died {one.killed_at - self.begun:.0f} s after the begin, "
+            f"taken again after {one.seconds:.1f} s"
+            for one in self.recovery
+            if one.seconds > seconds
+        ]
+
+
+def _longest(taken: list[Taken]) -> float:
+    return max((one.seconds for one in taken), default=0.0)
 
 
 def endure(
@@ -153,7 +167,7 @@ class _Run:
         """Return what was found, once the engine has ended."""
         tally = self.tally
         tally.deliveries = self._site.confirmed()
-        tally.recovery, tally.recovery_of_all = self._one.seconds, self._all.seconds
+        tally.recovery, tally.recovery_of_all = self._one.taken, self._all.taken
         tally.sent_again, tally.faults = self._site.sent_again(), self._site.faults()
         return tally
 
@@ -185,6 +199,7 @@ def main() -> int:
     parser.add_argument("--deliveries", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--lease", type=float, default=60.0, help="seconds")
+    parser.add_argument("--every", type=float, default=30.0, help="seconds between Airflow's runs")
     parser.add_argument("--limit", type=int, default=4, help="studies at once for each far side")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -205,12 +220,16 @@ def main() -> int:
             tally = endure(site, LocalWorkers(site.folder), **how)
         else:
             airflow = stack.enter_context(own_airflow(folder))
-            dags = AirflowDags(airflow, site.folder, "site", slots={"ehr": 2, "pacs": 2})
+            slots = {"ehr": 2, "pacs": 2}
+            dags = AirflowDags(
+                airflow, site.folder, "site", slots=slots, every_seconds=options.every
+            )
             tally = endure(site, dags, wipe=airflow, **how)
     print(f"{options.engine}, {options.database}: {tally.line()}")
     print(*tally.faults[:20], sep="\n")
-    slow = max(tally.recovery, default=0.0) > options.lease + _SLACK_SECONDS
-    return bool(tally.faults) or slow
+    late = tally.late(options.lease + _SLACK_SECONDS)
+    print(*late, sep="\n")
+    return bool(tally.faults or late)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,22 @@ from intu_fhir.db import tables as t
 from intu_fhir.db.session import Database
 
 _KEYS = {"deliveries": t.deliveries.c.delivery_key, "work": t.work.c.work_key}
+_LANES = {"deliveries": t.deliveries.c.destination, "work": t.work.c.step}
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A piece of work that somebody had again.
+
+    Args:
+        lane: its destination, or its step.
+        killed_at: monotonic time at which its holder died.
+        seconds: from then on until somebody else had it.
+    """
+
+    lane: str
+    killed_at: float
+    seconds: float
 
 
 @dataclass
@@ -22,12 +38,17 @@ class Watch:
     Args:
         waiting: fence, holder and time of the kill of what nobody has taken yet, by table
             and key.
-        seconds: from a kill until somebody else had the work, for each piece of it.
+        taken: what somebody else has had since.
     """
 
     database: Database
     waiting: dict[tuple[str, int], tuple[int, str, float]] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> list[float]:
+        """How long each piece of work waited, from the kill on."""
+        return [one.seconds for one in self.taken]
 
     def killed(self, pid: int) -> None:
         """Note what a process held when it died; it is dead already."""
@@ -44,18 +65,18 @@ class Watch:
         for name, key in _KEYS.items():
             wanted = [number for table, number in self.waiting if table == name]
             if wanted:
-                columns = (key, key.table.c.fence, key.table.c.lease_holder)
+                columns = (key, key.table.c.fence, key.table.c.lease_holder, _LANES[name])
                 found = sa.select(*columns).where(key.in_(wanted))
                 self._take(name, self._read(found))
 
     def _take(self, name: str, rows: Iterable[Any]) -> None:
         now = time.monotonic()
-        for number, fence, holder in rows:
+        for number, fence, holder, lane in rows:
             before, dead, since = self.waiting[name, number]
             if holder == dead:
                 continue
             if fence > before:  # else the last commit of the dead one came through: it was done
-                self.seconds.append(now - since)
+                self.taken.append(Taken(lane, since, now - since))
             del self.waiting[name, number]
 
     def _read(self, found: sa.Select[Any]) -> list[Any]:
