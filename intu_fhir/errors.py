@@ -70,6 +70,10 @@ class DamagedFile(PermanentError):
     """The bytes that a store gives back are not those that were put there."""
 
 
+class UnknownKey(DamagedFile):
+    """The bytes are sealed with a key that this machine has not got; nothing is said of them."""
+
+
 class IdentityMismatch(PermanentError):
     """The data set is not the instance that the C-STORE command announced (PS3.4 B.2.3)."""
 

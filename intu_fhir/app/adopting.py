@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from intu_fhir.app.importing import import_paths
 from intu_fhir.app.wiring import App
+from intu_fhir.errors import DamagedFile, UnknownKey
+from intu_fhir.files.local import LocalFileStore
 from intu_fhir.stage.import_files import Imported, ImportReport, Result
 
 _KEPT = frozenset({Result.STORED, Result.ALREADY_STORED, Result.DUPLICATE, Result.QUARANTINED})
@@ -32,14 +36,48 @@ def adopt_files(
         StoreUnavailable: disk or database cannot take more now; adopt again later.
     """
     chosen = [name for name in names if name.startswith(PART)]
-    name_of = {str(app.files.path(name)): name for name in chosen}
     done: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="adopting-", dir=app.files.root) as folder:
+        places = _Places(app.files, chosen, Path(folder))
 
-    def note(imported: Imported) -> None:
-        if imported.result in _KEPT and imported.name in name_of:
-            done.append(name_of[imported.name])
-        on_progress(imported)
+        def note(imported: Imported) -> None:
+            if imported.result in _KEPT and imported.name in places.name_of:
+                done.append(places.name_of[imported.name])
+            on_progress(imported)
 
-    report = import_paths(app, [Path(path) for path in name_of], channel=channel, on_progress=note)
+        report = import_paths(app, places, channel=channel, on_progress=note)
     app.files.remove_all(done)
     return report
+
+
+class _Places:
+    """Where files can be read: in the store's folder, or one by one fetched from the bucket."""
+
+    def __init__(self, files: LocalFileStore, names: Sequence[str], folder: Path) -> None:
+        self._files, self._names, self._folder = files, names, folder
+        self.name_of: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Path]:
+        for name in self._names:
+            path = self._files.path(name)
+            here = path.exists()
+            if not here:
+                path = self._fetched(name)
+            self.name_of[str(path)] = name
+            yield path
+            if not here:
+                # Emptied, not removed: the next one would get its inode, and be taken for it.
+                os.truncate(path, 0)
+
+    def _fetched(self, name: str) -> Path:
+        """Copy a file from the bucket; what is damaged comes out empty, and is refused as such."""
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as copy:
+            try:
+                copy.writelines(self._files.blocks(name))
+            except UnknownKey:
+                raise
+            except (DamagedFile, FileNotFoundError):
+                copy.truncate(0)
+        return path

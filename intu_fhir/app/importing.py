@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from intu_fhir.app.wiring import App
@@ -31,7 +31,7 @@ _DISPOSITIONS = {
 
 def import_paths(
     app: App,
-    paths: Sequence[Path],
+    paths: Iterable[Path],
     *,
     channel: str | None = None,
     by: str = "",

@@ -9,6 +9,7 @@ from pathlib import Path
 from intu_fhir.db.session import Database
 from intu_fhir.db.uploads import Upload, quarantined_files, stored_files, want_uploads
 from intu_fhir.errors import ConfigurationError
+from intu_fhir.files.spools import name_spool
 from intu_fhir.stage.part10 import find_data_set
 
 _BATCH = 500
@@ -35,14 +36,6 @@ def adopt_files(
     Raises:
         StoreUnavailable: database or disk cannot be used.
     """
-    try:
-        from intu_fhir.files.s3 import name_spool
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"an object store needs {error.name}; install it with `pip install 'intu-fhir[s3]'`",
-            key="files",
-        ) from None
-
     if not folder.is_dir():
         raise ConfigurationError(
             f"{folder} is not there; name the folder of the files", key="object_store.spool"

@@ -7,18 +7,22 @@ from contextlib import closing
 import click
 
 from intu_fhir.app.adopting import PART, adopt_files
-from intu_fhir.app.storing import open_folder
+from intu_fhir.app.storing import open_files
 from intu_fhir.app.wiring import App, open_app
 from intu_fhir.cli.import_files import show_import
 from intu_fhir.cli.program import Program, command, group, json_option, print_json, say
 from intu_fhir.cli.progress import progress
 from intu_fhir.cli.text import clean
-from intu_fhir.files.local import LocalFileStore
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.observe.logging import configure_logging
-from intu_fhir.upkeep.verify import Verifier, VerifyReport
+from intu_fhir.upkeep.verify import LOCKED, WITHHELD, Verifier, VerifyReport
 
 _MOST = 20
+_REMEDIES = {
+    LOCKED: "Locked: add the key file they were sealed with to object_store.key_files.",
+    WITHHELD: "Withheld: see that the key of the object store may read them; check again.",
+}
+"""For faults that say nothing of the bytes."""
 
 
 @group("files", "intu-fhir files verify", "intu-fhir files adopt")
@@ -37,11 +41,14 @@ def verify_command(ctx: click.Context, program: Program, wants_json: bool, quick
     Finds files that are missing or damaged, and files that no row speaks of. What is wrong is
     noted: it shows in `v_failures`, no PACS gets it, and the image is taken again when it is
     sent again. Ends with 1 where something is wrong. May run while images arrive.
+
+    Objects of an object store are read from there, and what still waits for its upload from the
+    spool of this machine.
     """
     configure_logging(level="CRITICAL")  # the log's lines would say the same once more
     with (
         program.database() as database,
-        closing(_store(program)) as files,
+        closing(open_files(program.staging().site, database)) as files,
         progress("Checking") as on_progress,
     ):
         verifier = Verifier(database, files, SystemClock(), not quick, on_progress)
@@ -62,10 +69,10 @@ def adopt_command(ctx: click.Context, program: Program, channel: str | None) -> 
     """Stage the files of the store that no row speaks of.
 
     For the time after a restore: they came after the copy of the database. They are staged as
-    `import` does it, then removed under their old name. Stop `serve` first.
+    `import` does it, then removed under their old name. Stop `serve` first. With an object store,
+    run it on each machine that has a spool.
     """
     configure_logging(level="WARNING")
-    open_folder(program.staging().site).close()
     app = open_app(program.staging())
     try:
         ctx.exit(_adopt(app, channel))
@@ -85,12 +92,14 @@ def _adopt(app: App, channel: str | None) -> int:
     return 1 if report.problems else 0
 
 
-def _store(program: Program) -> LocalFileStore:
-    return open_folder(program.staging().site)
-
-
 def _show(report: VerifyReport) -> None:
-    say(f"{report.checked} files checked, {len(report.faults)} with a fault")
+    checked = report.checked - report.elsewhere
+    say(f"{checked} files checked, {len(report.faults)} with a fault")
+    if report.elsewhere:
+        say(
+            f"{report.elsewhere} files wait in the spools of other machines and were not checked: "
+            "see `intu-fhir uploads list`"
+        )
     for fault in report.faults[:_MOST]:
         say(f"{fault.what}: {clean(fault.sop_instance_uid)} in {clean(fault.file)}", stderr=True)
     for name in report.without_row[:_MOST]:
@@ -98,7 +107,10 @@ def _show(report: VerifyReport) -> None:
     more = max(len(report.faults) - _MOST, 0) + max(len(report.without_row) - _MOST, 0)
     if more:
         say(f"... and {more} more; --json names all", stderr=True)
-    if report.faults:
+    kinds = {fault.what for fault in report.faults}
+    for what in kinds & _REMEDIES.keys():
+        say(_REMEDIES[what], stderr=True)
+    if kinds - _REMEDIES.keys():
         say("Restore them from a backup, or have the images sent again.", stderr=True)
     if report.without_row:
         say(

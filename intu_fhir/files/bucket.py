@@ -166,19 +166,47 @@ class Bucket:
             StoreUnavailable: the object store does not answer.
             DamagedFile: it is not what was stored; what was written into ``into`` is void.
         """
+        written = 0
+        for block in self.blocks(name):
+            written += into.write(block)
+        return written
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Yield the file ``name`` as it was before it was stored, a mebibyte or so at a time.
+
+        Raises:
+            FileNotFoundError: it is not there; before anything was yielded.
+            StoreUnavailable: the object store does not answer.
+            DamagedFile: it is not what was stored; what was yielded is void.
+        """
         with _store_errors("A download"):
             got = obstore.get(self._store, name)
-            digest, written = hashlib.sha256(), 0
+            digest = hashlib.sha256()
             blocks = _digested(map(bytes, got.stream(_BLOCK_BYTES)), digest.update)
-            plain = unseal(blocks, self._keys, name) if _SEALED in got.attributes else blocks
-            for block in plain:
-                written += into.write(block)
+            yield from unseal(blocks, self._keys, name) if _SEALED in got.attributes else blocks
         if digest.hexdigest() != got.attributes.get(_DIGEST):
             raise DamagedFile(
                 f"The object store gives other bytes for {name} than were put there; restore it "
                 "from a backup, or have the instance sent again"
             )
-        return written
+
+    def names(self, part: str) -> Iterator[str]:
+        """Give the names below a folder of the bucket, sorted by code point as S3 lists them.
+
+        Raises:
+            StoreUnavailable: the object store does not answer.
+        """
+        with _store_errors("A listing"):
+            for page in obstore.list(self._store, part):
+                yield from (one["path"] for one in page)
+
+    def ask(self) -> None:
+        """Make sure that the bucket answers, whatever it says of a single object.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        self.has("probes/none")
 
     def remove(self, name: str) -> None:
         """Remove an object; one that is gone already is fine."""

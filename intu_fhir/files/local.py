@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from intu_fhir.errors import StoreUnavailable
+from intu_fhir.files.digest import blocks_of
 from intu_fhir.files.removal import keep_files, names_below, remove_files
 from intu_fhir.files.store import Openable, Spool, SpooledFile
 from intu_fhir.files.sync import make_folders, sync, write_all
@@ -101,6 +102,8 @@ class LocalFileStore:
     """
 
     here = spool = ""
+    at_once = 1
+    """How many files are best read at the same time."""
 
     def __init__(self, root: Path) -> None:
         self.root, self._root = root, str(root)
@@ -189,6 +192,29 @@ class LocalFileStore:
         """Open the file ``name`` for reading."""
         with _disk_errors("Opening a stored file"):
             return self.path(name).open("rb")
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Yield the very bytes that are stored, a mebibyte or so at a time.
+
+        Raises:
+            FileNotFoundError: they are gone.
+            OSError: the disk fails.
+            NotHereYet: they wait on another machine.
+            StoreUnavailable: they cannot be had now.
+            DamagedFile: they are not those that were stored.
+        """
+        yield from blocks_of(self.path(name).open("rb"))
+
+    def has(self, name: str) -> bool:
+        """Say whether a file is there; errors as with ``blocks``."""
+        return self.path(name).is_file()
+
+    def ask(self) -> None:
+        """Make sure that the store answers at all; a folder's errors come with its files.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
 
     def free_bytes(self) -> int:
         """Return the space left to an ordinary user, in bytes."""

@@ -11,31 +11,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
+import heapq
+import itertools
 import os
-import socket
 import threading
-import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from intu_fhir.errors import (
-    ConfigurationError,
-    DamagedFile,
-    NotHereYet,
-    StoreUnavailable,
-)
+from intu_fhir.errors import DamagedFile, NotHereYet, StoreUnavailable
 from intu_fhir.files.bucket import Bucket
 from intu_fhir.files.cache import Cache, unnamed_file
+from intu_fhir.files.digest import blocks_of, data_set_digest
 from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.spools import NAME_FILE, spool_name
 from intu_fhir.files.store import Openable
-from intu_fhir.files.sync import sync
 from intu_fhir.settings.object_store import ObjectStore
-
-NAME_FILE = "spool-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +57,7 @@ class ObjectFileStore(LocalFileStore):
     def __init__(self, url: str, settings: ObjectStore, spool_of: Callable[[str], str]) -> None:
         super().__init__(settings.spool)
         self.here = spool_name(settings.spool)
+        self.at_once = settings.uploads
         self._uploads_first = settings.answer == "uploaded"
         self.spool = "" if self._uploads_first else self.here
         self._bucket = Bucket(url, settings)
@@ -98,6 +92,42 @@ class ObjectFileStore(LocalFileStore):
             return self.path(name).open("rb")
         except FileNotFoundError:
             return self._cache.open(name, lambda copy: self._fetch(name, copy))
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Yield the very bytes that are stored: those of the spool, or of the bucket."""
+        try:
+            file = self.path(name).open("rb")
+        except FileNotFoundError:
+            yield from self._from_bucket(name)
+            return
+        yield from blocks_of(file)
+
+    def has(self, name: str) -> bool:
+        """Say whether the spool or the bucket has a file."""
+        if self.path(name).is_file() or self._bucket.has(name):
+            return True
+        if spool := self._spool_of(name):
+            if spool != self.here:
+                raise self._elsewhere(name, spool)
+            return False
+        return self._bucket.has(name)  # its upload may have ended between the questions
+
+    def ask(self) -> None:
+        """Make sure that the bucket answers at all."""
+        self._bucket.ask()
+
+    def names(self) -> Iterator[str]:
+        """Give the name of every file of this spool and of the bucket, sorted by code point."""
+        parts = (self._bucket.names(part) for part in ("instances", "quarantine"))
+        last = ""
+        for name in heapq.merge(self.spooled_names(), itertools.chain.from_iterable(parts)):
+            if name != last:
+                yield name
+            last = name
+
+    def spooled_names(self) -> Iterator[str]:
+        """Give the name of every file of this spool, sorted by code point."""
+        return super().names()
 
     def confirm(self, name: str) -> None:
         """Note that a row speaks of the file; what the bucket has need not stay in the spool."""
@@ -159,7 +189,7 @@ class ObjectFileStore(LocalFileStore):
                 return  # uploaded before a crash that kept the ledger from hearing of it
             raise
         with file:
-            if _digest(file, data_set_offset) != sha256:
+            if data_set_digest(file, data_set_offset) != sha256:
                 raise DamagedFile(
                     f"The spooled file {name} holds other bytes than were received; have the "
                     "instance sent again, then look at the disk"
@@ -216,13 +246,18 @@ class ObjectFileStore(LocalFileStore):
         return name
 
     def _fetch(self, name: str, into: BinaryIO) -> int:
-        """Write the bytes of the bucket; where it has none, say whose spool has them."""
+        return sum(into.write(block) for block in self._from_bucket(name))
+
+    def _from_bucket(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of the bucket; where it has none, say whose spool has them."""
         for _ in range(2):
             try:
-                return self._bucket.get(name, into)
+                yield from self._bucket.blocks(name)
             except FileNotFoundError:
                 if spool := self._spool_of(name):
                     raise self._elsewhere(name, spool) from None
+            else:
+                return
             # The upload may have ended between both questions: the second answer counts.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
@@ -233,53 +268,3 @@ class ObjectFileStore(LocalFileStore):
             f"The file {name} waits in the spool {spool} for its upload; see that `receive` or "
             "`serve` runs there"
         )
-
-
-def spool_name(folder: Path) -> str:
-    """Return the name that a spool folder got when it was first used.
-
-    The name stands in the folder, so it goes where the bytes go, whatever the machine is called.
-
-    Raises:
-        ConfigurationError: the folder holds files of a local file store.
-        StoreUnavailable: it cannot be written to.
-    """
-    file = folder / NAME_FILE
-    try:
-        return file.read_text("ascii").strip()
-    except FileNotFoundError:
-        pass
-    if any((folder / "instances").glob("*")):
-        raise ConfigurationError(
-            f"{folder} holds files of a local file store; name an empty folder, or bring them "
-            "into the object store with `intu-fhir uploads adopt`",
-            key="object_store.spool",
-        )
-    return name_spool(folder)
-
-
-def name_spool(folder: Path) -> str:
-    """Make a folder a spool; one that is a spool already keeps its name."""
-    file, new = folder / NAME_FILE, folder / f"{NAME_FILE}.{uuid.uuid4().hex}"
-    name = f"{socket.gethostname()[:40]}-{uuid.uuid4().hex[:8]}"
-    try:
-        new.write_text(f"{name}\n", "ascii")
-        sync(new)
-        try:
-            os.link(new, file)  # the first of several processes names it
-            sync(folder)
-        except FileExistsError:
-            pass
-        finally:
-            new.unlink()
-        return file.read_text("ascii").strip()
-    except OSError as error:
-        raise StoreUnavailable(f"Naming the spool {folder} failed: {error.strerror}") from error
-
-
-def _digest(file: BinaryIO, offset: int) -> str:
-    digest = hashlib.sha256()
-    file.seek(offset)
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()

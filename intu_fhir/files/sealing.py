@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from intu_fhir.errors import ConfigurationError, DamagedFile
+from intu_fhir.errors import ConfigurationError, DamagedFile, UnknownKey
 
 MAGIC = b"INTUSEAL1"
 SALT_BYTES = 16
@@ -116,7 +116,7 @@ def unseal(blocks: Iterable[bytes], keys: SealingKeys | None, name: str) -> Iter
         raise DamagedFile(f"The stored file {name} is not sealed as it should be; restore it")
     key = keys.keys.get(head[len(MAGIC) : -SALT_BYTES]) if keys else None
     if key is None:
-        raise DamagedFile(
+        raise UnknownKey(
             f"The stored file {name} was sealed with a key that is not there; "
             "add its key file to object_store.key_files"
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain
 
 import structlog
 
@@ -13,8 +14,8 @@ from intu_fhir.db import file_checks as table
 from intu_fhir.db.file_checks import KeptFile
 from intu_fhir.db.kept_files import close_the_past, files_with_row
 from intu_fhir.db.session import Database
-from intu_fhir.errors import StoreUnavailable
-from intu_fhir.files.digest import data_set_digest
+from intu_fhir.errors import DamagedFile, NotHereYet, StoreUnavailable, UnknownKey
+from intu_fhir.files.digest import digest_of_blocks
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.observe.clock import Clock
 from intu_fhir.stage.part10 import find_data_set
@@ -22,7 +23,11 @@ from intu_fhir.stage.part10 import find_data_set
 _log = structlog.get_logger("intu_fhir.upkeep")
 _BATCH = 200
 _HEAD_BYTES = 4_096
+_SOUND, _ELSEWHERE = "", "elsewhere"
 MISSING, DAMAGED, UNREADABLE = "missing", "damaged", "unreadable"
+WITHHELD, LOCKED = "withheld", "locked"
+_NOTED = frozenset({MISSING, DAMAGED, UNREADABLE})
+"""What says that the bytes are not to be had; the others say that we were not let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,9 @@ class Fault:
     """A file that is not what its row says.
 
     Args:
-        what: missing, damaged (other bytes than were received) or unreadable.
+        what: missing, damaged (other bytes than were received) or unreadable (the disk fails);
+            from an object store also withheld (it answers, but does not give this object) or
+            locked (sealed with a key that is not in ``key_files`` here).
     """
 
     what: str
@@ -44,10 +51,13 @@ class VerifyReport:
 
     Args:
         checked: files that rows speak of.
+        elsewhere: of these, those that wait in the spools of other machines, so that only
+            these machines can read them.
         without_row: files that no row speaks of.
     """
 
     checked: int = 0
+    elsewhere: int = 0
     faults: list[Fault] = field(default_factory=list)
     without_row: list[str] = field(default_factory=list)
 
@@ -90,7 +100,7 @@ class Verifier:
         for batch in self._batches(table.instance_files):
             self._check_instances(batch, report)
         for batch in self._batches(table.quarantined_files):
-            report.faults += [f for one in batch if (f := self._fault(one))]
+            report.faults += self._faults(batch, report)[0].values()
             self._count(len(batch), report)
         report.without_row = self.without_row()
         return report
@@ -106,15 +116,15 @@ class Verifier:
             after = batch[-1].key
 
     def _check_instances(self, batch: Sequence[KeptFile], report: VerifyReport) -> None:
-        faults = {one.key: fault for one in batch if (fault := self._fault(one))}
+        faults, sound = self._faults(batch, report)
         if faults:
             with self.database.read() as connection:
                 kept = table.still_kept(connection, faults)
             faults = {key: fault for key, fault in faults.items() if key in kept}
-        mended = {one.key for one in batch if one.damaged and one.key not in faults}
+        mended = {one.key for one in batch if one.damaged} & sound
         if not self.contents:
             mended = set()  # that a file is there does not say that it is good
-        self._note(faults, mended)
+        self._note({key: one for key, one in faults.items() if one.what in _NOTED}, mended)
         report.faults += faults.values()
         self._count(len(batch), report)
 
@@ -136,24 +146,43 @@ class Verifier:
         report.checked += number
         self.on_progress(number)
 
-    def _fault(self, one: KeptFile) -> Fault | None:
-        what = self._judge(one, self.files.path(one.file))
-        return Fault(what, one.file, one.sop_instance_uid) if what else None
+    def _faults(
+        self, batch: Sequence[KeptFile], report: VerifyReport
+    ) -> tuple[dict[int, Fault], set[int]]:
+        """Return the faults of a batch by key, and the keys of what is sound."""
+        with ThreadPoolExecutor(self.files.at_once, thread_name_prefix="verify") as pool:
+            found = dict(zip(batch, pool.map(self._judge, batch), strict=True))
+        report.elsewhere += sum(what == _ELSEWHERE for what in found.values())
+        bad = {one: what for one, what in found.items() if what not in {_SOUND, _ELSEWHERE}}
+        faults = {o.key: Fault(what, o.file, o.sop_instance_uid) for o, what in bad.items()}
+        return faults, {one.key for one, what in found.items() if what == _SOUND}
 
-    def _judge(self, one: KeptFile, path: Path) -> str:
+    def _judge(self, one: KeptFile) -> str:
         try:
             if not self.contents:
-                return "" if path.is_file() else MISSING
-            with path.open("rb") as file:
-                offset = one.data_set_offset
-                if offset is None:
-                    place = find_data_set(file.read(_HEAD_BYTES))
-                    offset = place.offset if place else 0
-                return "" if data_set_digest(file, offset) == one.sha256 else DAMAGED
+                return _SOUND if self.files.has(one.file) else MISSING
+            return _SOUND if self._digest(one) == one.sha256 else DAMAGED
         except FileNotFoundError:
             return MISSING
+        except NotHereYet:
+            return _ELSEWHERE
+        except StoreUnavailable:
+            self.files.ask()  # a store that is down says nothing of any file
+            return WITHHELD
+        except UnknownKey:
+            return LOCKED
+        except DamagedFile:
+            return DAMAGED
         except OSError:
             return UNREADABLE
+
+    def _digest(self, one: KeptFile) -> str:
+        blocks = self.files.blocks(one.file)
+        if one.data_set_offset is not None:
+            return digest_of_blocks(blocks, one.data_set_offset)
+        first = next(blocks, b"")
+        place = find_data_set(first[:_HEAD_BYTES])
+        return digest_of_blocks(chain([first], blocks), place.offset if place else 0)
 
     def without_row(self) -> list[str]:
         """Return files that no row speaks of, also when asked again for the object in them."""
@@ -170,10 +199,14 @@ class Verifier:
     def _uid(self, name: str) -> str | None:
         """Return the SOP Instance UID in a file; empty = unknown, None = the file is gone."""
         try:
-            with self.files.open(name) as file:
-                place = find_data_set(file.read(_HEAD_BYTES))
-        except StoreUnavailable:
+            place = find_data_set(next(self.files.blocks(name), b"")[:_HEAD_BYTES])
+        except FileNotFoundError:
             return None
+        except StoreUnavailable:
+            self.files.ask()
+            return ""
+        except (DamagedFile, OSError):
+            return ""
         return place.sop_instance_uid if place else ""
 
 
