@@ -16,7 +16,9 @@ import pytest
 from intu_fhir.cli.main import run
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, uploads
+from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.bucket import Bucket
+from intu_fhir.upkeep.verify import Verifier
 from tests.support.clock import FakeClock
 from tests.support.object_stores import BUCKET, ObjectStoreServer, start_object_store
 from tests.support.site_folder import write_site
@@ -197,13 +199,19 @@ def test_a_key_that_is_absent_condemns_nothing(sites: Sites, tmp_path: Path) -> 
 def test_a_store_that_is_down_condemns_nothing(
     database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without an answer of the store the check ends and says so; no row is touched."""
+    """Without an answer of the store the check ends at once and says so; no row is touched."""
     server = start_object_store("moto", tmp_path)
     sites = Sites(database, server, tmp_path, capsys)
-    site = sites.make("a", timeout_seconds=0.5)
+    site = sites.make("a")
     site.send("one")
     site.upload()
+    assert site.machine.spooled() == []
     server.stop()
+    counted: list[int] = []
+    verifier = Verifier(database, site.machine.files, FakeClock(), on_progress=counted.append)
+    with pytest.raises(StoreUnavailable):
+        verifier.run()
+    assert counted == []
     code, _, errors = site.run("files", "verify")
     assert (code != 0, "see that it answers" in errors) == (True, True)
     assert site.noted() == set()
