@@ -46,22 +46,6 @@ def _object_files(site: Site, url: str, database: Database) -> ObjectFileStore:
     return ObjectFileStore(url, site.object_store, ask_ledger)
 
 
-def open_folder(site: Site) -> LocalFileStore:
-    """Return the file store for what only a folder of files can be used for.
-
-    Raises:
-        ConfigurationError: the site keeps its files in an object store.
-        StoreUnavailable: the disk fails.
-    """
-    if not isinstance(site.files, Path):
-        raise ConfigurationError(
-            "this works on a folder of files, and files are in an object store here; copy and "
-            "check the bucket by its own means, and see `intu-fhir uploads list`",
-            key="files",
-        )
-    return LocalFileStore(site.files)
-
-
 def uploader_of(
     site: Site, files: LocalFileStore, database: Database, clock: Clock
 ) -> Uploader | None:

@@ -6,7 +6,7 @@ file. Only the processes of the machine with that spool work on it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -126,6 +126,20 @@ def waiting_spools(connection: Connection) -> list[WaitingSpool]:
         .order_by(uploads.c.spool)
     )
     return [WaitingSpool(*row) for row in connection.execute(found)]
+
+
+def files_and_spools(connection: Connection) -> Iterator[tuple[str, str, str]]:
+    """Give name, digest of the data set and spool of every file that a row speaks of.
+
+    Sorted by name within instances, then quarantine. The spool is empty where the bucket has it.
+    """
+    streamed = connection.execution_options(stream_results=True, yield_per=1_000)
+    for table, kept in ((instances, instances.c.pruned_at.is_(None)), (quarantine, sa.true())):
+        joined = table.outerjoin(uploads, uploads.c.file == table.c.file)
+        spool = sa.func.coalesce(uploads.c.spool, "")
+        found = sa.select(table.c.file, table.c.sha256, spool).select_from(joined).where(kept)
+        for row in streamed.execute(found.order_by(table.c.file)):
+            yield row[0], row[1], row[2]
 
 
 def stored_files(connection: Connection, after: int, limit: int) -> list[tuple[int, Upload]]:

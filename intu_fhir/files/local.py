@@ -174,6 +174,10 @@ class LocalFileStore:
         for part in ("instances", "quarantine"):
             yield from names_below(self.root, part)
 
+    def spooled_names(self) -> Iterator[str]:
+        """Give the name of every kept file that is on this machine, sorted by code point."""
+        return self.names()
+
     def path(self, name: str) -> Path:
         """Return where the file ``name`` can be read; names never lead outside the store."""
         path = self.root / name

@@ -127,7 +127,7 @@ class ObjectFileStore(LocalFileStore):
 
     def spooled_names(self) -> Iterator[str]:
         """Give the name of every file of this spool, sorted by code point."""
-        return super().names()
+        return LocalFileStore.names(self)
 
     def confirm(self, name: str) -> None:
         """Note that a row speaks of the file; what the bucket has need not stay in the spool."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from intu_fhir.db.copy import copy_database, name_of_copy
+from intu_fhir.db.copy import copied_database, copy_database, name_of_copy
+from intu_fhir.db.session import Connection
+from intu_fhir.db.uploads import files_and_spools
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.sync import make_folders, sync
 
-FILES = "files"
+FILES, OBJECTS = "files", "objects.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +29,16 @@ class BackupReport:
         database: the copy of the database.
         copied: files that were not in the backup yet.
         there: files that were.
+        objects: how many files the copied database speaks of, by the spool in which they waited;
+            under an empty name those that the bucket had. Empty without an object store.
+        elsewhere: of these, those that wait in spools of other machines.
     """
 
     database: Path
     copied: int
     there: int
+    objects: Mapping[str, int]
+    elsewhere: int
 
 
 def back_up(
@@ -44,6 +53,9 @@ def back_up(
     A file is written before its row. So the files, copied after the database, are all that its
     rows speak of, and perhaps some more. Nothing is pruned meanwhile.
 
+    With an object store the files are those of this machine's spool, and ``objects.csv`` names
+    every file that the copied database speaks of. The bucket itself is not copied.
+
     Args:
         to: folder of the backup; made where it is not there.
         on_progress: told how many files more were looked at.
@@ -54,10 +66,10 @@ def back_up(
     """
     with _disk_errors(), files.keeping():
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = _copy_database(url, to)
+        database, objects = _copy_database(url, to, manifest=bool(files.here))
         copied, there = _copy_files(files, to / FILES, on_progress)
         sync(to)
-    return BackupReport(database, copied, there)
+    return BackupReport(database, copied, there, objects, _elsewhere(objects, files.here))
 
 
 @contextlib.contextmanager
@@ -77,15 +89,40 @@ def _remedy(error: OSError) -> str:
     return "name a folder that this user can make and write to"
 
 
-def _copy_database(url: str, to: Path) -> Path:
+def _elsewhere(objects: Mapping[str, int], here: str) -> int:
+    return sum(number for spool, number in objects.items() if spool not in {"", here})
+
+
+def _copy_database(url: str, to: Path, *, manifest: bool) -> tuple[Path, Mapping[str, int]]:
     """Copy the database; an earlier copy stays until the new one is whole."""
     copy = to / name_of_copy(url)
     new = copy.with_suffix(".new")
     new.unlink(missing_ok=True)
-    copy_database(url, new)
+    objects: Mapping[str, int] = {}
+    if manifest:
+        with copied_database(url, new) as connection:
+            objects = _write_manifest(connection, to / f"{OBJECTS}.new")
+    else:
+        copy_database(url, new)
     sync(new)
     new.rename(copy)
-    return copy
+    if manifest:
+        (to / f"{OBJECTS}.new").rename(to / OBJECTS)
+    return copy, objects
+
+
+def _write_manifest(connection: Connection, new: Path) -> Counter[str]:
+    """Write what the database speaks of: name, digest of the data set as received, spool."""
+    counts: Counter[str] = Counter()
+    with new.open("w", encoding="utf-8", newline="") as file:
+        new.chmod(0o600)
+        rows = csv.writer(file)
+        rows.writerow(("file", "sha256", "spool"))
+        for row in files_and_spools(connection):
+            rows.writerow(row)
+            counts[row[2]] += 1
+    sync(new)
+    return counts
 
 
 def _copy_files(
@@ -95,7 +132,7 @@ def _copy_files(
     copied = there = 0
     touched: set[Path] = set()
     to.mkdir(mode=0o700, exist_ok=True)
-    for name in files.names():
+    for name in files.spooled_names():
         source, target = files.path(name), to / name
         try:
             if target.is_file() and target.stat().st_size == source.stat().st_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import uuid
@@ -216,6 +217,25 @@ def test_a_store_that_is_down_condemns_nothing(
     assert (code != 0, "see that it answers" in errors) == (True, True)
     assert site.noted() == set()
     sites.close()
+
+
+def test_a_backup_names_the_objects_and_copies_the_spool(site: Stocked, sites: Sites) -> None:
+    """Database, spool and a list of what belongs to it; what waits elsewhere is said."""
+    code, out, _ = site.run("backup", str(site.folder / "backup"))
+    assert (code, "2 objects of s3://" in out, "versioned or replicated" in out) == (0, True, True)
+    waiting = site.file_of("three")
+    there = {path.name.partition(".")[0] for path in (site.folder / "backup").iterdir()}
+    assert there == {"staging", "objects", "files"}
+    assert not list((site.folder / "backup").glob("*.new*"))
+    assert (site.folder / "backup" / "files" / waiting).is_file()
+    with (site.folder / "backup" / "objects.csv").open(encoding="utf-8", newline="") as file:
+        listed = {row["file"]: (row["sha256"], row["spool"]) for row in csv.DictReader(file)}
+    spools = {waiting: site.machine.files.here}
+    rows = site.machine.rows(instances)
+    assert listed == {row.file: (row.sha256, spools.get(row.file, "")) for row in rows}
+    other = sites.make("b")
+    code, _, errors = other.run("backup", str(other.folder / "backup"))
+    assert (code, "1 files wait in the spools of other machines" in errors) == (0, True)
 
 
 def test_objects_of_nobody_are_adopted(site: Stocked) -> None:
