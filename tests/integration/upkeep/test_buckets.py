@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -236,6 +237,22 @@ def test_a_backup_names_the_objects_and_copies_the_spool(site: Stocked, sites: S
     other = sites.make("b")
     code, _, errors = other.run("backup", str(other.folder / "backup"))
     assert (code, "1 files wait in the spools of other machines" in errors) == (0, True)
+
+
+def test_a_lost_spool_is_put_back(site: Stocked, sites: Sites) -> None:
+    """From the backup of its machine, under its old name, a spool goes on uploading."""
+    backup, spool = site.folder / "backup", site.machine.settings.spool
+    assert site.run("backup", str(backup))[0] == 0
+    name = site.machine.files.here
+    site.machine.close()
+    shutil.rmtree(spool)
+    shutil.copytree(backup / "files", spool)
+    (spool / "spool-name").write_text(f"{name}\n")
+    again = sites.make("a")
+    assert again.verify()[0] == 0
+    again.upload()
+    assert (again.machine.spooled(), len(again.machine.bucket())) == ([], 3)
+    assert again.verify()[0] == 0
 
 
 def test_objects_of_nobody_are_adopted(site: Stocked) -> None:
