@@ -198,26 +198,54 @@ def test_a_key_that_is_absent_condemns_nothing(sites: Sites, tmp_path: Path) -> 
     assert other.noted() == set()
 
 
-def test_a_store_that_is_down_condemns_nothing(
-    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Without an answer of the store the check ends at once and says so; no row is touched."""
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[ObjectStoreServer]:
+    """A server that a test may stop or spoil."""
     server = start_object_store("moto", tmp_path)
-    sites = Sites(database, server, tmp_path, capsys)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_site(
+    database: Database,
+    own_server: ObjectStoreServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Stocked]:
+    """A machine on that server, with one object in the bucket."""
+    sites = Sites(database, own_server, tmp_path, capsys)
     site = sites.make("a")
     site.send("one")
     site.upload()
     assert site.machine.spooled() == []
-    server.stop()
+    yield site
+    sites.close()
+
+
+def test_an_object_that_the_store_withholds_is_not_condemned(own_site: Stocked) -> None:
+    """What lies in cold storage is withheld until somebody restores it: the row stays sound."""
+    own_site.machine.server.freeze_object(own_site.object_of("one"))
+    code, _, errors = own_site.run("files", "verify")
+    assert (code, "see that the key of the object store may read them" in errors) == (1, True)
+    assert own_site.faults() == {uid("one"): "withheld"}
+    assert own_site.noted() == set()
+
+
+def test_a_store_that_is_down_condemns_nothing(
+    own_site: Stocked, own_server: ObjectStoreServer
+) -> None:
+    """Without an answer of the store the check ends at once and says so; no row is touched."""
+    own_server.stop()
     counted: list[int] = []
-    verifier = Verifier(database, site.machine.files, FakeClock(), on_progress=counted.append)
+    here = own_site.machine
+    verifier = Verifier(here.database, here.files, FakeClock(), on_progress=counted.append)
     with pytest.raises(StoreUnavailable):
         verifier.run()
     assert counted == []
-    code, _, errors = site.run("files", "verify")
+    code, _, errors = own_site.run("files", "verify")
     assert (code != 0, "see that it answers" in errors) == (True, True)
-    assert site.noted() == set()
-    sites.close()
+    assert own_site.noted() == set()
 
 
 def test_a_backup_names_the_objects_and_copies_the_spool(site: Stocked, sites: Sites) -> None:
