@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from intu_fhir.db import migrate
 from tests.benchmarks.sender import MAX_PDU_BYTES
@@ -218,10 +219,24 @@ def ours_postgresql(cluster: PostgresCluster, *, processes: int = 1) -> Receiver
     return ours("PostgreSQL", lambda _: cluster.url(cluster.create()), processes=processes)
 
 
+def no_more(_: Path) -> dict[str, Any]:
+    """Add nothing to the configuration of a site."""
+    return {}
+
+
 def ours(
-    what: str, database: Callable[[Path], str], role: str = "receive", *, processes: int = 1
+    what: str,
+    database: Callable[[Path], str],
+    role: str = "receive",
+    *,
+    processes: int = 1,
+    more: Callable[[Path], dict[str, Any]] = no_more,
 ) -> Receiver:
-    """This receiver on a database that is made for each run."""
+    """This receiver on a database that is made for each run.
+
+    Args:
+        more: what else the configuration says, from the site's folder.
+    """
 
     def command(folder: Path, port: int) -> list[str]:
         url = database(folder)
@@ -229,7 +244,8 @@ def ours(
         source = {"type": "dicom", "host": "127.0.0.1", "port": port, "ae_title": CALLED}
         channel = {"source": source, "settle": {"quiet_seconds": 30}}
         receiver = {"processes": processes}
-        write_site(folder, database=url, port=port, channel=channel, receiver=receiver)
+        site = {"receiver": receiver, **more(folder)}
+        write_site(folder, database=url, port=port, channel=channel, **site)
         program = str(Path(sys.executable).with_name("intu-fhir"))
         return [program, role, "--config", str(folder), "--log-level", "WARNING"]
 

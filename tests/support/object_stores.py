@@ -45,27 +45,28 @@ class Running:
 
     def objects(self) -> dict[str, bytes]:
         """Return every object of the bucket as it is there."""
-        store = self._store()
+        store = self.store()
         listed = [one["path"] for batch in obstore.list(store) for one in batch]
         return {path: bytes(obstore.get(store, path).bytes()) for path in sorted(listed)}
 
     def replace(self, path: str, content: bytes) -> None:
         """Put other bytes under the name and attributes of an object, as rot does."""
-        attributes = obstore.get(self._store(), path).attributes
-        obstore.put(self._store(), path, content, attributes=attributes)
+        attributes = obstore.get(self.store(), path).attributes
+        obstore.put(self.store(), path, content, attributes=attributes)
 
     def freeze_object(self, path: str) -> None:
         """Put an object into a storage class that is not read at once; moto's server knows it."""
-        found = obstore.get(self._store(), path)
+        found = obstore.get(self.store(), path)
         attributes = {**found.attributes, "Storage-Class": "GLACIER"}
-        obstore.put(self._store(), path, bytes(found.bytes()), attributes=attributes)
+        obstore.put(self.store(), path, bytes(found.bytes()), attributes=attributes)
 
     def clear(self) -> None:
         """Remove every object."""
         for path in self.objects():
-            obstore.delete(self._store(), path)
+            obstore.delete(self.store(), path)
 
-    def _store(self) -> S3Store:
+    def store(self) -> S3Store:
+        """Return a client of the bucket."""
         return S3Store(
             BUCKET,
             config={
@@ -152,16 +153,21 @@ class Versity(ObjectStoreServer):
     def _command(self) -> list[str]:
         keys = ["--access", ACCESS_KEY, "--secret", SECRET_KEY]
         where = ["--port", f"127.0.0.1:{self._port}"]
-        return [_versitygw(), *keys, *where, "posix", str(self._folder)]
+        return [_required_versitygw(), *keys, *where, "posix", str(self._folder)]
 
     def _make_bucket(self) -> None:
         (self._folder / BUCKET).mkdir(parents=True, exist_ok=True)
 
 
-def _versitygw() -> str:
-    """Return the program, or skip the test, in the gate too: only Go's registry has it."""
+def versitygw() -> str | None:
+    """Return the path of the program, if it is here."""
     go = Path(os.environ.get("GOBIN") or Path(os.environ.get("GOPATH", "~/go")) / "bin")
-    path = find("versitygw") or shutil.which("versitygw", path=str(go.expanduser()))
+    return find("versitygw") or shutil.which("versitygw", path=str(go.expanduser()))
+
+
+def _required_versitygw() -> str:
+    """Return the program, or skip the test, in the gate too: only Go's registry has it."""
+    path = versitygw()
     if path is None:
         pytest.skip("needs versitygw (go install github.com/versity/versitygw/cmd/versitygw)")
     return path
@@ -171,6 +177,6 @@ def start_object_store(kind: str, folder: Path) -> ObjectStoreServer:
     """Start a server of one of ``KINDS``, or skip the test."""
     if kind == "moto":
         return Moto()
-    _versitygw()
+    _required_versitygw()
     folder.mkdir(parents=True, exist_ok=True)
     return Versity(folder)
