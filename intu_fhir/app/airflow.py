@@ -68,13 +68,18 @@ def drain(
 
 
 def prune(folder: str, **_: Any) -> None:
-    """Remove the files of studies that are old enough, by the rule of the site."""
+    """Remove the files of studies and the headers that are old enough, by the rule of the site."""
     from intu_fhir.app.working import Working
 
     with _opened(folder) as app, _told_to_stop() as stop:
-        pruning = Working(app).scheduled_prune()
-        while pruning.prune_some() and not stop.is_set():
-            pass
+        working, wants = Working(app), app.configuration.site.retention
+        if wants.after_days is not None:
+            pruning = working.scheduled_prune()
+            while pruning.prune_some() and not stop.is_set():
+                pass
+        if headers := working.scheduled_headers():
+            while headers.remove_some() and not stop.is_set():
+                pass
 
 
 def rebuild(

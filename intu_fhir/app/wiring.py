@@ -33,11 +33,13 @@ from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.encodings import Limits
 
 if TYPE_CHECKING:
+    from intu_fhir.stage.stored import HeadersAgain
     from intu_fhir.stage.uploads import Uploader
 
 DESCRIBE, UPLOAD = "describe", "upload"
 COMMIT, TELL, TELL_HERE, ASK = "commit", "tell", "tell-here", "ask"
 SEAL, PRUNE, HANG_UP, CUT = "seal", "prune", "hang-up", "cut"
+PRUNE_HEADERS = "prune-headers"
 _MOST_CONNECTIONS = 40
 
 
@@ -71,6 +73,14 @@ class App:
     def uploader(self) -> Uploader | None:
         """What brings files from this machine into an object store, where there is one."""
         return uploader_of(self.configuration.site, self.files, self.database, self.clock)
+
+    @cached_property
+    def headers_again(self) -> HeadersAgain:
+        """What reads complete headers from files, where retention has removed them."""
+        from intu_fhir.stage.stored import HeadersAgain
+
+        receiver = self.configuration.site.receiver
+        return HeadersAgain(self.files, Limits.of(receiver), receiver.character_sets)
 
     @cached_property
     def rows(self) -> GroupCommit[NewInstance, StagedAs]:

@@ -6,16 +6,29 @@ It takes a third of a process's memory, so a process that only receives does not
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
+from intu_fhir.aggregate.lacking import lacking_headers
 from intu_fhir.aggregate.merge import merge_headers
 from intu_fhir.aggregate.step import AggregateStep
 from intu_fhir.app.asking import Asking
 from intu_fhir.app.hearing import Archive
 from intu_fhir.app.sealing import Sealing
-from intu_fhir.app.wiring import ASK, COMMIT, CUT, DESCRIBE, HANG_UP, PRUNE, SEAL, TELL, App
+from intu_fhir.app.wiring import (
+    ASK,
+    COMMIT,
+    CUT,
+    DESCRIBE,
+    HANG_UP,
+    PRUNE,
+    PRUNE_HEADERS,
+    SEAL,
+    TELL,
+    App,
+)
 from intu_fhir.build.companions import CompanionBuilder
 from intu_fhir.build.endpoint import wado_rs_endpoint
 from intu_fhir.build.imaging_study import BuildContext
@@ -49,6 +62,7 @@ from intu_fhir.stage.describer import Describer
 from intu_fhir.stage.documents import Documents
 from intu_fhir.stage.encodings import Limits
 from intu_fhir.stage.from_json import values_by_level
+from intu_fhir.upkeep.headers import OldHeadersRemoval, ScheduledHeaders
 from intu_fhir.upkeep.parts import ScheduledCut
 from intu_fhir.upkeep.prune import Prune, ScheduledPrune
 
@@ -134,21 +148,24 @@ class Working:
         """Read and merge what is staged of a study; return it with its revision."""
         return self.load_study_for(self.levels, connection, study_key, generation)
 
-    @staticmethod
     def load_study_for(
-        levels: Mapping[str, Level], connection: Any, study_key: int, generation: int
+        self, levels: Mapping[str, Level], connection: Any, study_key: int, generation: int
     ) -> tuple[Study, int]:
         """Do the same for a given list of attributes, whenever the study came."""
+        later = Later(
+            levels_digest(levels), partial(values_by_level, levels=levels), self._app.headers_again
+        )
         headers = load_headers(
             connection,
             study_key,
             acquisition_modalities=acquisition_modalities(),
-            later=Later(levels_digest(levels), partial(values_by_level, levels=levels)),
+            later=later,
         )
         study = merge_headers(
             headers.study_instance_uid, headers.series, headers.calling_ae_titles, generation
         )
-        return study, headers.revision
+        lacking = lacking_headers(headers)
+        return replace(study, findings=(*study.findings, *lacking)), headers.revision
 
     def look_again(self) -> None:
         """Let what waits for another destination look again: the order may be another one now.
@@ -176,6 +193,8 @@ class Working:
         chores += [self._asks(one) for one in self._app.asked.values() if share.serves(one.name)]
         if share.prune and self._app.configuration.site.retention.after_days is not None:
             chores.append(Chore(PRUNE, self.scheduled_prune().prune_some, then=PRUNE))
+        if share.prune and (headers := self.scheduled_headers()):
+            chores.append(Chore(PRUNE_HEADERS, headers.remove_some, then=PRUNE_HEADERS))
         if self._scus:
             chores.append(Chore(HANG_UP, self._hang_up, then=HANG_UP))
         return LocalEngine(self._app.runner(functions), lanes, chores)
@@ -222,6 +241,14 @@ class Working:
         by = Pruner(self._app.receiver)
         prune = Prune(self._app.database, self._app.files, self._app.clock, by)
         return ScheduledPrune(prune, self._app.configuration.site.retention)
+
+    def scheduled_headers(self) -> ScheduledHeaders | None:
+        """Return what removes old complete headers, where the site wants that."""
+        days = self._app.configuration.site.retention.headers_days
+        if days is None:
+            return None
+        by = Pruner(self._app.receiver)
+        return ScheduledHeaders(OldHeadersRemoval(self._app.database, self._app.clock, by), days)
 
     def _in_turn(self, destination: AnyDestination) -> StepFunction:
         """Return what delivers to a destination once those before it have the study."""

@@ -52,6 +52,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "uploads": ("uploads", "Show and move files on their way to the object store."),
     "sql": ("sql", "Ask the staging database, read-only."),
     "prune": ("prune", "Remove the image files of old studies that were delivered."),
+    "prune-headers": (
+        "prune_headers",
+        "Remove the complete headers of old instances from the database.",
+    ),
     "files": ("files", "Hold the file store against the database."),
     "backup": ("backup", "Copy database and files to FOLDER while the site runs."),
     "sizing": ("sizing", "Simulate how many machines a site needs, with your own figures."),

@@ -75,6 +75,7 @@ def _show_head(screen: Console, report: StudyReport) -> None:
         "Content": f"{study.number_of_series} series, "
         f"{counted(study.number_of_instances, 'instance')}, "
         f"generation {study.generation}",
+        "Headers": _headers(report),
         "From": ", ".join(study.calling_ae_titles),
         "Channel": study.channel,
     }
@@ -85,6 +86,12 @@ def _show_head(screen: Console, report: StudyReport) -> None:
     for step in report.work:
         if step.last_error:
             screen.print(f"{step.step:<10} {step.state}: {clean(step.last_error)}", style="red")
+
+
+def _headers(report: StudyReport) -> str:
+    if not report.headers_removed:
+        return ""
+    return f"complete headers of {counted(report.headers_removed, 'instance')} removed by retention"
 
 
 def _section(

@@ -167,21 +167,32 @@ def _may_go(rule: PruneRule) -> list[sa.ColumnElement[bool]]:
     conditions = [
         c.last_received_at < rule.before,
         c.number_of_instances > c.number_of_pruned,
-        study_state().in_(rule.states),
+        *at_rest(rule.states),
         ~_of_study(deliveries, deliveries.c.delivered_at >= rule.before),
-        ~_of_study(deliveries, deliveries.c.want > deliveries.c.have, _IS_WANTED),
-        # What a PACS does not promise to keep is sent to it again.
-        ~_of_study(deliveries, deliveries.c.commitment == WANTED),
-        ~_of_study(work, work.c.want > work.c.have),
         ~_of_study(instances, instances.c.restored_at >= rule.before),
-        ~_of_study(instances, instances.c.described_at.is_(None)),
         ~_of_study(quarantine, quarantine.c.study_instance_uid == c.study_instance_uid, by=None),
-        ~_open_association(),
-        c.study_key.not_in(_asked_to_commit()),
     ]
     if rule.only_forwarded:
         conditions.append(~_unforwarded())
     return conditions
+
+
+def at_rest(states: Collection[str]) -> list[sa.ColumnElement[bool]]:
+    """What is true of a study with which nothing is to be done: by us, a PACS or a person.
+
+    Args:
+        states: states that it may be in.
+    """
+    return [
+        study_state().in_(states),
+        ~_of_study(deliveries, deliveries.c.want > deliveries.c.have, _IS_WANTED),
+        # What a PACS does not promise to keep is sent to it again.
+        ~_of_study(deliveries, deliveries.c.commitment == WANTED),
+        ~_of_study(work, work.c.want > work.c.have),
+        ~_of_study(instances, instances.c.described_at.is_(None)),
+        ~_open_association(),
+        studies.c.study_key.not_in(_asked_to_commit()),
+    ]
 
 
 _IS_WANTED = deliveries.c.state != "filtered"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.studies import origins_of
-from intu_fhir.db.tables import header_groups, headers, instances, series, studies
+from intu_fhir.db.tables import associations, header_groups, headers, instances, series, studies
 from intu_fhir.model.grouping import StagedHeader, group_headers, with_more
 from intu_fhir.model.settling import StudyHeaders
+from intu_fhir.model.stored import Stored
 from intu_fhir.model.study import Instance
 from intu_fhir.model.values import Values
 
@@ -27,10 +28,17 @@ class Later:
     Args:
         digest: of the list of attributes; instances staged by it lack nothing.
         read: returns the shared and the own values of a complete header (PS3.18 annex F).
+        again: returns a complete header that was removed, from its file; None where that is gone.
     """
 
     digest: str
     read: Callable[[Any], tuple[Values, Values]]
+    again: Callable[[Stored], Any | None]
+
+
+_Read: TypeAlias = tuple[Mapping[int, tuple[Values, Values]], tuple[str, ...]]
+"""Values by instance, and the instances whose header is nowhere."""
+_NOTHING: _Read = ({}, ())
 
 
 def load_headers(
@@ -71,7 +79,7 @@ def load_headers(
         .where(instances.c.study_key == study_key)
     ).all()
     shared = _group_attributes(connection, study_key)
-    more = _read_later(connection, rows, later) if later else {}
+    more, unread = _read_later(connection, rows, later) if later else _NOTHING
     by_series: dict[str, list[StagedHeader]] = {}
     for row in rows:
         # By place instead of by name: a study of 5,000 images is 60,000 values.
@@ -90,15 +98,18 @@ def load_headers(
         },
         calling_ae_titles=_calling_ae_titles(connection, study_key),
         shared_series=_shared_series(connection, study_key),
+        unread=unread,
     )
 
 
-def _read_later(
-    connection: Connection, rows: Sequence[Any], later: Later
-) -> dict[int, tuple[Values, Values]]:
-    """Return what complete headers say, of instances that were staged by another list."""
+def _read_later(connection: Connection, rows: Sequence[Any], later: Later) -> _Read:
+    """Return what complete headers say, of instances that were staged by another list.
+
+    One that was removed by retention is read anew from the instance's file.
+    """
     wanted = [row.instance_key for row in rows if row.staged_by != later.digest]
     found: dict[int, tuple[Values, Values]] = {}
+    unread: list[str] = []
     for begin in range(0, len(wanted), _CHUNK):
         some = wanted[begin : begin + _CHUNK]
         read = connection.execute(
@@ -107,7 +118,31 @@ def _read_later(
             )
         )
         found |= {row.instance_key: later.read(row.dicom_json) for row in read}
-    return found
+        for key, stored in _stored(connection, [key for key in some if key not in found]):
+            if (header := later.again(stored)) is None:
+                unread.append(stored.sop_instance_uid)
+            else:
+                found[key] = later.read(header)
+    return found, tuple(sorted(unread))
+
+
+def _stored(connection: Connection, keys: Sequence[int]) -> list[tuple[int, Stored]]:
+    """Return where the files of instances are."""
+    c = instances.c
+    found = (
+        sa.select(
+            c.instance_key,
+            c.sop_instance_uid,
+            c.transfer_syntax_uid,
+            c.file,
+            c.data_set_offset,
+            associations.c.calling_ae_title,
+            sa.and_(c.pruned_at.is_(None), c.damaged_at.is_(None)),
+        )
+        .join(associations, associations.c.association_id == c.association_id)
+        .where(c.instance_key.in_(keys))
+    )
+    return [(key, Stored(*rest)) for key, *rest in connection.execute(found)] if keys else []
 
 
 def _group_attributes(connection: Connection, study_key: int) -> dict[int, Any]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
+from intu_fhir.db.old_headers import without_header
 from intu_fhir.db.reports import StudyRow, find_study
 from intu_fhir.db.review import HoldRow, list_holds
 from intu_fhir.db.tables import (
@@ -175,6 +176,8 @@ class StudyReport:
     images: list[ImagesRow]
     promises: list[PromiseRow]
     acts: list[ActRow]
+    headers_removed: int
+    """Instances whose complete header was removed by retention."""
 
 
 def study_report(connection: Connection, study_instance_uid: str) -> StudyReport | None:
@@ -200,6 +203,7 @@ def study_report(connection: Connection, study_instance_uid: str) -> StudyReport
         images=_images(connection, key),
         promises=_promises(connection, key),
         acts=_acts(connection, study_instance_uid),
+        headers_removed=without_header(connection, key),
     )
 
 

@@ -29,6 +29,7 @@ class Action(StrEnum):
     EXPORTED = "exported"
     AUDIT_READ = "audit_read"
     DELETED = "deleted"
+    HEADERS_REMOVED = "headers_removed"
     PAUSED = "paused"
     RESUMED = "resumed"
     CHANGED = "changed"

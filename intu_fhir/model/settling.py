@@ -48,6 +48,7 @@ class StudyHeaders:
 
     Args:
         shared_series: Series Instance UIDs that another study has as well.
+        unread: instances of which attributes are wanted that nothing here holds any more.
     """
 
     study_instance_uid: str
@@ -55,6 +56,7 @@ class StudyHeaders:
     series: Mapping[str, SeriesHeaders]
     calling_ae_titles: tuple[str, ...] = ()
     shared_series: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

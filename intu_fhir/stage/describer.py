@@ -6,7 +6,6 @@ The rows without one are its queue, so a restart goes on where the last run ende
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,12 +14,13 @@ import orjson
 from intu_fhir.db.described import Described, Undescribed, store_described, undescribed
 from intu_fhir.db.session import Database
 from intu_fhir.errors import PermanentError
-from intu_fhir.files.store import FileStore, Openable
+from intu_fhir.files.store import FileStore
 from intu_fhir.mappings import Level, levels_digest
 from intu_fhir.model.finding import Finding, Severity
 from intu_fhir.observe.clock import Clock
-from intu_fhir.stage.describe import Description, describe
+from intu_fhir.stage.describe import Description
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, Limits
+from intu_fhir.stage.stored import read_stored
 
 BATCH = 50
 
@@ -52,9 +52,11 @@ class Describer:
         return len(found)
 
     def _describe(self, instance: Undescribed) -> Described:
-        file = self.files.file(instance.file)
+        really = self.character_sets.get(instance.calling_ae_title, "")
+        file, syntax = self.files.file(instance.file), instance.transfer_syntax_uid
+        offset = instance.data_set_offset
         try:
-            seen = self._read(file, instance)
+            seen = read_stored(file, offset, syntax, self.levels, self.limits, really)
         except (OSError, PermanentError) as error:
             # The study must not wait for ever on a file that cannot be read: it is named.
             seen = Description({}, {}, {}, (_unreadable(instance, error),))
@@ -69,17 +71,6 @@ class Describer:
             staged_by=levels_digest(self.levels),
             findings=seen.findings,
         )
-
-    def _read(self, stored: Openable, instance: Undescribed) -> Description:
-        with (
-            stored.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as whole,
-            whole[instance.data_set_offset :] as data_set,
-        ):
-            really = self.character_sets.get(instance.calling_ae_title, "")
-            syntax = instance.transfer_syntax_uid
-            return describe(data_set, syntax, self.levels, self.limits, really)
 
 
 def _unreadable(instance: Undescribed, error: Exception) -> Finding:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from intu_fhir.db.image_files import Image, Place, images_of, study_key
+from intu_fhir.db.old_headers import without_row
 from intu_fhir.web.context import Site
 from intu_fhir.web.dicomweb import asked
 from intu_fhir.web.dicomweb.hidden import hidden_uids
@@ -95,6 +96,15 @@ def images_in(request: Request) -> Images:
 def is_gone(image: Image) -> bool:
     """Say whether a file is known not to be there, or not to be what was received."""
     return image.is_pruned or image.is_damaged
+
+
+def lost_headers(site: Site, images: Iterable[Image]) -> set[int]:
+    """Return the keys of instances whose complete header is neither staged nor in a file."""
+    gone = [one.instance_key for one in images if is_gone(one) and one.is_described]
+    if not gone:
+        return set()
+    with site.database.read() as connection:
+        return without_row(connection, gone)
 
 
 def tally(images: Images, takes: Callable[[Image], bool]) -> Tally:

@@ -22,6 +22,7 @@ from intu_fhir.db.image_query import (
     modalities_of,
     place_of,
 )
+from intu_fhir.db.old_headers import be_first_at_headers
 from intu_fhir.db.session import Connection
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.dicomweb import asked
@@ -71,12 +72,13 @@ def _answer(request: Request, question: _Question) -> Response:
     most = site.web.dicomweb.max_results
     limit = most if search.limit is None else min(search.limit, most)
     with site.database.snapshot() as connection:
+        be_first_at_headers(connection)
         matches = _matches(connection, request, question)
         rows = list(islice(matches, search.offset, search.offset + limit))
         left = sum(1 for _ in islice(matches, _MOST_COUNTED + 1)) if rows else 0
-        found = _described(connection, rows, question)
+        found, lacking = _described(connection, rows, question)
     asked.note_search(request, site, len(found))
-    headers = _warnings(question, left)
+    headers = _warnings(question, left, lacking)
     if not found:
         return Response(status_code=204, headers=headers)
     return asked.as_json(found, headers)
@@ -107,14 +109,19 @@ def _wanted(connection: Connection, request: Request, search: Search) -> Wanted 
     return None if keys is None else Wanted(search.keys, *keys, with_held=with_held)
 
 
-def _described(connection: Connection, rows: Sequence[Hit], question: _Question) -> list[Json]:
+def _described(
+    connection: Connection, rows: Sequence[Hit], question: _Question
+) -> tuple[list[Json], int]:
+    """Return matches as data sets, and how many of them lack what only a header has."""
     found: list[Json] = []
+    lacking = 0
     for begin in range(0, len(rows), _BATCH):
         some = rows[begin : begin + _BATCH]
         headers = _headers(connection, some, question)
+        lacking += sum(1 for header in headers.values() if header is None)
         some = _with_modalities(connection, some, question)
-        found += [_data_set(hit, headers.get(hit.key, {}), question) for hit in some]
-    return found
+        found += [_data_set(hit, headers.get(hit.key) or {}, question) for hit in some]
+    return found, lacking
 
 
 def _with_modalities(
@@ -131,8 +138,8 @@ def _with_modalities(
 
 def _headers(
     connection: Connection, rows: Sequence[Hit], question: _Question
-) -> dict[int, Mapping[str, Any]]:
-    """Return what is needed of complete headers, by the keys of matches."""
+) -> dict[int, Mapping[str, Any] | None]:
+    """Return what is needed of complete headers, by the keys of matches; None where it is gone."""
     level, search = question.level, question.search
     if level == "instance":
         speaks_for = {hit.key: hit.key for hit in rows}
@@ -147,7 +154,7 @@ def _headers(
     else:
         tags = header_tags(level, search.include, everything=search.everything)
         read = elements_of(connection, instances, sorted(tags)) if tags and instances else {}
-    return {key: read.get(instance, {}) for key, instance in speaks_for.items()}
+    return {key: read.get(instance) for key, instance in speaks_for.items()}
 
 
 def _data_set(hit: Hit, header: Mapping[str, Any], question: _Question) -> Json:
@@ -171,13 +178,17 @@ def _data_set(hit: Hit, header: Mapping[str, Any], question: _Question) -> Json:
     )
 
 
-def _warnings(question: _Question, left: int) -> dict[str, str]:
+def _warnings(question: _Question, left: int, lacking: int) -> dict[str, str]:
     """Return the Warning header (PS3.18 8.3.4.2 and 8.3.4.4.1)."""
     said = list(question.search.warnings)
     if left > _MOST_COUNTED:
         said.append(f"There are more than {_MOST_COUNTED} additional results that can be requested")
     elif left:
         said.append(f"There are {left} additional results that can be requested")
+    if lacking:
+        said.append(
+            f"Of {lacking} results no complete header is staged; what only it has is left out"
+        )
     return {"warning": ", ".join(f"299 {question.base}: {one}" for one in said)} if said else {}
 
 
