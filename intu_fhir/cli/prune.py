@@ -23,6 +23,7 @@ from intu_fhir.db.audit import seal
 from intu_fhir.db.pruning import Prunable, Pruner, PruneRule
 from intu_fhir.model.audit import Actor
 from intu_fhir.observe.clock import SystemClock
+from intu_fhir.observe.logging import configure_logging
 from intu_fhir.observe.login import login
 from intu_fhir.upkeep.prune import Prune, rule_of
 
@@ -67,6 +68,7 @@ def prune_command(
     not delivered, held, failed, in quarantine, being received, or asked about by storage
     commitment; and, without --unforwarded, images that no PACS has confirmed.
     """
+    configure_logging(level="WARNING")  # the answer says the same
     settings = program.staging().site.retention
     if older_than is None and settings.after_days is None:
         raise click.UsageError("say how old with --older-than, or set retention.after_days")

@@ -13,6 +13,7 @@ from intu_fhir.db.old_headers import OldHeaders
 from intu_fhir.db.pruning import Pruner
 from intu_fhir.model.audit import Actor
 from intu_fhir.observe.clock import SystemClock
+from intu_fhir.observe.logging import configure_logging
 from intu_fhir.observe.login import login
 from intu_fhir.upkeep.headers import OldHeadersRemoval, before_of
 
@@ -43,6 +44,7 @@ def prune_headers_command(
     commitment; KEPT BY names such a study. Rows, files, key object selections and what was
     published stay.
     """
+    configure_logging(level="WARNING")  # the answer says the same
     days = older_than if older_than is not None else program.staging().site.retention.headers_days
     if days is None:
         raise click.UsageError("say how old with --older-than, or set retention.headers_days")

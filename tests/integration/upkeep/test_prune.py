@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,13 @@ def test_dry_run_removes_nothing(published: Running, capsys: pytest.CaptureFixtu
     assert _prune(published, "--dry-run") == 0
     assert "1 studies (4 images" in capsys.readouterr().out
     assert len(_files(published)) == 4
+
+
+def test_the_answer_is_json_alone(published: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """What went is told as JSON, without a line of the log before it."""
+    capsys.readouterr()
+    assert _prune(published, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"studies": 1, "images": 4, "files_removed": 4}
 
 
 def test_nothing_goes_before_its_time(published: Running) -> None:
