@@ -69,6 +69,7 @@ SHELL = frozenset(
         "stage/media.py",
         "stage/order.py",
         "stage/recover.py",
+        "stage/stored.py",
         "stage/uploads.py",
     }
 )
