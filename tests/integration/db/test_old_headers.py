@@ -206,8 +206,11 @@ def test_what_needs_nothing_more_goes(database: Database, clock: FakeClock) -> N
     assert len(_rows(database, headers)) == 1
 
 
-def test_key_object_selections_stay(database: Database, clock: FakeClock) -> None:
+def test_key_object_selections_stay(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What says which images are out of use is there afterwards as it was, and only that."""
+    monkeypatch.setattr("intu_fhir.db.old_headers.KEYS_AT_A_TIME", 3)  # with the image behind it
     one = replace(header("1.1"), sop_class_uid=KEY_OBJECTS)
     store(database, new_instance(clock.now(), one))
     with database.read() as connection:
