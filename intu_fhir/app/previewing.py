@@ -11,6 +11,7 @@ from intu_fhir.app.reading import read_studies
 from intu_fhir.app.wiring import App
 from intu_fhir.app.working import Working
 from intu_fhir.build.step import BuildStep, ChannelPlan
+from intu_fhir.db.old_headers import be_first_at_headers
 from intu_fhir.db.resources import BuiltResource, newest_resource
 from intu_fhir.db.studies import channels_of, study_key_of
 from intu_fhir.mappings import Release, attributes_of, load_mapping
@@ -39,6 +40,7 @@ def preview_study(
     """
     working = Working(app)
     with app.database.snapshot() as connection:
+        be_first_at_headers(connection)
         key = study_key_of(connection, uid)
         if key is None:
             return None

@@ -11,6 +11,7 @@ from intu_fhir.build.imaging_study import BuildContext, build_imaging_study
 from intu_fhir.build.routes import left_out
 from intu_fhir.build.transform import Message, Transformer
 from intu_fhir.build.validate import validate_resource
+from intu_fhir.db.old_headers import be_first_at_headers
 from intu_fhir.db.resources import FILTERED, INVALID, VALID, BuiltResource, store_resource
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import channels_of, generation_revision
@@ -66,6 +67,7 @@ class BuildStep:
         published is always exactly what was judged.
         """
         with self.database.snapshot() as connection:
+            be_first_at_headers(connection)
             study, revision = self.load_study(connection, claim.study_key, claim.want)
             settled = generation_revision(connection, claim.study_key, claim.want)
             channels = channels_of(connection, claim.study_key)

@@ -21,9 +21,10 @@ from sqlalchemy import Connection
 from intu_fhir.db.audit import record_audit
 from intu_fhir.db.image_files import KEY_OBJECTS
 from intu_fhir.db.partition_tables import PARTITIONED
-from intu_fhir.db.partitions import parts_of
+from intu_fhir.db.partitions import alone_at_parts, parts_of
 from intu_fhir.db.pruning import Pruner, at_rest
 from intu_fhir.db.tables import headers, instances, studies
+from intu_fhir.errors import StoreUnavailable
 from intu_fhir.model.audit import Action, AuditEvent
 
 KEYS_AT_A_TIME = 200
@@ -34,12 +35,6 @@ AT_REST = ("delivered", "filtered", "staged")
 
 NAMED = 10
 """Most studies that are named as those which keep a span."""
-
-_LOCK = 0x494E5448
-"""Key of the advisory lock that those who empty take, "INTH" in ASCII."""
-
-_LOCK_WAIT = "1s"
-"""Who waits longer for a part would make the readers behind it wait as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +153,14 @@ def empty(
     """Remove the headers of a span, if they still may go, in the write transaction given.
 
     Returns:
-        what went, or what keeps it; None where it is not old enough or another process is at it.
+        what went, or what keeps it; None where it is not old enough or nothing of it is left.
 
     Raises:
-        StoreUnavailable: somebody reads the part for longer, such as a backup; try again later.
+        StoreUnavailable: somebody reads the part for longer, such as a backup, or another process
+            cuts or empties one; try again later.
     """
-    if not _alone(connection):
-        return None
+    if not alone_at_parts(connection):
+        raise StoreUnavailable("Another process cuts or empties a part; it is tried again later")
     old = look_at(connection, span, before)
     if old is None or old.kept_by:
         return old
@@ -178,17 +174,13 @@ def empty(
     return old
 
 
-def _alone(connection: Connection) -> bool:
-    if connection.dialect.name != "postgresql":
-        return True
-    asked = sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))
-    return bool(connection.execute(asked).scalar_one())
-
-
 def _take(connection: Connection, span: Span) -> None:
-    """Wait for those who read the part; only that is locked, so nobody waits in a circle."""
+    """Wait for those who read the part, and for nobody else.
+
+    No receiver has anything to do with it: its rows go into the last part. What this transaction
+    has of other tables by now is leave to read, which nobody waits for but a cut.
+    """
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
         connection.exec_driver_sql(f"LOCK TABLE {span.name} IN ACCESS EXCLUSIVE MODE")
 
 

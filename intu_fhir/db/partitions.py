@@ -33,13 +33,13 @@ LEAST_AHEAD = 1_000
 Move: TypeAlias = Literal["announced", "proved", "cut", "withdrawn", ""]
 
 _LOCK = 0x494E5450
-"""Key of the advisory lock that those who cut take, "INTP" in ASCII."""
+"""Key of the advisory lock that those who change parts take, "INTP" in ASCII."""
 
 _LOCK_WAIT = "800ms"
-"""Who waits longer for a table would make the readers behind it wait as well.
+"""Who waits longer for a table would make those behind it wait as well.
 
-Where others wait for each other in a circle with the cut, PostgreSQL ends any one of them after a
-second (``deadlock_timeout``): the cut gives way before.
+Where others wait for each other in a circle with who changes parts, PostgreSQL ends any one of them
+after a second (``deadlock_timeout``): who changes parts gives way before.
 """
 
 _PARTS = sa.text(
@@ -108,7 +108,7 @@ def next_move(connection: Connection, now: datetime, most_keys: int = MOST_KEYS)
     Raises:
         StoreUnavailable: somebody reads the table for longer, such as a backup; try again later.
     """
-    if connection.dialect.name != "postgresql" or not _alone(connection):
+    if connection.dialect.name != "postgresql" or not alone_at_parts(connection):
         return ""
     last = parts_of(connection)[-1]
     if last.cut_at is None:
@@ -120,7 +120,16 @@ def next_move(connection: Connection, now: datetime, most_keys: int = MOST_KEYS)
     return _prove(connection, last)
 
 
-def _alone(connection: Connection) -> bool:
+def alone_at_parts(connection: Connection) -> bool:
+    """Let a transaction be the only one that cuts or empties, and wait for no table for long.
+
+    Two of them could wait for each other in a circle, and receivers behind both.
+
+    Returns:
+        whether it is; another process is at it otherwise.
+    """
+    if connection.dialect.name != "postgresql":
+        return True
     got = connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))).scalar_one()
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
     return bool(got)

@@ -5,15 +5,21 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from intu_fhir.db import old_headers, partitions
 from intu_fhir.db.old_headers import OldHeaders
 from intu_fhir.db.partitions import parts_of
 from intu_fhir.db.pruning import Pruner
 from intu_fhir.db.session import Database
+from intu_fhir.db.tables import associations, work
 from intu_fhir.observe.clock import Clock, SystemClock
-from intu_fhir.upkeep.headers import OldHeadersRemoval
+from intu_fhir.upkeep.headers import OldHeadersRemoval, ScheduledHeaders
 from intu_fhir.upkeep.parts import ScheduledCut
+from tests.support.clock import FakeClock
+from tests.support.staging import describe_all, header, new_instance, store
+
+DAY = timedelta(days=1)
 
 
 def make_spans_small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +52,33 @@ def remove_all(database: Database, before: datetime | None = None) -> list[OldHe
         found.append(old)
         behind = old.span.end
     return found
+
+
+def receive(database: Database, clock: FakeClock, *studies_of: str) -> None:
+    """Store, describe and settle one instance of each study, which go nowhere."""
+    store(database, *(new_instance(clock.now(), header(study)) for study in studies_of))
+    describe_all(database, clock.now())
+    settle(database)
+
+
+def settle(database: Database) -> None:
+    """Let nothing be to do with what has come, as where a channel has no destinations."""
+    with database.write() as connection:
+        connection.execute(sa.update(work).values(have=work.c.want, state="done", due_at=None))
+        connection.execute(sa.update(associations).values(ended_at=sa.func.current_timestamp()))
+
+
+def make_old(database: Database, clock: FakeClock, *studies_of: str) -> None:
+    """Let studies become ten days old, with a later one behind them."""
+    receive(database, clock, *studies_of)
+    end_part(database, clock)
+    clock.advance(DAY.total_seconds())
+    receive(database, clock, "9.9")
+    clock.advance(9 * DAY.total_seconds())
+
+
+def remove_old(database: Database, clock: FakeClock, days: float = 5) -> None:
+    """Let a site remove what is so old."""
+    chore = ScheduledHeaders(removal(database, clock), days)
+    while chore.remove_some():
+        pass

@@ -14,3 +14,10 @@ def rows_of(database: Database, table: sa.Table) -> list[Any]:
     ordered = sa.select(table).order_by(*table.primary_key)
     with database.read() as connection:
         return list(connection.execute(ordered).all())
+
+
+def waiters(database: Database) -> int:
+    """Return how many wait for a table of PostgreSQL."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+    with database.read() as connection:
+        return int(connection.exec_driver_sql(waiting).scalar_one())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from intu_fhir.db.described import Described, store_described, undescribed
+from intu_fhir.db.described import Described, Undescribed, store_described, undescribed
 from intu_fhir.db.instances import NewInstance, StagedAs, store_instances
 from intu_fhir.db.session import Database
 from intu_fhir.model.instance import InstanceHeader, Origin
@@ -58,24 +59,28 @@ def store(database: Database, *items: NewInstance) -> list[StagedAs]:
         return store_instances(connection, items, receiver="here")
 
 
+def described(
+    item: Undescribed, shared: Values | None = None, dicom_json: dict[str, Any] | None = None
+) -> Described:
+    """Return the complete header of an instance."""
+    return Described(
+        instance_key=item.instance_key,
+        series_key=item.series_key,
+        dicom_json=dicom_json or {},
+        shared=shared or {"PatientID": "P1", "Modality": "CT"},
+        digest=str(sorted((shared or {}).items())),
+        attributes={"InstanceNumber": "1"},
+        staged_by="",
+    )
+
+
 def describe_all(
     database: Database, now: datetime, shared: Values | None = None
 ) -> Sequence[Described]:
     """Stage a header for every instance that has none."""
     with database.read() as connection:
         waiting = undescribed(connection, 10_000)
-    found = [
-        Described(
-            instance_key=item.instance_key,
-            series_key=item.series_key,
-            dicom_json={},
-            shared=shared or {"PatientID": "P1", "Modality": "CT"},
-            digest=str(sorted((shared or {}).items())),
-            attributes={"InstanceNumber": "1"},
-            staged_by="",
-        )
-        for item in waiting
-    ]
+    found = [described(item, shared) for item in waiting]
     if found:
         with database.write() as connection:
             store_described(connection, found, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import orjson
@@ -32,45 +32,52 @@ _SOON = {"retry-after": "2"}
 def retrieve_metadata(request: Request) -> Response:
     """Give the complete headers of a study, series or instance, those of pruned files as well.
 
-    One that retention has removed is read from the file; where that is gone it is left out.
+    One that retention has removed is read from the file; where that is gone it is left out. What
+    goes only while the answer is sent cannot be told any more: the answer ends without its end.
     """
     requires_json(request)
     site, images, base = site_of(request), images_in(request), asked.base_of(request)
     lost = _lost(site, images)
     asked.note_parts(request, site, images.place.study)
     return Streamed(
-        _array(site, images, base),
+        _array(site, images, base, lost),
         threads=site.readers,
         seconds=site.web.dicomweb.send_seconds,
         media_type=asked.JSON,
         status_code=206 if lost else 200,
-        headers={"warning": f"299 {base}: {lost} instances are left out: {_LOST}"} if lost else {},
+        headers=_warning(base, len(lost)),
     )
 
 
-def _lost(site: Site, images: Images) -> int:
-    """Return how many instances have to be left out.
+def _warning(base: str, lost: int) -> dict[str, str]:
+    return {"warning": f"299 {base}: {lost} instances are left out: {_LOST}"} if lost else {}
+
+
+def _lost(site: Site, images: Images) -> Collection[int]:
+    """Return the keys of instances that have to be left out.
 
     Raises:
         HTTPException: there is nothing to be given, or not yet, and why.
     """
-    total = undescribed = lost = 0
+    total = undescribed = 0
+    lost: set[int] = set()
     for batch in images.batches():
         total += len(batch)
         undescribed += sum(not image.is_described for image in batch)
-        lost += len(lost_headers(site, batch))
+        lost |= lost_headers(site, batch)
     if not total:
         raise HTTPException(404, "nothing of this address is here, or it waits for a decision")
     if undescribed:
         raise HTTPException(503, "it has only just come; ask again in some seconds", _SOON)
-    if lost == total:
+    if len(lost) == total:
         raise HTTPException(410, _LOST)
     return lost
 
 
-def _array(site: Site, images: Images, base: str) -> Iterator[bytes]:
+def _array(site: Site, images: Images, base: str, lost: Collection[int]) -> Iterator[bytes]:
     before = b"["
-    for batch in images.batches():
+    for whole in images.batches():
+        batch = [image for image in whole if image.instance_key not in lost]
         for begin in range(0, len(batch), _AT_A_TIME):
             for data_set in _headers(site, batch[begin : begin + _AT_A_TIME], base):
                 yield before + orjson.dumps(data_set)
@@ -83,8 +90,6 @@ def _headers(site: Site, images: list[Image], base: str) -> Iterator[dict[str, A
         found = headers_of(connection, [one.instance_key for one in images])
     for image in images:
         header = found.get(image.instance_key)
-        if header is None and is_gone(image):
-            continue
         yield _complete(image, _again(site, image) if header is None else header, base)
 
 

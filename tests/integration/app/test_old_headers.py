@@ -14,10 +14,10 @@ import yaml
 from intu_fhir.app.importing import import_paths
 from intu_fhir.cli.main import run
 from intu_fhir.db.replay import ReplayFilter
-from intu_fhir.db.tables import headers, holds, instances, work
+from intu_fhir.db.tables import headers, holds, instances
 from intu_fhir.pipeline.replay import ReplaySelection, replay
 from tests.support.images import PATH, serving_images, texts, write_all
-from tests.support.old_headers import end_part, make_spans_small, remove_all
+from tests.support.old_headers import end_part, make_spans_small, remove_all, settle
 from tests.support.rejections import rejection_note
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study, uid
@@ -181,7 +181,7 @@ def test_viewers_are_told_what_is_gone(tmp_path: Path, migrated_database_url: st
     with serving_images(tmp_path / "site", migrated_database_url, files[:-1]) as served:
         before, found = _get(served, f"{study}/metadata"), _get(served, f"{study}/instances")
         assert (before.status_code, len(before.json())) == (200, 3)
-        _settle(served)
+        settle(served.app.database)
         end_part(served.app.database)
         import_paths(served.app, files[-1:])
         remove_all(served.app.database)
@@ -199,12 +199,6 @@ def test_viewers_are_told_what_is_gone(tmp_path: Path, migrated_database_url: st
         nothing = _get(served, f"{study}/metadata")
         assert nothing.status_code == 410
         assert "removed by retention" in nothing.text
-
-
-def _settle(served: Served) -> None:
-    """Let nothing be to do with what was imported, as where a channel has no destinations."""
-    with served.app.database.write() as connection:
-        connection.execute(sa.update(work).values(have=work.c.want, state="done", due_at=None))
 
 
 def _prune(served: Served, which: sa.ColumnElement[bool]) -> None:

@@ -16,6 +16,7 @@ from intu_fhir.db.tables import headers, instances
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.upkeep.parts import EVERY_SECONDS, ScheduledCut
 from tests.support.clock import FakeClock
+from tests.support.rows import waiters
 from tests.support.staging import describe_all, header, new_instance, store
 from tests.support.waiting import wait_until
 
@@ -175,19 +176,12 @@ def test_a_receiver_is_not_kept_from_its_instance(postgresql: Database, clock: F
     with postgresql.write() as receiver:
         receiver.execute(sa.select(instances.c.instance_key)).all()
         cut.start()
-        wait_until(lambda: _waiters(postgresql) or not cut.is_alive())  # it soon gives up
+        wait_until(lambda: waiters(postgresql) or not cut.is_alive())  # it soon gives up
         receiver.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
         store_instances(receiver, [one], receiver="here")
     cut.join(60)
     ScheduledCut(postgresql, clock).cut()
     assert (_rows(postgresql, "instances"), len(_parts(postgresql))) == (4, 2)
-
-
-def _waiters(database: Database) -> int:
-    """Return how many wait for a table."""
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
-    with database.read() as connection:
-        return int(connection.exec_driver_sql(waiting).scalar_one())
 
 
 def test_two_maintainers_cut_once(postgresql: Database, clock: FakeClock) -> None:
