@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import click
 
 from intu_fhir.cli.program import Program, command, console, json_option, print_json, say
@@ -59,15 +61,27 @@ def prune_headers_command(
         going = [one for one in found if not one.kept_by]
         if going and not yes:
             click.confirm(f"Remove {_counted(going)}?", abort=True)
-        removed = 0
-        with progress("Removing headers") as on_progress:
-            on_progress(0, len(going))
-            for one in going:
-                gone = removal.empty(one.span, before)
-                removed += gone.headers if gone and not gone.kept_by else 0
-                on_progress(1)
-        seal(database)
+        try:
+            removed = _remove(removal, going, before)
+        finally:
+            seal(database)
     _tell(removed, len(found) - len(going), wants_json)
+
+
+def _remove(removal: OldHeadersRemoval, going: list[OldHeaders], before: datetime) -> int:
+    """Return how many headers went.
+
+    Raises:
+        StoreUnavailable: somebody reads a range for longer; those before it are gone.
+    """
+    removed = 0
+    with progress("Removing headers") as on_progress:
+        on_progress(0, len(going))
+        for one in going:
+            gone = removal.empty(one.span, before)
+            removed += gone.headers if gone and not gone.kept_by else 0
+            on_progress(1)
+    return removed
 
 
 def _tell(removed: int, kept: int, wants_json: bool) -> None:

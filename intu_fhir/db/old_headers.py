@@ -160,7 +160,7 @@ def empty(
             cuts or empties one; try again later.
     """
     if not alone_at_parts(connection):
-        raise StoreUnavailable("Another process cuts or empties a part; it is tried again later")
+        raise StoreUnavailable("Another process cuts or empties a part; try again later")
     old = look_at(connection, span, before)
     if old is None or old.kept_by:
         return old
@@ -180,8 +180,16 @@ def _take(connection: Connection, span: Span) -> None:
     No receiver has anything to do with it: its rows go into the last part. What this transaction
     has of other tables by now is leave to read, which nobody waits for but a cut.
     """
-    if connection.dialect.name == "postgresql":
+    if connection.dialect.name != "postgresql":
+        return
+    try:
         connection.exec_driver_sql(f"LOCK TABLE {span.name} IN ACCESS EXCLUSIVE MODE")
+    except sa.exc.OperationalError as error:
+        if type(error.orig).__name__ != "LockNotAvailable":
+            raise
+        raise StoreUnavailable(
+            f"Somebody reads {span.name} for longer, such as a backup; try again later"
+        ) from None
 
 
 def _remove(connection: Connection, span: Span, table: sa.TableClause) -> None:

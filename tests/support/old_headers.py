@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import pytest
 import sqlalchemy as sa
 
-from intu_fhir.db import old_headers, partitions
 from intu_fhir.db.old_headers import OldHeaders
 from intu_fhir.db.partitions import parts_of
 from intu_fhir.db.pruning import Pruner
@@ -20,12 +18,6 @@ from tests.support.clock import FakeClock
 from tests.support.staging import describe_all, header, new_instance, store
 
 DAY = timedelta(days=1)
-
-
-def make_spans_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a span on SQLite have one key, and a part on PostgreSQL end soon after what is there."""
-    monkeypatch.setattr(old_headers, "KEYS_AT_A_TIME", 1)
-    monkeypatch.setattr(partitions, "LEAST_AHEAD", 1)
 
 
 def end_part(database: Database, clock: Clock | None = None) -> None:

@@ -1,28 +1,30 @@
-"""Studies whose complete headers were removed: late images, other mappings, answers to viewers."""
+"""Studies whose complete headers were removed: late images, other mappings, builds meanwhile."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import sqlalchemy as sa
 import yaml
 
-from intu_fhir.app.importing import import_paths
 from intu_fhir.cli.main import run
+from intu_fhir.db.old_headers import without_header
 from intu_fhir.db.replay import ReplayFilter
 from intu_fhir.db.tables import headers, holds, instances
+from intu_fhir.errors import StoreUnavailable
+from intu_fhir.model.work import Claim
 from intu_fhir.pipeline.replay import ReplaySelection, replay
-from tests.support.images import PATH, serving_images, texts, write_all
-from tests.support.old_headers import end_part, make_spans_small, remove_all, settle
-from tests.support.rejections import rejection_note
+from tests.support.old_headers import end_part, remove_all
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study, uid
 from tests.support.waiting import wait_until
-from tests.support.web import Served
+
+pytestmark = pytest.mark.usefixtures("small_spans")
 
 MAPPING = (
     "extends: shipped\n"
@@ -32,11 +34,6 @@ MAPPING = (
     "  description: {converter: text, from: AcquisitionComments}\n"
 )
 """Wants an attribute that was not staged before."""
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_spans_small(monkeypatch)
 
 
 def _lose_headers(running: Running) -> None:
@@ -167,45 +164,28 @@ def test_a_site_removes_by_its_own_rule(tmp_path: Path, migrated_database_url: s
         assert len(running.rows(headers)) == 6
 
 
-def _get(served: Served, path: str) -> httpx.Response:
-    with served.client() as client:
-        return client.get(PATH + path, headers={"accept": "application/dicom+json"})
+def test_a_build_finds_what_its_snapshot_began_with(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """Headers wait for a build that may read them: an emptied part is empty for it as well."""
+    with running_site(tmp_path, migrated_database_url) as running:
+        running.send(make_study())
+        running.rest()
+        app, working = running.site.app, running.site.working
+        end_part(app.database)
+        running.send([make_instance("behind")])
+        running.rest()
+        assert working is not None
+        seen: list[int] = []
 
+        def load(connection: Any, study_key: int, _generation: int) -> tuple[Any, int]:
+            connection.execute(sa.select(instances.c.instance_key)).all()
+            with contextlib.suppress(StoreUnavailable):
+                remove_all(app.database)
+            seen.append(without_header(connection, study_key))
+            return None, -1  # as where more of the study has come: nothing is built
 
-def test_viewers_are_told_what_is_gone(tmp_path: Path, migrated_database_url: str) -> None:
-    """Metadata comes from files as it was, then not at all; rejected images stay hidden."""
-    note = rejection_note("113001", uid("study", 1, 1))
-    data = [*make_study(series=2, instances=2), note]
-    study = f"/studies/{uid('study')}"
-    files = write_all(tmp_path / "in", [*data, make_instance("behind")])
-    with serving_images(tmp_path / "site", migrated_database_url, files[:-1]) as served:
-        before, found = _get(served, f"{study}/metadata"), _get(served, f"{study}/instances")
-        assert (before.status_code, len(before.json())) == (200, 3)
-        settle(served.app.database)
-        end_part(served.app.database)
-        import_paths(served.app, files[-1:])
-        remove_all(served.app.database)
-        again = _get(served, f"{study}/metadata")
-        assert (again.status_code, again.json()) == (200, before.json())
-        now = _get(served, f"{study}/instances")
-        assert "Of 3 results no complete header is staged" in now.headers["warning"]
-        assert _uids(now) == _uids(found)
-        assert len(_uids(now)) == 3
-        _prune(served, instances.c.sop_instance_uid == uid("study", 1, 2))
-        some = _get(served, f"{study}/metadata")
-        assert (some.status_code, len(some.json())) == (206, 2)
-        assert "1 instances are left out" in some.headers["warning"]
-        _prune(served, sa.true())
-        nothing = _get(served, f"{study}/metadata")
-        assert nothing.status_code == 410
-        assert "removed by retention" in nothing.text
-
-
-def _prune(served: Served, which: sa.ColumnElement[bool]) -> None:
-    with served.app.database.write() as connection:
-        gone = sa.update(instances).values(pruned_at=served.app.clock.now())
-        connection.execute(gone.where(which))
-
-
-def _uids(answer: httpx.Response) -> set[str]:
-    return {texts(one, "00080018")[0] for one in answer.json()}
+        now = app.clock.now()
+        claim = Claim(1, 1, uid("study"), "build", "", 1, 0, now, 0, 1, "test", now)
+        replace(working.build, load_study=load)(claim)
+    assert seen == [0]

@@ -32,7 +32,6 @@ from tests.support.clock import FakeClock
 from tests.support.old_headers import (
     DAY,
     make_old,
-    make_spans_small,
     receive,
     removal,
     remove_old,
@@ -40,10 +39,7 @@ from tests.support.old_headers import (
 from tests.support.rows import rows_of
 from tests.support.staging import described, header, new_instance, store
 
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_spans_small(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_spans")
 
 
 def test_old_headers_go_and_rows_stay(database: Database, clock: FakeClock) -> None:

@@ -23,7 +23,6 @@ from tests.support.clock import FakeClock
 from tests.support.old_headers import (
     DAY,
     make_old,
-    make_spans_small,
     receive,
     removal,
     remove_old,
@@ -32,10 +31,7 @@ from tests.support.rows import rows_of, waiters
 from tests.support.staging import describe_all, described, header, new_instance, store
 from tests.support.waiting import wait_until
 
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_spans_small(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_spans")
 
 
 @pytest.fixture

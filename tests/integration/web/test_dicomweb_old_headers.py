@@ -1,4 +1,4 @@
-"""DICOMweb while complete headers are removed: an answer is whole, or says what it lacks."""
+"""DICOMweb after and while headers are removed: answers are whole, or say what they lack."""
 
 from __future__ import annotations
 
@@ -19,23 +19,21 @@ from intu_fhir.app.importing import import_paths
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import headers, instances
 from tests.support.images import PATH, serving_images, texts, write_all
-from tests.support.old_headers import end_part, make_spans_small, remove_all, settle
+from tests.support.old_headers import end_part, remove_all, settle
 from tests.support.rejections import rejection_note
 from tests.support.rows import rows_of
 from tests.support.studies import make_instance, make_study, uid
 from tests.support.waiting import wait_until
 from tests.support.web import Served
 
+pytestmark = pytest.mark.usefixtures("small_spans")
+
 STUDY = f"{PATH}/studies/{uid('study')}"
 PRUNED = uid("study", 1, 2)
+VISIBLE = sorted([PRUNED, uid("study", 2, 1), uid("study", 2, 2)])
 JSON = {"accept": "application/dicom+json"}
 ROUNDS = 8
 _UID, _COMMENTS = "00080018", "00184000"
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_spans_small(monkeypatch)
 
 
 @contextmanager
@@ -64,6 +62,37 @@ def _prune(served: Served, which: sa.ColumnElement[bool]) -> None:
     with served.app.database.write() as connection:
         gone = sa.update(instances).values(pruned_at=served.app.clock.now())
         connection.execute(gone.where(which))
+
+
+def _unprune(served: Served) -> None:
+    with served.app.database.write() as connection:
+        connection.execute(sa.update(instances).values(pruned_at=None))
+
+
+def test_viewers_are_told_what_is_gone(tmp_path: Path, migrated_database_url: str) -> None:
+    """Metadata comes from files as it was, then not at all; rejected images stay hidden."""
+    with _serving(tmp_path, migrated_database_url) as served, served.client() as client:
+
+        def get(what: str) -> httpx.Response:
+            return client.get(f"{STUDY}/{what}", headers=JSON)
+
+        before, found = get("metadata"), get("instances")
+        assert (before.status_code, _uids(before)) == (200, VISIBLE)
+        remove_all(served.app.database)
+        now = get("instances")
+        assert "Of 3 results no complete header is staged" in now.headers["warning"]
+        assert _uids(now) == _uids(found) == VISIBLE
+        _unprune(served)
+        again = get("metadata")
+        assert (again.status_code, again.json()) == (200, before.json())
+        _prune(served, instances.c.sop_instance_uid == PRUNED)
+        some = get("metadata")
+        assert (some.status_code, len(some.json())) == (206, 2)
+        assert "1 instances are left out" in some.headers["warning"]
+        _prune(served, sa.true())
+        nothing = get("metadata")
+        assert nothing.status_code == 410
+        assert "removed by retention" in nothing.text
 
 
 @dataclass
@@ -157,8 +186,7 @@ def test_a_search_says_of_how_many_it_lacks_something(
     found = asker.by_status()
     assert found.keys() == {200}
     assert len(found[200]) == len(asker.answers)
-    visible = sorted([PRUNED, uid("study", 2, 1), uid("study", 2, 2)])
-    assert all(_uids(answer) == visible for answer in found[200])
+    assert all(_uids(answer) == VISIBLE for answer in found[200])
     lacking = {(_said(answer), _lacking(answer)) for answer in found[200]}
     assert {(0, 0), (3, 3)} <= lacking
     assert all(said == lacks for said, lacks in lacking)
