@@ -41,6 +41,10 @@ class OutcomeUnknown(StoreUnavailable):
     """A commit ended without an answer: what it held may be stored, or not."""
 
 
+class Deadlocked(StoreUnavailable):
+    """Two transactions waited for each other, and the database undid this one; try it again."""
+
+
 class StaleClaim(TransientError):
     """The lease of this work went to another worker; nothing was written."""
 

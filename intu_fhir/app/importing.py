@@ -95,7 +95,7 @@ def _end(app: App, origin: Origin, counts: Counter[Disposition], by: str) -> Non
             by=by,
         )
         if channel is not None and channel.settle.on_release:
-            look_at_studies_now(connection, origin.association_id, now)
+            look_at_studies_now(connection, [origin.association_id], now)
 
 
 def _channel(app: App, name: str | None) -> Channel:

@@ -15,6 +15,7 @@ from intu_fhir.model.instance import Disposition, Origin
 from intu_fhir.model.work import AGGREGATE
 
 LOST = "lost"
+_AT_A_TIME = 500
 
 
 def end_association(
@@ -48,16 +49,28 @@ def end_association(
     audit_association(connection, origin.association_id, counts, reason=reason, by=by, now=now)
 
 
-def look_at_studies_now(connection: Connection, association_id: str, now: datetime) -> None:
-    """Let the studies of an ended association be judged at once, not after the quiet time."""
+def look_at_studies_now(
+    connection: Connection, association_ids: Collection[str], now: datetime
+) -> None:
+    """Let the studies of ended associations be judged at once, not after the quiet time.
+
+    Their rows are taken in the order of the studies, as receivers take them: in another order two
+    transactions could wait for each other, and a receiver might be the one that is undone.
+    """
     touched = sa.select(association_studies.c.study_key).where(
-        association_studies.c.association_id == association_id
+        association_studies.c.association_id.in_(association_ids)
     )
-    connection.execute(
-        sa.update(work)
-        .where(work.c.step == AGGREGATE, work.c.study_key.in_(touched), work.c.due_at > now)
-        .values(due_at=now, updated_at=now)
+    later = sa.and_(work.c.step == AGGREGATE, work.c.due_at > now)
+    waiting = (
+        sa.select(work.c.work_key)
+        .where(later, work.c.study_key.in_(touched))
+        .order_by(work.c.study_key)
+        .with_for_update()
     )
+    keys = connection.execute(waiting).scalars().all()
+    for begin in range(0, len(keys), _AT_A_TIME):
+        some = work.c.work_key.in_(keys[begin : begin + _AT_A_TIME])
+        connection.execute(sa.update(work).where(some).values(due_at=now, updated_at=now))
 
 
 def close_lost(connection: Connection, receivers: Collection[str], now: datetime) -> int:

@@ -28,6 +28,7 @@ from intu_fhir.db.tables import instances, series, studies, work
 from intu_fhir.db.uploads import Upload, want_uploads
 from intu_fhir.db.upsert import insert
 from intu_fhir.db.work import raised
+from intu_fhir.errors import Deadlocked
 from intu_fhir.model.instance import InstanceHeader, Origin
 from intu_fhir.model.work import AGGREGATE, WAITING
 
@@ -103,7 +104,7 @@ class InstanceWriter:
         with self._turn:
             try:
                 return self._store(new, before_commit)
-            except (ForgottenParent, sa.exc.IntegrityError):
+            except (ForgottenParent, sa.exc.IntegrityError, Deadlocked):
                 return self._store(new, before_commit)  # once more, without relying on memory
 
     def _store(

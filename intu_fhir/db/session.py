@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection as Connection
 from intu_fhir.db.prepared import run_as_it_is
 from intu_fhir.errors import (
     ConfigurationError,
+    Deadlocked,
     OutcomeUnknown,
     PermanentError,
     StoreUnavailable,
@@ -171,7 +172,8 @@ def database_errors() -> Iterator[None]:
     try:
         yield
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-        raise StoreUnavailable(
+        unavailable = Deadlocked if _reason(error) == "DeadlockDetected" else StoreUnavailable
+        raise unavailable(
             f"The staging database does not answer ({_reason(error)}); "
             "check that it runs and has space"
         ) from None

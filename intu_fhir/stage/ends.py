@@ -102,8 +102,10 @@ class Ends:
                         now=end.at,
                         receiver=self._receiver,
                     )
-                    if self._settles(end.origin.channel):
-                        look_at_studies_now(connection, end.origin.association_id, end.at)
+                settling = [end for end in some if self._settles(end.origin.channel)]
+                if settling:
+                    ids = [end.origin.association_id for end in settling]
+                    look_at_studies_now(connection, ids, settling[-1].at)
         except TransientError as error:
             if self._stopping.is_set():
                 self._give_up([end.origin.association_id for end in some], str(error))

@@ -21,3 +21,10 @@ def waiters(database: Database) -> int:
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
     with database.read() as connection:
         return int(connection.exec_driver_sql(waiting).scalar_one())
+
+
+def row_waiters(database: Database) -> int:
+    """Return how many wait on PostgreSQL for a row that another transaction has changed."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+    with database.read() as connection:
+        return int(connection.exec_driver_sql(waiting).scalar_one())
