@@ -12,6 +12,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import httpcore
@@ -211,26 +212,28 @@ class Exchange:
         wbits = _CODINGS[coding]
         decode = _plain if wbits is None else _Inflater(wbits)
         body = bytearray()
-        for piece in response.iter_raw(_PIECE):
-            body += decode(piece, self._max_bytes + 1 - len(body))
+        for part in chain.from_iterable(map(decode, response.iter_raw(_PIECE))):
+            body += part
             if len(body) > self._max_bytes:
                 raise NoAnswer(f"the answer has over {self._max_bytes} bytes", maybe_done=True)
         return bytes(body)
 
 
-def _plain(piece: bytes, _: int) -> bytes:
-    return piece
+def _plain(piece: bytes) -> Iterator[bytes]:
+    yield piece
 
 
 class _Inflater:
-    """Decompresses no further than it is asked to."""
+    """Decompresses a little at a time, so that nobody holds more than was asked for."""
 
     def __init__(self, wbits: int) -> None:
         self._inflate = zlib.decompressobj(wbits)
 
-    def __call__(self, piece: bytes, most: int) -> bytes:
+    def __call__(self, piece: bytes) -> Iterator[bytes]:
         try:
-            return self._inflate.decompress(piece, most)
+            while piece:
+                yield self._inflate.decompress(piece, _PIECE)
+                piece = self._inflate.unconsumed_tail
         except zlib.error as error:
             raise NoAnswer("the answer's compression is broken", maybe_done=True) from error
 

@@ -186,9 +186,11 @@ def _peak_rss() -> float:
     return int(line.split()[1]) / 1024
 
 
-def test_gzip_within_the_cap_is_read() -> None:
-    """An answer in gzip is decoded, though none was asked for."""
-    body = gzip.compress(b'{"resourceType": "Bundle"}')
+@pytest.mark.parametrize("spaces", [0, 65_536 - 26, 65_536 - 25, 1_000_000])
+def test_gzip_within_the_cap_is_read(spaces: int) -> None:
+    """An answer in gzip is decoded to its last byte, though none was asked for."""
+    content = b'{"resourceType": "Bundle"' + b" " * spaces + b"}"
+    body = gzip.compress(content)
 
     def behave(peer: Peer) -> None:
         text, _ = peer.request()
@@ -199,6 +201,7 @@ def test_gzip_within_the_cap_is_read() -> None:
     with RawServer(behave) as server:
         answer = exchange.send("GET", f"{server.url}/")
     exchange.close()
+    assert answer.body == content
     assert answer.resource("Bundle") is not None
 
 
