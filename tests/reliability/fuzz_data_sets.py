@@ -42,7 +42,7 @@ STATUSES = frozenset({0x0000, 0x0117, 0xA900, 0xC000})
 """What content may be answered with; A700 would mean that something ran out."""
 _CONTEXT_ID = 1
 _PIECE = 16_000
-_SLOW_SECONDS = 1.0
+_SLOW_SECONDS = 5.0
 _IN_ONE_ASSOCIATION = 20
 
 

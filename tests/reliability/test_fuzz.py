@@ -34,6 +34,7 @@ def test_trusted_lengths_are_found_out() -> None:
         assert fuzz_inside(20_000, seed=3).wrong
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("mutant", ["", TRUSTING])
 def test_receiver_survives_damaged_pdus(receivers: Receivers, mutant: str) -> None:
     """N-07: over sockets it lives, serves others and leaves nothing; a trusting one is found."""
