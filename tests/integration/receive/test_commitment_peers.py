@@ -221,6 +221,7 @@ def test_result_waits_until_a_message_has_ended(
     """Nothing is put in between a command and its data set."""
     peer.send_command(store_command(UID))
     peer.send_data(OBJECT[:50], last=False)
+    wait_until(lambda: receiving.spooled() != [])  # else it would be between two messages
     told = beside.submit(tell, receiving)
     threading.Event().wait(0.6)
     peer.send_data(OBJECT[50:])
