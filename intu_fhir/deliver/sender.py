@@ -18,6 +18,7 @@ from intu_fhir.deliver.stored import (
     DAMAGED,
     DEFLATED,
     GONE,
+    LOCKED,
     ObjectToSend,
     is_sound,
     not_converted,
@@ -29,11 +30,12 @@ from intu_fhir.deliver.tally import Tally
 from intu_fhir.deliver.transport import Stopped
 from intu_fhir.deliver.uncompressed import Conversion, UncompressedDataSet
 from intu_fhir.deliver.upper_layer import Response
-from intu_fhir.errors import DamagedFile
+from intu_fhir.errors import DamagedFile, UnknownKey
 
 NO_CONTEXT = "no context"
 NO_FILE = "no file"
 DAMAGED_FILE = "damaged file"
+LOCKED_FILE = "locked file"
 NOT_EDITED = "not edited"
 NOT_TRANSCODED = "not transcoded"
 
@@ -79,6 +81,8 @@ class Sender:
             response = self._store(one, agreed)
         except FileNotFoundError:
             self.tally.add(uid, NO_FILE, GONE)
+        except UnknownKey:
+            self.tally.add(uid, LOCKED_FILE, LOCKED)
         except NotEditable as error:
             self.tally.add(uid, NOT_EDITED, not_edited(error))
         except NotConvertible as error:
@@ -108,6 +112,8 @@ class Sender:
         """Send one instance; None where its file does not hold what was received."""
         try:
             stored = one.file.open("rb")
+        except UnknownKey:  # it says nothing of the bytes
+            raise
         except DamagedFile:
             return None
         with stored as file:

@@ -73,6 +73,12 @@ DAMAGED = Rule(
     "restore it from a backup or have the image sent again, then replay",
 )
 
+LOCKED = Rule(
+    Verdict.DEAD,
+    "the stored file was sealed with a key that is not there",
+    "add its key file to object_store.key_files, then replay",
+)
+
 
 def is_sound(one: ObjectToSend, file: BinaryIO) -> bool:
     """Say whether a file holds what was received: a bad one never leaves the house."""

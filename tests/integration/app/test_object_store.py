@@ -16,19 +16,21 @@ from intu_fhir.app.wiring import open_app
 from intu_fhir.check import check
 from intu_fhir.cli.main import cli
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import instances, uploads
+from intu_fhir.db.tables import deliveries, instances, uploads
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.schema import Configuration
-from tests.support.object_stores import BUCKET, ObjectStoreServer
+from tests.support.object_stores import BUCKET, ObjectStoreServer, Running
+from tests.support.running import Running as RunningSite
 from tests.support.running import running_site
 from tests.support.site_folder import write_site
+from tests.support.store_proxy import StoreProxy
 from tests.support.studies import make_instance, make_study, uid, write_file
 from tests.support.waiting import wait_until
 
 
-def keys(server: ObjectStoreServer, folder: Path, **more: Any) -> dict[str, Any]:
+def keys(server: Running, folder: Path, **more: Any) -> dict[str, Any]:
     """Return the keys of a site that has its files there."""
     settings = server.settings(folder / "spool", **more)
     return {"files": f"s3://{BUCKET}/{uuid.uuid4().hex}", "object_store": settings}
@@ -59,6 +61,27 @@ def test_a_study_goes_the_whole_way(
         assert len(running.pacs.instances) == number
         [study] = running.imaging_studies()
         assert study["numberOfInstances"] == number
+
+
+def _at_pacs(running: RunningSite) -> Any:
+    [row] = [row for row in running.rows(deliveries) if row.destination == "pacs"]
+    return row
+
+
+def test_a_spoiled_object_goes_to_no_pacs(
+    migrated_database_url: str, object_store: ObjectStoreServer, tmp_path: Path
+) -> None:
+    """What comes out of the bucket with another byte is a dead letter that says so."""
+    proxy = StoreProxy(object_store)
+    proxy.spoils = True
+    site = keys(proxy, tmp_path, cache_bytes=0, answer="uploaded", verify="head")
+    with running_site(tmp_path, migrated_database_url, **site) as running:
+        assert {answer.status for answer in running.send([make_instance()])} == {"0000"}
+        wait_until(lambda: running.rows(deliveries) != [], what="a study that was built")
+        wait_until(lambda: _at_pacs(running).state == "dead", what="a dead letter")
+        assert "not what was received" in _at_pacs(running).last_error
+        assert not running.pacs.instances
+    proxy.close()
 
 
 def test_an_import_ends_in_the_bucket(
