@@ -76,7 +76,8 @@ def load_headers(
             instances.c.header_group_key,
         )
         .join(series, series.c.series_key == instances.c.series_key)
-        .where(instances.c.study_key == study_key)
+        # Said of both: else PostgreSQL reads all series of a site of middle size for one study.
+        .where(instances.c.study_key == study_key, series.c.study_key == study_key)
     ).all()
     shared = _group_attributes(connection, study_key)
     more, unread = _read_later(connection, rows, later) if later else _NOTHING
