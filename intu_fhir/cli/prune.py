@@ -11,14 +11,14 @@ from intu_fhir.app.storing import open_files
 from intu_fhir.cli.program import (
     Program,
     command,
-    console,
     json_option,
     print_json,
     say,
 )
 from intu_fhir.cli.progress import progress
-from intu_fhir.cli.table import Column, show_table
+from intu_fhir.cli.table import Column
 from intu_fhir.cli.text import local_minute, zone_name
+from intu_fhir.cli.would_go import show_what_would_go
 from intu_fhir.db.audit import seal
 from intu_fhir.db.pruning import Prunable, Pruner, PruneRule
 from intu_fhir.model.audit import Actor
@@ -27,7 +27,6 @@ from intu_fhir.observe.logging import configure_logging
 from intu_fhir.observe.login import login
 from intu_fhir.upkeep.prune import Prune, rule_of
 
-_MOST = 50
 _STATES = ("delivered", "filtered", "staged")
 
 
@@ -83,7 +82,7 @@ def prune_command(
         prune = Prune(database, files, clock, Pruner(login(), Actor.PERSON))
         found = list(prune.find(rule))
         if dry_run:
-            _show(found, wants_json)
+            show_what_would_go(found, _columns(), _counted(found), wants_json=wants_json)
             return
         if found and not yes:
             click.confirm(f"Remove the files of {_counted(found)}?", abort=True)
@@ -105,17 +104,6 @@ def _prune(prune: Prune, found: list[Prunable], rule: PruneRule, wants_json: boo
     say(f"{images} images of {len(found)} studies pruned")
     if removed is None:
         say("A backup is being made: the files are removed after it.", stderr=True)
-
-
-def _show(found: list[Prunable], wants_json: bool) -> None:
-    if wants_json:
-        print_json(found)
-        return
-    if found:
-        show_table(console(), found[:_MOST], _columns())
-    if len(found) > _MOST:
-        say(f"... and {len(found) - _MOST} more; --json names all")
-    say(f"{_counted(found)} would go.")
 
 
 def _counted(found: list[Prunable]) -> str:

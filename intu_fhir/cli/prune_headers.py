@@ -6,10 +6,11 @@ from datetime import datetime
 
 import click
 
-from intu_fhir.cli.program import Program, command, console, json_option, print_json, say
+from intu_fhir.cli.program import Program, command, json_option, print_json, say
 from intu_fhir.cli.progress import progress
-from intu_fhir.cli.table import Column, show_table
+from intu_fhir.cli.table import Column
 from intu_fhir.cli.text import local_minute, zone_name
+from intu_fhir.cli.would_go import show_what_would_go
 from intu_fhir.db.audit import seal
 from intu_fhir.db.old_headers import OldHeaders
 from intu_fhir.db.pruning import Pruner
@@ -18,8 +19,6 @@ from intu_fhir.observe.clock import SystemClock
 from intu_fhir.observe.logging import configure_logging
 from intu_fhir.observe.login import login
 from intu_fhir.upkeep.headers import OldHeadersRemoval, before_of
-
-_MOST = 50
 
 
 @command(
@@ -55,10 +54,10 @@ def prune_headers_command(
     with program.database() as database:
         removal = OldHeadersRemoval(database, clock, Pruner(login(), Actor.PERSON))
         found = list(removal.find(before))
-        if dry_run:
-            _show(found, wants_json)
-            return
         going = [one for one in found if not one.kept_by]
+        if dry_run:
+            show_what_would_go(found, _columns(), _counted(going), wants_json=wants_json)
+            return
         if going and not yes:
             click.confirm(f"Remove {_counted(going)}?", abort=True)
         try:
@@ -91,17 +90,6 @@ def _tell(removed: int, kept: int, wants_json: bool) -> None:
     say(f"{removed} complete headers removed")
     if kept:
         say(f"{kept} ranges are kept; --dry-run names by which studies", stderr=True)
-
-
-def _show(found: list[OldHeaders], wants_json: bool) -> None:
-    if wants_json:
-        print_json(found)
-        return
-    if found:
-        show_table(console(), found[:_MOST], _columns())
-    if len(found) > _MOST:
-        say(f"... and {len(found) - _MOST} more; --json names all")
-    say(f"{_counted([one for one in found if not one.kept_by])} would go.")
 
 
 def _counted(going: list[OldHeaders]) -> str:

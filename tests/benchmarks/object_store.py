@@ -9,12 +9,10 @@ installed, else moto's. Prints Markdown and writes it to ``results/object_store.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ from intu_fhir.db.session import Database
 from intu_fhir.db.tables import uploads
 from tests.benchmarks import report
 from tests.benchmarks.objects import Kind, data_set
-from tests.benchmarks.rates import CELLS, Cell
+from tests.benchmarks.rates import CELLS, Cell, Rates, plan
 from tests.benchmarks.receivers import CALLED, Receiver, ours, ours_sqlite
 from tests.benchmarks.sender import Job, rate
 from tests.support.databases import sqlite_url
@@ -53,8 +51,6 @@ FOLDER, SPOOLED, IN_BUCKET, UPLOADED, CLIENT = (
 )
 _PAIRS = ((SPOOLED, FOLDER), (IN_BUCKET, CLIENT), (UPLOADED, CLIENT))
 _UPLOAD_SECONDS = 300.0
-
-Rates = dict[tuple[str, Cell], list[float]]
 
 
 @dataclass(frozen=True)
@@ -132,33 +128,24 @@ def _put_and_read(store: S3Store, kind: Kind, hand: int, run: int, count: int) -
 
 def measure(bench: Bench, rounds: int) -> Rates:
     """Measure each way in each column, in another order in each round."""
-    rates: Rates = defaultdict(list)
-    ways = bench.ways()
-    for run, (cell, name) in enumerate(_plan(list(ways), rounds)):
+    rates, ways = Rates(), bench.ways()
+    for run, (cell, name) in enumerate(plan(list(ways), CELLS, rounds)):
         for what, found in ways[name](cell, run).items():
-            rates[what, cell].append(found)
+            rates.by_place[what, str(cell)].append(found)
             print(f"{what}: {cell}: {found:.0f}/s", file=sys.stderr, flush=True)
         bench.server.clear()  # what was measured must not fill the disk
     return rates
-
-
-def _plan(names: Sequence[str], rounds: int) -> Iterator[tuple[Cell, str]]:
-    for number in range(rounds):
-        turn = number % len(names)
-        for cell in CELLS:
-            for name in (*names[turn:], *names[:turn]):
-                yield cell, name
 
 
 def page(rates: Rates, kind: str, rounds: int) -> str:
     """Return all of it as a page."""
     head = [str(cell) for cell in CELLS]
     rows = [
-        [name, *(f"{statistics.median(rates[name, cell]):,.0f}" for cell in CELLS)]
+        [name, *(f"{rates.median(name, cell):,.0f}" for cell in CELLS)]
         for name in (FOLDER, SPOOLED, IN_BUCKET, UPLOADED, CLIENT)
     ]
     ratios = [
-        [f"{one} : {two}", *(f"{_ratio(rates, one, two, cell):.2f}" for cell in CELLS)]
+        [f"{one} : {two}", *(f"{rates.ratio(one, two, cell):.2f}" for cell in CELLS)]
         for one, two in _PAIRS
     ]
     return "\n\n".join(
@@ -171,11 +158,6 @@ def page(rates: Rates, kind: str, rounds: int) -> str:
             report.table(["ratio, middle of the rounds", *head], ratios),
         )
     )
-
-
-def _ratio(rates: Rates, one: str, two: str, cell: Cell) -> float:
-    pairs = zip(rates[one, cell], rates[two, cell], strict=True)
-    return statistics.median(a / b for a, b in pairs)
 
 
 @contextmanager

@@ -6,10 +6,13 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tests.benchmarks.objects import CT, SMALL, Kind
 from tests.benchmarks.receivers import CALLED, Receiver
 from tests.benchmarks.sender import Job, rate
+
+Way = TypeVar("Way")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def measure(
     changes on the machine meanwhile changes for all of them.
     """
     rates = Rates()
-    for number, (cell, receiver) in enumerate(_plan(receivers, cells, rounds)):
+    for number, (cell, receiver) in enumerate(plan(receivers, cells, rounds)):
         count = max(1, int(instances * cell.share / cell.associations))
         with receiver.running() as running:
             job = Job(running.port, CALLED, cell.kind, cell.associations, count, number)
@@ -69,11 +72,10 @@ def measure(
     return rates
 
 
-def _plan(
-    receivers: Sequence[Receiver], cells: Sequence[Cell], rounds: int
-) -> Iterator[tuple[Cell, Receiver]]:
+def plan(ways: Sequence[Way], cells: Sequence[Cell], rounds: int) -> Iterator[tuple[Cell, Way]]:
+    """Give what to measure next, each round in another order."""
     for one_round in range(rounds):
-        turn = one_round % len(receivers)
+        turn = one_round % len(ways)
         for cell in cells:
-            for receiver in (*receivers[turn:], *receivers[:turn]):
-                yield cell, receiver
+            for way in (*ways[turn:], *ways[:turn]):
+                yield cell, way
