@@ -85,7 +85,7 @@ class AtOnce:
         located = []
         for entry in entries:
             offers = self.capability.of(entry.identity.resource_type)
-            if entry.place or not entry.identity.system or offers.conditional_update:
+            if entry.place or not entry.identity.system or offers.finds_by_itself:
                 located.append(entry)
                 continue
             found = self._search(entry)

@@ -75,7 +75,7 @@ def _request(entry: Entry, offers: Capability) -> Json:
     if not entry.identity.system:
         return {"method": "POST", "url": kind}
     query = f"identifier={token(entry.identity.system, entry.identity.value)}"
-    if offers.conditional_update:
+    if offers.finds_by_itself:
         return {"method": "PUT", "url": f"{kind}?{query}"}
     return {"method": "POST", "url": kind, "ifNoneExist": query}
 

@@ -50,6 +50,15 @@ class Capability:
         """Whether it can be told what a create is of, so that two at once make one."""
         return self.conditional_create or self.conditional_update or self.update_create
 
+    @property
+    def finds_by_itself(self) -> bool:
+        """Whether an update by identifier is the best way to write what may be there already.
+
+        Conditional create comes first: two at once make one even where the server forgets what an
+        update by identifier was of (decision 0019).
+        """
+        return not self.conditional_create and (self.conditional_update or not self.known)
+
     def of(self, resource_type: str) -> Capability:
         """Return what it says of another type."""
         if resource_type == self.resource_type:

@@ -1,8 +1,9 @@
 """How a study becomes exactly one resource at a server, and stays one.
 
-Known id: update with If-Match. Else as the server offers: conditional update; search, then
-conditional create, an id of our own, or plain create. An answer that did not come leaves open
-whether the server acted: it is looked up, never repeated blindly.
+Known id: update with If-Match. Else as the server offers: search, then conditional create;
+conditional update; search, then an id of our own or plain create (why in this order: decision
+0019). An answer that did not come leaves open whether the server acted: it is looked up, never
+repeated blindly.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Publisher:
             )
         self._fit()
         if is_conditional(self._resource):
-            return self._transaction()
+            return self._transaction(guarded=capability.conditional_create)
         if self._wanted.server_id:
             return self._update(Place(self._wanted.server_id, self._wanted.version), capability)
         return self._create(capability)
@@ -157,7 +158,7 @@ class Publisher:
 
     def _create(self, capability: Capability) -> DeliveryOutcome:
         """Write a resource whose id is not known."""
-        conditional = capability.conditional_update or not capability.known
+        conditional = capability.finds_by_itself
         found = self._find() if self._wanted.unheard or not conditional else None
         if isinstance(found, Place) and (done := self._same_at(found)):
             return done
@@ -207,18 +208,23 @@ class Publisher:
             return None
         return place_of(shown)
 
-    def _transaction(self) -> DeliveryOutcome:
+    def _transaction(self, *, guarded: bool) -> DeliveryOutcome:
         """Write in a transaction, where the server itself resolves ``Patient?identifier=...``."""
-        wanted = self._wanted
-        url = (
-            f"{self._type}/{wanted.server_id}"
-            if wanted.server_id
-            else f"{self._type}?identifier={self._token}"
-        )
-        request = {"method": "PUT", "url": url}
-        resource = self._resource
-        if wanted.server_id:
-            resource = {**resource, "id": wanted.server_id}
+        wanted, resource = self._wanted, self._resource
+        place = Place(wanted.server_id, wanted.version) if wanted.server_id else None
+        if place is None and guarded:
+            found = self._find()
+            if found is not None and not isinstance(found, Place):
+                return found
+            place = found
+        identifier = f"identifier={self._token}"
+        if place:
+            request = {"method": "PUT", "url": f"{self._type}/{place.id}"}
+            resource = {**resource, "id": place.id}
+        elif guarded:
+            request = {"method": "POST", "url": self._type, "ifNoneExist": identifier}
+        else:
+            request = {"method": "PUT", "url": f"{self._type}?{identifier}"}
         entry = {
             "fullUrl": f"urn:uuid:{wanted.own_id}",
             "resource": resource,
@@ -238,8 +244,7 @@ class Publisher:
             )
         if not answer.ok:
             return self._failed(answer)
-        before = Place(wanted.server_id, wanted.version) if wanted.server_id else None
-        return self._confirmed(Written(entry_answer(answer), resource, before))
+        return self._confirmed(Written(entry_answer(answer), resource, place))
 
     # ---- looking
 

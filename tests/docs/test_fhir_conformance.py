@@ -60,8 +60,8 @@ LACKS = ("Patient", "DocumentReference")
     [
         Features(),
         Features(transaction=False),
-        Features(conditional_update=False),
-        Features(conditional_update=False, types=LACKS),
+        Features(conditional_create=False),
+        Features(conditional_create=False, types=LACKS),
     ],
 )
 def test_nothing_is_asked_that_is_not_stated(

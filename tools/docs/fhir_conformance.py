@@ -100,8 +100,8 @@ resources, is asked for a conditional update.
 | Known here | The server offers | Sent |
 | --- | --- | --- |
 | id and version | anything | `PUT [type]/[id]` with `If-Match`, or nothing if equal |
-| no id | conditional update | `PUT [type]?identifier=[system]\\|[value]` |
 | no id | conditional create | search, then `POST [type]` with `If-None-Exist` |
+| no id | conditional update alone | `PUT [type]?identifier=[system]\\|[value]` |
 | no id | update as create | search, then `PUT [type]/[id]`, the id made of the study's UID |
 | no id | create alone | search, then `POST [type]` |
 | several resources | transactions | `POST [base]`, a `transaction` Bundle of at most 400 entries |

@@ -106,9 +106,9 @@ def test_everything_arrives_and_leads_to_each_other(
         literal = [one["reference"] for one in references(everything)]
         assert [one for one in literal if one.startswith("urn:")] == []
         assert validate_independently(everything) == []
-    expected = ["PUT Endpoint", "PUT Device", "POST "]
+    expected = ["POST Endpoint", "POST Device", "POST "]
     if mode == "in turn":
-        expected[2:] = ["PUT ImagingStudy", *["PUT Observation"] * 3, "PUT Provenance"]
+        expected[2:] = ["POST ImagingStudy", *["POST Observation"] * 3, "PUT Provenance"]
     assert writes(running) == expected
 
 
@@ -244,7 +244,7 @@ def test_a_lost_answer_doubles_nothing(
 ) -> None:
     """A connection that breaks after the server acted leaves one of everything, version 1."""
     with site(tmp_path, migrated_database_url, MODES[mode]) as running:
-        lost = ["POST ", "PUT Observation", "PUT Device", "PUT Endpoint", "PUT ImagingStudy"]
+        lost = ["POST ", "POST Observation", "POST Device", "POST Endpoint", "POST ImagingStudy"]
         for path in lost:
             running.ehr.fail_next(Fault(drop="after", on=(path,)))
         running.send([make_instance(**EQUIPMENT), ct_dose(**EQUIPMENT)])
@@ -261,7 +261,7 @@ def test_a_refused_result_does_not_keep_the_study_back(
     """Where the server refuses an Observation the study is there, and a replay sends the rest."""
     said = b"no observations today"
     with site(tmp_path, migrated_database_url, dose=True, provenance=True) as running:
-        for path in ("POST ", "PUT Observation"):
+        for path in ("POST ", "POST Observation"):
             running.ehr.fail_next(Fault(status=422, body=said, on=(path,)))
         running.send([make_instance(), ct_dose()])
         [row] = running.rest()
@@ -327,7 +327,7 @@ def test_a_slow_server_keeps_the_study_with_its_worker(
         tmp_path, migrated_database_url, ehr=ehr, features=features, lease_seconds=0.6
     ) as running:
         for _ in range(4):
-            running.ehr.fail_next(Fault(delay=0.4, on=("PUT Observation",)))
+            running.ehr.fail_next(Fault(delay=0.4, on=("POST Observation",)))
         numbers = [num(VOLUME, str(n), "cm3", uid=f"1.2.3.{n}") for n in range(1, 5)]
         running.send([make_instance(), measured(group(*numbers, uid="1.2.3.9"), number=2)])
         [row] = running.rest()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from intu_fhir.deliver.fhir import FhirClient
-from intu_fhir.demo.ehr import Fault, Features, StandInEhr
+from intu_fhir.demo.ehr import Fault, Features, Received, StandInEhr
 from intu_fhir.model.outcome import Dead, Delivered, Hold, Retry
 from tests.integration.deliver.conftest import ConnectFhir
 from tests.support.publications import delivered, imaging_study, publication
@@ -59,7 +59,8 @@ def test_publish_without_memory_finds_the_resource_again(
 @pytest.mark.parametrize(
     "features",
     [
-        Features(conditional_update=False),
+        Features(),
+        Features(conditional_create=False),
         Features(conditional_update=False, conditional_create=False),
         Features(conditional_update=False, conditional_create=False, update_create=False),
         Features(update_create=False),
@@ -207,7 +208,7 @@ def test_duplicates_at_the_server_are_for_a_person(
     tmp_path: Path, connect: ConnectFhir, conditional: bool
 ) -> None:
     """Two resources of one study are not updated and not joined by a third."""
-    with StandInEhr(tmp_path, features=Features(conditional_update=conditional)) as ehr:
+    with StandInEhr(tmp_path, features=Features(conditional_create=conditional)) as ehr:
         for _ in range(2):
             ehr.store.write(imaging_study())
         outcome = connect(ehr.base_url).publish(publication(imaging_study(instances=3)))
@@ -223,7 +224,7 @@ def test_duplicates_at_the_server_are_for_a_person(
     "features",
     [
         Features(),
-        Features(conditional_update=False),
+        Features(conditional_create=False),
         Features(conditional_update=False, conditional_create=False),
         Features(conditional_update=False, conditional_create=False, update_create=False),
     ],
@@ -347,7 +348,7 @@ def test_location_of_another_study_is_no_success(ehr: StandInEhr, client: FhirCl
 
 def test_what_was_found_before_is_not_enough(tmp_path: Path, connect: ConnectFhir) -> None:
     """Every search asks for what is there now: a server may remember what the like has found."""
-    with StandInEhr(tmp_path / "ehr", features=Features(conditional_update=False)) as ehr:
+    with StandInEhr(tmp_path / "ehr") as ehr:
         client = connect(ehr.base_url)
         delivered(client.publish(publication(imaging_study())))
         client.search_patient("urn:oid:1.2.3", "x")
@@ -365,19 +366,32 @@ def _conditional(uid: str = "1.2.3") -> dict[str, Any]:
     return {**study, "subject": {**study["subject"], "reference": reference}}
 
 
-def test_conditional_reference_goes_in_a_transaction(ehr: StandInEhr, client: FhirClient) -> None:
+@pytest.mark.parametrize("features", [Features(), Features(conditional_create=False)])
+def test_conditional_reference_goes_in_a_transaction(
+    tmp_path: Path, connect: ConnectFhir, features: Features
+) -> None:
     """The server resolves the patient; twice published it is still one resource."""
-    patient = ehr.store.write(
-        {
-            "resourceType": "Patient",
-            "identifier": [{"system": "urn:oid:1.2.276.0.76.3.1.999.1", "value": "PAT-0001"}],
-        }
-    )
-    first = delivered(client.publish(publication(_conditional())))
-    again = delivered(client.publish(publication(_conditional())))
-    (stored,) = ehr.resources("ImagingStudy")
-    assert stored["subject"]["reference"] == f"Patient/{patient['id']}"
-    assert (first.server_id, again.version) == (again.server_id, "2")
+    identity = {"system": "urn:oid:1.2.276.0.76.3.1.999.1", "value": "PAT-0001"}
+    with StandInEhr(tmp_path, features=features) as ehr:
+        client = connect(ehr.base_url)
+        patient = ehr.store.write({"resourceType": "Patient", "identifier": [identity]})
+        first = delivered(client.publish(publication(_conditional())))
+        again = delivered(client.publish(publication(_conditional())))
+        (stored,) = ehr.resources("ImagingStudy")
+        assert stored["subject"]["reference"] == f"Patient/{patient['id']}"
+        assert (first.server_id, again.version) == (again.server_id, "2")
+        asked = [_asked_in(one) for one in ehr.received if b'"transaction"' in one.body]
+    guarded = features.conditional_create
+    assert asked == (["POST if none exists", "PUT by id"] if guarded else ["PUT by identifier"] * 2)
+
+
+def _asked_in(bundle: Received) -> str:
+    """Say how a transaction writes its one entry."""
+    [entry] = json.loads(bundle.body)["entry"]
+    request = entry["request"]
+    if "ifNoneExist" in request:
+        return f"{request['method']} if none exists"
+    return f"{request['method']} by {'identifier' if '?' in request['url'] else 'id'}"
 
 
 def test_conditional_reference_that_leads_nowhere(ehr: StandInEhr, client: FhirClient) -> None:

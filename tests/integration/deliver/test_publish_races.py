@@ -24,8 +24,8 @@ from tests.support.studies import make_instance
 PUBLISHERS = 8
 ROUNDS = 5
 OFFERS = {
-    "conditional update": Features(),
-    "If-None-Exist": Features(conditional_update=False),
+    "If-None-Exist": Features(),
+    "conditional update": Features(conditional_create=False),
     "ids of the client's": Features(conditional_update=False, conditional_create=False),
 }
 
@@ -128,8 +128,7 @@ def test_a_double_that_another_makes_meanwhile_is_told(
 
 def test_what_another_creates_meanwhile_becomes_ours(tmp_path: Path, connect: ConnectFhir) -> None:
     """A conditional create that met another one's resource is followed by an update of it."""
-    features = Features(conditional_update=False)
-    with StandInEhr(tmp_path / "ehr", features=features) as ehr:
+    with StandInEhr(tmp_path / "ehr") as ehr:
         theirs = imaging_study(description="theirs")
         _between_search_and_create(ehr, lambda: ehr.store.write(theirs))
         outcome = delivered(connect(ehr.base_url).publish(publication(imaging_study(instances=3))))
@@ -138,7 +137,7 @@ def test_what_another_creates_meanwhile_becomes_ours(tmp_path: Path, connect: Co
         assert outcome.version == "2"
 
 
-@pytest.mark.parametrize("features", [Features(), Features(conditional_update=False)])
+@pytest.mark.parametrize("features", [Features(), Features(conditional_create=False)])
 def test_a_create_that_lost_a_race_becomes_an_update(
     tmp_path: Path, connect: ConnectFhir, features: Features
 ) -> None:

@@ -14,8 +14,8 @@ from tests.integration.deliver.conftest import ConnectFhir
 from tests.support.publications import delivered, imaging_study, publication
 
 OFFERS = {
-    "conditional update": Features(),
-    "If-None-Exist": Features(conditional_update=False),
+    "If-None-Exist": Features(),
+    "conditional update": Features(conditional_create=False),
     "ids of the client's": Features(conditional_update=False, conditional_create=False),
 }
 

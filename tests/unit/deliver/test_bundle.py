@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from intu_fhir.deliver.answers import Answer, Place
-from intu_fhir.deliver.bundle import Entry, places_in
+from intu_fhir.deliver.bundle import Entry, places_in, transaction
 from intu_fhir.deliver.capability import Capability
 from intu_fhir.model.companion import study_identity
 from tests.support.publications import imaging_study
@@ -48,3 +49,11 @@ def test_a_conditional_update_may_find_one() -> None:
     offers = Capability(known=True, listed=True, conditional_update=True)
     entry = Entry(STUDY, imaging_study(), "hash")
     assert places_in(_answer("200 OK", "4"), [entry], offers) == [Place("7", "4")]
+
+
+def test_a_conditional_create_comes_first() -> None:
+    """A server that offers both is asked to create if none exists, so that two at once make one."""
+    offers = replace(OFFERS, conditional_update=True)
+    [entry] = transaction([Entry(STUDY, imaging_study(), "hash")], offers)["entry"]
+    assert entry["request"]["method"] == "POST"
+    assert entry["request"]["ifNoneExist"].startswith("identifier=")
