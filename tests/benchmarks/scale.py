@@ -2,9 +2,9 @@
 
 Receives, settles, builds and delivers the same studies with nothing, a million and five million
 instances staged on PostgreSQL, in turn, round after round. Prints Markdown and writes it to
-``tests/benchmarks/results/scale.md``. It needs 10 GB of disk and ten minutes, most of them to fill
-the databases. With ``--server URL`` they are made on a server that runs already, and stay there
-for the next time.
+``tests/benchmarks/results/scale.md``. It needs 10 GB of disk and twenty minutes, some of them to
+fill the databases. With ``--server URL`` they are made on a server that runs already, and stay
+there for the next time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psycopg
@@ -40,6 +40,7 @@ _RUNS = 1_000_000_000
 """UIDs of what the receiver gets begin here, beyond all others."""
 
 Rates = dict[tuple[int, str], list[float]]
+Measure = Callable[[str, Load], dict[str, float]]
 
 
 def filled(server: PostgresServer, rows: int) -> str:
@@ -64,12 +65,18 @@ def _name(connection: psycopg.Connection, statement: str, *names: str) -> None:
 def measure(urls: dict[int, str], load: Load, rounds: int) -> Rates:
     """Measure each database in turn; the first round only warms up.
 
-    What a round adds is little beside what is there, so it stays.
+    What a round adds is little beside what is there, so it stays. The receiver has rounds of its
+    own: what the stages leave the disk to do would slow now one database, now another.
     """
+    return _rounds(urls, load, rounds, _stages) | _rounds(urls, load, rounds, _received)
+
+
+def _rounds(urls: dict[int, str], load: Load, rounds: int, one: Measure) -> Rates:
     rates: Rates = defaultdict(list)
     for number in range(rounds + 1):
         for rows in _in_turn(list(urls), number):
-            found = _one(urls[rows], load)
+            found = one(urls[rows], load)
+            os.sync()  # what it left for the disk to do must not slow the next one
             _say(
                 f"{rows:,}: " + ", ".join(f"{name} {value:.0f}/s" for name, value in found.items())
             )
@@ -83,14 +90,12 @@ def _in_turn(sizes: Sequence[int], number: int) -> Sequence[int]:
     return (*sizes[turn:], *sizes[:turn])
 
 
-def _one(url: str, load: Load) -> dict[str, float]:
+def _stages(url: str, load: Load) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="intu-bench-") as folder:
-        found = stage_rates(url, Path(folder), load)
-    os.sync()  # what it left for the disk to do must not slow the next one
-    return found | {RECEIVER: _received(url, load)}
+        return stage_rates(url, Path(folder), load)
 
 
-def _received(url: str, load: Load) -> float:
+def _received(url: str, load: Load) -> dict[str, float]:
     """Return images per second of the receiver as a process, with its files."""
     count = load.studies * load.images // _ASSOCIATIONS
     with contextlib.closing(Database(url)) as database:
@@ -99,7 +104,7 @@ def _received(url: str, load: Load) -> float:
             job = Job(running.port, CALLED, SMALL, _ASSOCIATIONS, count, _RUNS + run)
             found = rate(job)
         forget_what_waits(database)
-    return found
+    return {RECEIVER: found}
 
 
 def tables(rates: Rates, sizes: Sequence[int]) -> str:
@@ -136,11 +141,11 @@ def page(rates: Rates, sizes: Sequence[int], load: Load, rounds: int) -> str:
             f"Middle of {rounds} rounds, the databases in turn. In each round {load.studies} new "
             f"studies of {load.images} images come: {load.at_once} images to a transaction; "
             "settled, built and delivered by one thread each, one study at a time, to a FHIR "
-            f"server that counts. The receiver runs as a process, with its files, and gets as many "
-            f"images of 64 by 64 pixels over {_ASSOCIATIONS} associations; sender, receiver and "
-            "database share the cores. What is staged before are studies of 200 images, built and "
-            "delivered to two destinations, with rows in every table; complete headers and "
-            "resources are small ones there.",
+            "server that counts. The receiver runs as a process, with its files, in rounds of its "
+            f"own, and gets as many images of 64 by 64 pixels over {_ASSOCIATIONS} associations; "
+            "sender, receiver and database share the cores. What is staged before are studies of "
+            "200 images, built and delivered to two destinations, with rows in every table; "
+            "complete headers and resources are small ones there.",
             tables(rates, sizes),
         )
     )
