@@ -119,7 +119,7 @@ class Processes:
         """Run a process to its end and read what it says."""
         arguments = [str(self._folder), str(child.number), str(self._ledger), self._log_level]
         child.process = subprocess.Popen(  # noqa: S603  (ourselves, with our own arguments)
-            [sys.executable, "-m", "intu_fhir.app.receiving", *arguments],
+            [sys.executable, "-m", "intu_fhir.app.receiver_process", *arguments],
             stdin=subprocess.PIPE,  # its end tells the process that this one has died
             stdout=subprocess.PIPE,
             text=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -17,7 +16,7 @@ from intu_fhir.receive.ledger import Ledger
 from intu_fhir.settings.load import load_configuration
 
 
-def main(folder: str, number: str, ledger: str, log_level: str) -> int:
+def receive(folder: str, number: str, ledger: str, log_level: str) -> int:
     """Receive until SIGTERM comes, or the first process is gone.
 
     Args:
@@ -57,10 +56,3 @@ def _stop_at_end_of_input(stop: threading.Event) -> None:
     while os.read(0, 1):  # not by sys.stdin, whose lock would outlive this program's end
         pass
     stop.set()
-
-
-if __name__ == "__main__":
-    if not __debug__:
-        sys.stderr.write("start it without -O, which leaves out its checks\n")
-        sys.exit(2)
-    sys.exit(main(*sys.argv[1:]))

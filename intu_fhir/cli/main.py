@@ -17,6 +17,7 @@ import click
 
 from intu_fhir.cli.program import Program, config_option, examples
 from intu_fhir.errors import ConfigurationError, IntuError
+from intu_fhir.receive.lean import leave_out_decoders
 
 DONE, NEEDS_A_PERSON, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -75,6 +76,8 @@ class Commands(click.Group):
         """Load a command."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "receive":
+            leave_out_decoders()
         module = importlib.import_module(f"intu_fhir.cli.{COMMANDS[cmd_name][0]}")
         found: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return found

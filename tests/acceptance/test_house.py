@@ -52,6 +52,7 @@ SHELL = frozenset(
         "receive/connection.py",
         "receive/ending.py",
         "receive/intake.py",
+        "receive/lean.py",
         "receive/ledger.py",
         "receive/listener.py",
         "receive/reporting.py",

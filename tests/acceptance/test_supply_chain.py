@@ -79,7 +79,7 @@ def test_w_05_bandit_finds_nothing_new() -> None:
     assert found == set(KNOWN)
 
 
-@pytest.mark.parametrize("module", ["intu_fhir.cli", "intu_fhir.app.receiving"])
+@pytest.mark.parametrize("module", ["intu_fhir.cli", "intu_fhir.app.receiver_process"])
 def test_w_05_it_does_not_start_without_its_checks(module: str) -> None:
     """W-05: Python's -O leaves out what the program makes sure of; it says so and ends with 2."""
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -100,6 +101,21 @@ def test_serves_until_the_signal(command: str, site: Path, port: int, number: in
     assert process.returncode == 0, err
     assert out == ""
     assert "stopping" in err
+
+
+def test_a_receiver_loads_no_decoder(tmp_path: Path, migrated_database_url: str) -> None:
+    """What decodes pixels is installed here, and takes no memory of any receiving process."""
+    two = {"processes": 2}
+    write_site(tmp_path, database=migrated_database_url, port=free_port(), receiver=two)
+    with _running("receive", tmp_path) as process:
+        _wait_until_ready(process)
+        children = Path(f"/proc/{process.pid}/task").glob("*/children")
+        pids = [process.pid, *(int(one) for file in children for one in file.read_text().split())]
+        maps = [Path(f"/proc/{pid}/maps").read_text() for pid in pids]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert importlib.util.find_spec("numpy")
+    assert ["numpy" in one or "gdcm" in one for one in maps] == [False, False]
 
 
 def test_a_worker_stops_too(site: Path) -> None:
