@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -71,7 +72,9 @@ def stocked_sqlite() -> Iterator[Receiver]:
         _fill(sqlite_url(stock))
 
         def database(place: Path) -> str:
-            return sqlite_url(Path(shutil.copyfile(stock, place / "staging.db")))
+            copy = Path(shutil.copyfile(stock, place / "staging.db"))
+            os.sync()  # else the disk writes the copy while the images come
+            return sqlite_url(copy)
 
         yield ours("SQLite, a million staged", database)
 
