@@ -28,8 +28,9 @@ def fill_statements(rows: int) -> tuple[str, ...]:
     """Return the SQL that stages so many instances, on either database."""
     return (
         f"""
-INSERT INTO associations (association_id, kind, channel, started_at)
-VALUES ('before', 'network', 'radiology', {_THEN})
+INSERT INTO associations (association_id, kind, channel, started_at, ended_at, end_reason)
+{_COUNT.format(rows=rows // _IN_STUDY)}
+SELECT 'before' || (n + 1), 'network', 'radiology', {_THEN}, {_THEN}, 'released' FROM numbers
 """,
         f"""
 INSERT INTO studies (study_instance_uid, channel, first_received_at, last_received_at, revision,
@@ -44,7 +45,7 @@ SELECT n / 4 + 1, '1.2.3.2.' || n, 100, 'CT' FROM numbers
 """,
         """
 INSERT INTO association_studies (association_id, study_key)
-SELECT 'before', study_key FROM studies
+SELECT 'before' || study_key, study_key FROM studies
 """,
         f"""
 INSERT INTO work (study_key, step, want, have, state, updated_at)
@@ -56,8 +57,9 @@ INSERT INTO instances (sop_instance_uid, study_key, series_key, association_id, 
     modality, series_number, instance_number, described_at)
 {_COUNT.format(rows=rows)}
 SELECT '2.25.' || ((CAST(n AS bigint) * 7919 + 1000003) * 1000003 % 998244353) || '.' || n,
-    n / {_IN_STUDY} + 1, n / {_IN_SERIES} + 1, 'before', '1.2.840.10008.5.1.4.1.1.2',
-    '1.2.840.10008.1.2.1', {_THEN}, 'instances/2024/01/01/0000/' || n || '.dcm', 340, 526000,
+    n / {_IN_STUDY} + 1, n / {_IN_SERIES} + 1, 'before' || (n / {_IN_STUDY} + 1),
+    '1.2.840.10008.5.1.4.1.1.2', '1.2.840.10008.1.2.1', {_THEN},
+    'instances/2024/01/01/0000/' || n || '.dcm', 340, 526000,
     '{"0" * 64}', 'P' || n / {_IN_STUDY}, 'CT', '1', '1', {_THEN}
 FROM numbers
 """,
@@ -99,9 +101,8 @@ def _fill(url: str) -> None:
     with database.write() as connection:
         for statement in fill_statements(ROWS):
             connection.exec_driver_sql(statement.replace("%", "%" if database.is_sqlite else "%%"))
+    # As a site would leave it: PostgreSQL counts by itself what is there, SQLite never does.
+    settled = "PRAGMA wal_checkpoint(TRUNCATE)" if database.is_sqlite else "ANALYZE"
     with database.engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")
-    if database.is_sqlite:
-        with database.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(settled)
     database.close()
