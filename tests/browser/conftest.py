@@ -30,14 +30,14 @@ class Looked:
     url: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, which draws three dimensions without a graphics card, too."""
     with chromium(*SOFTWARE_GRAPHICS) as one:
         yield one
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
     """A site with delivered, refused, held and hostile studies."""
     folder = tmp_path_factory.mktemp("browser")
@@ -106,7 +106,7 @@ def window(browser: Browser, looked: Looked) -> Iterator[Watch]:
         yield one
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A site that has received nothing yet."""
     folder = tmp_path_factory.mktemp("empty")

@@ -10,7 +10,7 @@ from tests.support.airflow import Airflow
 from tests.support.databases import PostgresServer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def airflow(
     postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Airflow]:
