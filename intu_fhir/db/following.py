@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.tables import deliveries
-from intu_fhir.model.work import WAITING, Claim, Follows
+from intu_fhir.model.work import FILTERED, WAITING, Claim, Follows
 
 
 def first_missing(
@@ -45,7 +45,7 @@ def follow(connection: Connection, held: Claim, result: Follows) -> None:
     if result.still(connection):
         connection.execute(
             sa.update(deliveries)
-            .where(d.delivery_key == held.key, d.want == held.want)
+            .where(d.delivery_key == held.key, d.want == held.want, d.state == WAITING)
             .values(due_at=None, follows=result.destination)
         )
 
@@ -85,10 +85,14 @@ def _let_go(
 
 
 def note_reason(connection: Connection, held: Claim, reason: str = "") -> None:
-    """Say what a delivery waits for; what it waited for until now is forgotten."""
+    """Say what a delivery waits for; what it waited for until now is forgotten.
+
+    Why it is left out of a destination by now stays.
+    """
     d = deliveries.c
+    other = sa.or_(d.reason != reason, d.follows != "")
     connection.execute(
         sa.update(deliveries)
-        .where(d.delivery_key == held.key, sa.or_(d.reason != reason, d.follows != ""))
+        .where(d.delivery_key == held.key, d.state != FILTERED, other)
         .values(reason=reason, follows="")
     )

@@ -4,6 +4,10 @@
 on it. Any number of new instances raises ``want`` once. A claim raises ``fence``; whoever
 writes with an older one changes nothing, so an engine may kill or repeat work at will.
 
+A wish may come while a worker has the row. One to go on makes it due again when the worker is done.
+One to keep the study back (``held``, ``filtered``) is written at once, without a time: it outlives
+whatever the worker has to say of the older wish.
+
 An engine of any kind needs three things of this module: ``next_due_at`` says when to look again,
 ``claim`` takes one row or says that there is none now, and one of ``finish``, ``put_off`` and
 ``fail`` gives it back. A lane is drained when ``claim`` returns None.
@@ -24,9 +28,10 @@ from intu_fhir.db.tables import work
 from intu_fhir.db.upsert import insert
 from intu_fhir.errors import StaleClaim
 from intu_fhir.model.cause import cause_of
-from intu_fhir.model.work import RETRYING, WAITING, Claim
+from intu_fhir.model.work import FILTERED, HELD, RETRYING, RUNNING, WAITING, Claim
 
 _TIME = work.c.updated_at.type
+_KEPT_BACK = (HELD, FILTERED)
 
 
 def renew(connection: Connection, held: Claim, *, now: datetime, lease_seconds: float) -> None:
@@ -59,7 +64,7 @@ def finish(connection: Connection, held: Claim, *, state: str, now: datetime) ->
         connection,
         held,
         have=held.want,
-        state=sa.case((newer, WAITING), else_=state),
+        state=sa.case((_kept_back(queue), queue.c.state), (newer, WAITING), else_=state),
         due_at=sa.case((newer, queue.c.due_at), else_=None),
         attempts=0,
         updated_at=now,
@@ -70,8 +75,14 @@ def finish(connection: Connection, held: Claim, *, state: str, now: datetime) ->
 
 
 def _asked_again(queue: Table, held: Claim) -> sa.ColumnElement[bool]:
-    """Whether more, or the same once more, was asked for since the claim."""
-    return sa.or_(queue.c.want > held.want, queue.c.due_at > held.due_at)
+    """Whether more, or the same once more, was asked for since the claim, or nothing any more."""
+    more = queue.c.want > held.want
+    return sa.or_(more, queue.c.due_at > held.due_at, _kept_back(queue))
+
+
+def _kept_back(queue: Table) -> sa.ColumnElement[bool]:
+    """Whether a wish since the claim keeps the study back; a row at work is ``running`` else."""
+    return queue.c.state.in_(_KEPT_BACK)
 
 
 def put_off(connection: Connection, held: Claim, *, until: datetime, now: datetime) -> None:
@@ -81,7 +92,7 @@ def put_off(connection: Connection, held: Claim, *, until: datetime, now: dateti
     _write(
         connection,
         held,
-        state=WAITING,
+        state=sa.case((_kept_back(queue), queue.c.state), else_=WAITING),
         due_at=sa.case((newer, queue.c.due_at), else_=until),
         updated_at=now,
         **_no_lease(),
@@ -97,14 +108,33 @@ def fail(
     due_at: datetime | None,
     now: datetime,
     counts: bool = True,
-) -> None:
-    """Record a failed try.
+) -> bool:
+    """Record a failed try; a newer wish is neither given up nor sent for what the older one met.
 
     Args:
         due_at: when to try again; None leaves it to a person.
         counts: False where the try says nothing about this study, and costs it no attempt.
+
+    Returns:
+        False where a newer wish took the place of what failed.
+
+    Raises:
+        StaleClaim: another worker has it now.
     """
-    queue = queue_of(held.step)
+    row = _row(connection, held)
+    kept_back = row.state in _KEPT_BACK
+    newer = row.want > held.want or (row.due_at is not None and row.due_at > held.due_at)
+    if kept_back or (newer and due_at is None):
+        _write(
+            connection,
+            held,
+            state=row.state if kept_back else WAITING,
+            attempts=0,
+            updated_at=now,
+            **NO_FAILURE,
+            **_no_lease(),
+        )
+        return False
     _write(
         connection,
         held,
@@ -114,34 +144,53 @@ def fail(
         backlog=True,
         last_failed_at=now,
         cause=cause_of(error),
-        first_failed_at=sa.func.coalesce(queue.c.first_failed_at, sa.literal(now, _TIME)),
+        first_failed_at=sa.func.coalesce(
+            queue_of(held.step).c.first_failed_at, sa.literal(now, _TIME)
+        ),
         last_error=error,
         updated_at=now,
         **_no_lease(),
     )
+    return True
 
 
 def _no_lease() -> dict[str, Any]:
     return {"lease_holder": "", "lease_until": None}
 
 
+def _row(connection: Connection, held: Claim) -> Any:
+    """Return what a held row says now; nobody else writes to it until the transaction ends."""
+    queue = queue_of(held.step)
+    found = sa.select(queue.c.want, queue.c.due_at, queue.c.state).where(_is_held(held))
+    row = connection.execute(found.with_for_update()).one_or_none()
+    if row is None:
+        raise _stale(held)
+    return row
+
+
 def _write(connection: Connection, held: Claim, **values: Any) -> None:
     """Write to a held row, only while it is held."""
-    queue = queue_of(held.step)
     written = connection.execute(
-        sa.update(queue)
-        .where(
-            key_of(queue) == held.key,
-            queue.c.fence == held.fence,
-            queue.c.lease_holder == held.holder,
-        )
-        .values(**values)
+        sa.update(queue_of(held.step)).where(_is_held(held)).values(**values)
     )
     if written.rowcount != 1:
-        raise StaleClaim(
-            f"{held.step} of study {held.study_instance_uid} is held by another worker now; "
-            "this worker's result is dropped"
-        )
+        raise _stale(held)
+
+
+def _is_held(held: Claim) -> sa.ColumnElement[bool]:
+    queue = queue_of(held.step)
+    return sa.and_(
+        key_of(queue) == held.key,
+        queue.c.fence == held.fence,
+        queue.c.lease_holder == held.holder,
+    )
+
+
+def _stale(held: Claim) -> StaleClaim:
+    return StaleClaim(
+        f"{held.step} of study {held.study_instance_uid} is held by another worker now; "
+        "this worker's result is dropped"
+    )
 
 
 def want_step(
@@ -180,22 +229,26 @@ def want_step(
 
 
 def raised(queue: Table, new: Any, *, keep_backoff: bool, again: bool = False) -> dict[str, Any]:
-    """Return the SET of a conflict: a newer wish makes the row due again.
+    """Return the SET of a conflict: a newer wish makes the row due again, or keeps it back.
 
     A leased row stays leased, its worker sees the newer wish when it finishes. With
-    ``keep_backoff`` a row that waits for its next try goes on waiting. With ``again`` the
-    same wish makes the row due as well, since its content may have changed.
+    ``keep_backoff`` a row that waits for its next try goes on waiting, unless it is kept back.
+    With ``again`` the same wish makes the row due as well, since its content may have changed.
     """
     newer = new.want >= queue.c.want if again else new.want > queue.c.want
+    goes_on = new.state == WAITING
     leased = queue.c.lease_holder != ""
-    backing_off = queue.c.state == RETRYING if keep_backoff else sa.false()
-    as_it_is = sa.or_(~newer, leased, backing_off)
+    backing_off = sa.and_(queue.c.state == RETRYING, goes_on) if keep_backoff else sa.false()
+    as_it_is = sa.or_(~newer, backing_off)
+    in_hand = sa.or_(as_it_is, leased)
     return {
         "want": sa.case((newer, new.want), else_=queue.c.want),
-        "state": sa.case((as_it_is, queue.c.state), else_=new.state),
-        "due_at": sa.case((sa.or_(~newer, backing_off), queue.c.due_at), else_=new.due_at),
-        "attempts": sa.case((as_it_is, queue.c.attempts), else_=0),
-        "backlog": sa.case((as_it_is, queue.c.backlog), else_=new.backlog),
+        "state": sa.case(
+            (as_it_is, queue.c.state), (sa.and_(leased, goes_on), RUNNING), else_=new.state
+        ),
+        "due_at": sa.case((as_it_is, queue.c.due_at), else_=new.due_at),
+        "attempts": sa.case((in_hand, queue.c.attempts), else_=0),
+        "backlog": sa.case((in_hand, queue.c.backlog), else_=new.backlog),
         "updated_at": new.updated_at,
         "trace_parent": sa.case((newer, new.trace_parent), else_=queue.c.trace_parent),
     }

@@ -214,7 +214,8 @@ class Recorder:
             state = RETRYING if due_at else DEAD
             if not due_at:
                 error = f"{error.removesuffix(_LATER)}; given up after {claim.attempts + 1} tries"
-        work.fail(connection, claim, state=state, error=error, due_at=due_at, now=now)
+        if not work.fail(connection, claim, state=state, error=error, due_at=due_at, now=now):
+            return WAITING
         if isinstance(result, Hold):
             hold_delivery(
                 connection,

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from intu_fhir.db import work
 from intu_fhir.db.deliveries import want_delivery
@@ -30,62 +25,10 @@ from intu_fhir.model.work import (
     Finished,
     NotYet,
 )
-from intu_fhir.pipeline.record import Recorder
-from intu_fhir.pipeline.runner import Lane, Runner, StepResult
-from intu_fhir.settings.schema import RetrySettings
+from intu_fhir.pipeline.runner import Lane, StepResult
 from tests.support.clock import FakeClock
-from tests.support.rows import rows_of
+from tests.support.pipeline import PACS, Pipeline
 from tests.support.staging import header, new_instance, store
-
-RETRY = RetrySettings(first_seconds=10, max_seconds=100, max_attempts=3)
-PACS = Lane(DELIVER, "pacs")
-
-
-@dataclass
-class Pipeline:
-    """A queue whose steps do what the test says."""
-
-    database: Database
-    clock: FakeClock
-    does: dict[str, Callable[[Claim], StepResult]] = field(default_factory=dict)
-
-    def do(self, step: str, claim: Claim) -> StepResult:
-        """Do what the test has last asked of a step."""
-        return self.does[step](claim)
-
-    def runner(self, holder: str = "w1") -> Runner:
-        """Return a worker."""
-        return Runner(
-            database=self.database,
-            clock=self.clock,
-            functions={
-                (AGGREGATE, ""): partial(self.do, AGGREGATE),
-                (BUILD, ""): partial(self.do, BUILD),
-                (DELIVER, "pacs"): partial(self.do, DELIVER),
-            },
-            recorder=Recorder(RETRY),
-            retry=RETRY,
-            holder=holder,
-            lease_seconds=60,
-            chance=lambda: 1.0,
-        )
-
-    def row(self, table: sa.Table) -> Any:
-        """Return the only row of a table."""
-        [row] = self.rows(table)
-        return row
-
-    def rows(self, table: sa.Table) -> list[Any]:
-        """Return all rows of a table, by their keys."""
-        return rows_of(self.database, table)
-
-    def bring_to_delivery(self, wish: DeliveryWish | None = None) -> None:
-        """Run a study up to its delivery to ``pacs``."""
-        wishes = {"pacs": wish or DeliveryWish(WAITING)}
-        self.does[AGGREGATE] = lambda claim: Finished(lambda connection: None, 1)
-        self.does[BUILD] = lambda claim: Finished(lambda connection: None, claim.want, wishes)
-        assert self.runner().run_one(Lane(AGGREGATE))
-        assert self.runner().run_one(Lane(BUILD))
 
 
 @pytest.fixture
