@@ -9,7 +9,14 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from intu_fhir.db.tables import attempts, deliveries, instance_deliveries, instances
+from intu_fhir.db.tables import (
+    attempts,
+    deliveries,
+    generations,
+    instance_deliveries,
+    instances,
+    studies,
+)
 from intu_fhir.db.upsert import insert
 from intu_fhir.db.work import raised
 from intu_fhir.model.outcome import Attempt, Dead, Delivered, Hold, InstanceOutcome, Retry
@@ -144,11 +151,17 @@ class PendingInstance:
     sha256: str
 
 
-def pending_instances(connection: Connection, held: Claim) -> list[PendingInstance]:
-    """Return the instances of a study that this destination has not taken yet.
+def pending_instances(connection: Connection, held: Claim) -> list[PendingInstance] | None:
+    """Return the instances of a generation that this destination has not taken yet.
 
     Those that failed before come last: one that makes a PACS break off keeps no other back.
+
+    Returns:
+        None where the study has grown since and nobody can tell for sure what of it was judged.
     """
+    judged = _judged(connection, held)
+    if judged is None:
+        return None
     tried = sa.select(sa.literal(1)).where(
         instance_deliveries.c.delivery_key == held.key,
         instance_deliveries.c.instance_key == instances.c.instance_key,
@@ -164,7 +177,7 @@ def pending_instances(connection: Connection, held: Claim) -> list[PendingInstan
             instances.c.data_set_offset,
             instances.c.sha256,
         )
-        .where(instances.c.study_key == held.study_key, ~taken.exists())
+        .where(instances.c.study_key == held.study_key, judged, ~taken.exists())
         .order_by(
             sa.case((tried.exists(), 1), else_=0),
             instances.c.series_key,
@@ -172,6 +185,26 @@ def pending_instances(connection: Connection, held: Claim) -> list[PendingInstan
         )
     )
     return [PendingInstance(*row) for row in rows]
+
+
+def _judged(connection: Connection, held: Claim) -> sa.ColumnElement[bool] | None:
+    """Return what picks out the instances that a generation was settled on.
+
+    What came later may belong to another patient: it goes nowhere before it was looked at. A
+    generation knows how many instances it had (each raises the study's revision by one), and those
+    are the ones received by then, where there are as many.
+    """
+    g, of_study = generations.c, studies.c.study_key == held.study_key
+    settled = connection.execute(
+        sa.select(g.revision, g.settled_at, studies.c.revision.label("now"))
+        .join_from(studies, generations, studies.c.study_key == g.study_key)
+        .where(of_study, g.generation == held.want)
+    ).one_or_none()
+    if settled is None or settled.now == settled.revision:
+        return sa.true()
+    in_time = instances.c.received_at <= settled.settled_at
+    number = sa.select(sa.func.count()).where(instances.c.study_key == held.study_key, in_time)
+    return in_time if connection.execute(number).scalar_one() == settled.revision else None
 
 
 def record_instances(

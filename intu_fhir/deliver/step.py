@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from intu_fhir.db.companions import (
     companions_of,
@@ -38,7 +39,7 @@ from intu_fhir.model.companion import DOCUMENT, Companion, Identity
 from intu_fhir.model.delivered import DeliveredResource
 from intu_fhir.model.finding import IMAGES_EXPIRED
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, InstanceOutcome
-from intu_fhir.model.work import Claim
+from intu_fhir.model.work import Claim, NotYet
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.settings.schema import FhirDestination
 
@@ -58,6 +59,9 @@ FLUSH_SECONDS = 1.0
 """How long an answer is at most kept in memory once another one comes: so much is sent twice by
 whoever goes on after a crash.
 """
+
+_SETTLES_AGAIN = timedelta(seconds=5)
+_HAS_GROWN = "more images have come, and the study has to settle with them"
 
 
 @dataclass(frozen=True)
@@ -257,10 +261,12 @@ class DicomDelivery:
     scu: StorageScu
     lease_seconds: float
 
-    def __call__(self, claim: Claim) -> DeliveryOutcome:
+    def __call__(self, claim: Claim) -> DeliveryOutcome | NotYet:
         """Send what the PACS lacks; what it confirmed in an earlier try is not sent again."""
-        with self.database.read() as connection:
+        with self.database.snapshot() as connection:
             pending = pending_instances(connection, claim)
+        if pending is None:
+            return NotYet(self.clock.now() + _SETTLES_AGAIN, _HAS_GROWN)
         if not pending:
             return Delivered(status="0000", detail="every instance was confirmed", unchanged=True)
         ledger = AnswerLedger(self, claim, pending)

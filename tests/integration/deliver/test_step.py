@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -14,13 +15,13 @@ from pydicom.uid import RLELossless
 from intu_fhir.db import work
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import instance_deliveries, studies
+from intu_fhir.db.tables import generations, instance_deliveries, studies
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.step import DicomDelivery
 from intu_fhir.demo.pacs import ABORT, StandInPacs
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.model.outcome import Delivered, Retry
-from intu_fhir.model.work import DELIVER, WAITING, Claim, DeliveryWish
+from intu_fhir.model.work import DELIVER, WAITING, Claim, DeliveryWish, NotYet
 from intu_fhir.settings.schema import DicomDestination
 from tests.support.clock import FakeClock
 from tests.support.compressed import compress
@@ -41,18 +42,39 @@ def files(tmp_path: Path) -> LocalFileStore:
 @pytest.fixture
 def claim(database: Database, files: LocalFileStore, clock: FakeClock) -> Claim:
     """The delivery of a study of five instances, claimed."""
+    _stage(database, files, clock.now(), UIDS)
+    return _claimed(database, clock)
+
+
+def _stage(database: Database, files: LocalFileStore, now: datetime, uids: list[str]) -> None:
     staged = [
-        new_instance(
-            clock.now(), header(instance=uid), sha256=hashlib.sha256(uid.encode()).hexdigest()
-        )
-        for uid in UIDS
+        new_instance(now, header(instance=uid), sha256=hashlib.sha256(uid.encode()).hexdigest())
+        for uid in uids
     ]
     for one in staged:
         path = files.path(one.file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(one.data_set_offset) + one.header.sop_instance_uid.encode())
     store(database, *staged)
-    return _claimed(database, clock)
+
+
+def _settle(database: Database, now: datetime, number: int) -> None:
+    """Record that the first generation is what has been staged."""
+    with database.write() as connection:
+        study = connection.execute(sa.select(studies)).one()
+        assert study.revision == number
+        connection.execute(
+            sa.insert(generations).values(
+                study_key=study.study_key,
+                generation=1,
+                revision=study.revision,
+                settled_at=now,
+                evidence="quiet",
+                evidence_detail="",
+                number_of_series=1,
+                number_of_instances=number,
+            )
+        )
 
 
 def _claimed(database: Database, clock: FakeClock) -> Claim:
@@ -151,3 +173,32 @@ def test_poison_instance_keeps_no_other_back(
         assert pacs.received == UIDS[1:]
         pacs.answer_for(UIDS[0], 0)
         assert isinstance(deliver(claim), Delivered)
+
+
+LATE = [f"1.2.3.2.{number}" for number in range(1, 4)]
+
+
+def test_what_was_not_judged_is_not_sent(
+    database: Database, clock: FakeClock, files: LocalFileStore, claim: Claim, tmp_path: Path
+) -> None:
+    """Images that came after a study had settled wait until it has settled with them."""
+    _settle(database, clock.now(), len(UIDS))
+    clock.advance(1)
+    _stage(database, files, clock.now(), LATE)
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        deliver = _delivery(database, clock, files, pacs)
+        assert isinstance(deliver(claim), Delivered)
+        assert sorted(pacs.received) == UIDS
+
+
+def test_nothing_is_sent_while_nobody_can_tell_what_was_judged(
+    database: Database, clock: FakeClock, files: LocalFileStore, claim: Claim, tmp_path: Path
+) -> None:
+    """An image stored after settling that was received before it keeps all of them for the next."""
+    _settle(database, clock.now(), len(UIDS))
+    _stage(database, files, clock.now(), LATE[:1])
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        outcome = _delivery(database, clock, files, pacs)(claim)
+    assert isinstance(outcome, NotYet)
+    assert "settle" in outcome.reason
+    assert pacs.received == []
