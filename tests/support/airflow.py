@@ -48,6 +48,7 @@ class Airflow:
 
     def __init__(self, home: Path, server: PostgresServer) -> None:
         self.home, self.port = home, free_port()
+        self.schedulers = 1
         self._server, self._template, self._metadata = server, "", ""
         self._program = airflow_program()
         self._password = secrets.token_urlsafe(16)
@@ -108,7 +109,8 @@ class Airflow:
         """Start all of it; on return DAGs are read and scheduled."""
         port = str(self.port)
         self._spawn("api-server", "--host", "127.0.0.1", "--port", port, "--workers", "1")
-        self._spawn("scheduler", "--skip-serve-logs")
+        for _ in range(self.schedulers):
+            self._spawn("scheduler", "--skip-serve-logs")
         self._spawn("dag-processor")
         wait_until(self._is_healthy, _START_SECONDS, "a healthy Airflow")
         answer = self.client.post(
@@ -116,6 +118,16 @@ class Airflow:
         )
         answer.raise_for_status()
         self.client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def add_scheduler(self) -> None:
+        """Start one more scheduler on the same metadata, now and with each start from now on."""
+        self.schedulers += 1
+        self._spawn("scheduler", "--skip-serve-logs")
+
+    def alive_schedulers(self) -> int:
+        """Return how many schedulers run, by Airflow's own record of them."""
+        jobs = self.get("jobs", job_type="SchedulerJob", is_alive=True)
+        return int(jobs["total_entries"])
 
     def _spawn(self, *arguments: str) -> None:
         with (self.home / f"{arguments[0]}.log").open("ab") as log:

@@ -11,7 +11,11 @@ import pytest
 from tests.reliability.engine_kills import endure
 from tests.support.airflow import Airflow
 from tests.support.engines import AirflowDags, LocalWorkers
+from tests.support.waiting import wait_until
 from tests.support.worked_site import worked_site
+
+LONGEST_SECONDS = 60.0
+"""Killed work is taken again by then: a lease here is shorter, an engine's own time-out is longer."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -24,13 +28,16 @@ def test_local_workers_may_die_at_any_time(tmp_path: Path, migrated_database_url
         tally = endure(site, LocalWorkers(site.folder), late=10, **how)
     assert tally.faults == [], tally.line()
     assert tally.kills == 3
+    assert tally.late(LONGEST_SECONDS) == []
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 def test_airflow_may_lose_all_it_knows(
     airflow: Airflow, tmp_path: Path, migrated_database_url: str
 ) -> None:
-    """Tasks killed, every run started twice, and the metadata wiped: nothing lost or doubled."""
+    """Two schedulers, killed tasks, runs started twice, wiped metadata: nothing lost or doubled."""
+    airflow.add_scheduler()
+    wait_until(lambda: airflow.alive_schedulers() == 2, 120, "a second scheduler")
     with worked_site(tmp_path, migrated_database_url) as site:
         site.stage(100)
         dags = AirflowDags(airflow, site.folder, "forgetful")
@@ -39,3 +46,5 @@ def test_airflow_may_lose_all_it_knows(
         dags.remove()
     assert tally.faults == [], tally.line()
     assert (tally.kills, tally.wiped) == (3, 1)
+    assert tally.late(LONGEST_SECONDS) == []
+    assert airflow.alive_schedulers() == 2
