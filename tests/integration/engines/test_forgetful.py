@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 from tests.support.worked_site import worked_site
 
 LONGEST_SECONDS = 60.0
-"""Killed work is taken again by then: a lease here is shorter, an engine's own time-out is longer."""
+"""Killed work is taken again by then; a lease here is shorter, Airflow's own time-out longer."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
