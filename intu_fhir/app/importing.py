@@ -71,9 +71,7 @@ def import_paths(
     finally:
         _end(app, origin, counts, by or login())
     seal(app.database)
-    describer = Working(app).describer
-    while describer.describe_some():
-        pass
+    Working(app).describer.describe_all()
     if app.uploader is not None:
         while app.uploader.upload_some():
             pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,15 +50,54 @@ class Described:
     findings: Sequence[Finding] = ()
 
 
-def undescribed(connection: Connection, limit: int, here: str = "") -> list[Undescribed]:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An instance without a complete header, as a look along them shows it.
+
+    Args:
+        is_here: its bytes can be read now; else they wait in the spool of another machine.
+    """
+
+    instance_key: int
+    received_at: datetime
+    is_here: bool
+
+
+def look_along(
+    connection: Connection, here: str, limit: int, *, after: int = 0, until: int | None = None
+) -> list[Seen]:
+    """Return the next instances without a complete header by their keys, wherever their bytes are.
+
+    Args:
+        here: name of this machine's spool.
+        until: the last key to look at.
+    """
+    # Looked up for each row, never joined: what waits in all spools is not read for it.
+    spool = sa.select(uploads.c.spool).where(uploads.c.file == instances.c.file)
+    c = instances.c
+    ends = [] if until is None else [c.instance_key <= until]
+    rows = connection.execute(
+        sa.select(c.instance_key, c.received_at, spool.scalar_subquery())
+        .where(c.described_at.is_(None), c.instance_key > after, *ends)
+        .order_by(c.instance_key)
+        .limit(limit)
+    )
+    return [Seen(key, at, spool is None or spool == here) for key, at, spool in rows]
+
+
+def undescribed(
+    connection: Connection, limit: int, here: str = "", keys: Collection[int] | None = None
+) -> list[Undescribed]:
     """Return instances without a complete header whose bytes can be read now, oldest first.
 
     Args:
         here: name of this machine's spool; what still waits in another one comes later.
+        keys: only of these. Without them all that waits elsewhere may be gone over.
     """
     elsewhere = sa.select(sa.literal(1)).where(
         uploads.c.file == instances.c.file, uploads.c.spool != here
     )
+    among = [] if keys is None else [instances.c.instance_key.in_(keys)]
     rows = connection.execute(
         sa.select(
             instances.c.instance_key,
@@ -70,7 +109,7 @@ def undescribed(connection: Connection, limit: int, here: str = "") -> list[Unde
             associations.c.calling_ae_title,
         )
         .join(associations, associations.c.association_id == instances.c.association_id)
-        .where(instances.c.described_at.is_(None), ~elsewhere.exists())
+        .where(instances.c.described_at.is_(None), ~elsewhere.exists(), *among)
         .order_by(instances.c.instance_key)
         .limit(limit)
     )
