@@ -17,6 +17,9 @@ QUIET = "quiet"
 
 _HEADERS_SECONDS = 0.5
 
+_SHORTEST = timedelta(milliseconds=100)
+_LONGEST = timedelta(minutes=5)
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -74,3 +77,14 @@ def is_settled(study: StudyActivity, policy: Settle, now: datetime) -> Decision:
     if now >= quiet_until:
         return Settled(QUIET, f"no instance for {policy.quiet_seconds:g} s")
     return Wait(quiet_until)
+
+
+def look_for_headers_at(study: StudyActivity, now: datetime) -> datetime:
+    """Say when to look again for headers that are not staged yet.
+
+    They come a moment after their instances. Where they did not, such as with a machine that is
+    down and has the files, thousands of studies may wait: each costs less the longer it waits, and
+    a tenth of its wait is what it may be late.
+    """
+    waited = now - study.last_received_at
+    return now + min(max(waited / 10, _SHORTEST), _LONGEST)

@@ -9,7 +9,13 @@ from typing import Any
 
 from intu_fhir.aggregate.conflicts import find_conflicts
 from intu_fhir.aggregate.merge import merge_headers
-from intu_fhir.aggregate.settle import Settled, Wait, is_settled, strictest
+from intu_fhir.aggregate.settle import (
+    Settled,
+    Wait,
+    is_settled,
+    look_for_headers_at,
+    strictest,
+)
 from intu_fhir.db.holds import hold_study
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import record_generation, study_activity
@@ -19,7 +25,7 @@ from intu_fhir.model.work import Claim, Finished, NotYet
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import Settle
 
-_HEADERS_SOON = timedelta(milliseconds=100)
+_SOON = timedelta(milliseconds=100)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class AggregateStep:
         if isinstance(decision, Wait):
             return NotYet(decision.until)
         if activity.undescribed:
-            return NotYet(now + _HEADERS_SOON)
+            return NotYet(look_for_headers_at(activity, now))
         return self._settle(claim, activity, decision)
 
     def _policy(self, activity: StudyActivity) -> Settle:
@@ -59,7 +65,7 @@ class AggregateStep:
             )
         if headers.revision != claim.want:
             # Something arrived since the claim: judge the study anew with it.
-            return NotYet(self.clock.now() + _HEADERS_SOON)
+            return NotYet(self.clock.now() + _SOON)
         generation = activity.generation + 1
         study = merge_headers(
             headers.study_instance_uid, headers.series, headers.calling_ae_titles, generation

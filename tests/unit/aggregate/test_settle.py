@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intu_fhir.aggregate.settle import Settled, Wait, first_look_seconds, is_settled, strictest
+from intu_fhir.aggregate.settle import (
+    Settled,
+    Wait,
+    first_look_seconds,
+    is_settled,
+    look_for_headers_at,
+    strictest,
+)
 from intu_fhir.model.settling import StudyActivity
 from intu_fhir.settings.schema import Settle
 
@@ -89,3 +96,14 @@ def test_a_study_is_first_looked_at_when_it_can_settle() -> None:
     """After its quiet time, or as soon as headers are staged where their count is evidence."""
     assert first_look_seconds(Settle(quiet_seconds=30)) == 30
     assert first_look_seconds(Settle(quiet_seconds=30, on_expected_count=True)) < 1
+
+
+@pytest.mark.parametrize(
+    ("waited", "more"), [(-5, 0.1), (0, 0.1), (1, 0.1), (30, 3), (600, 60), (86_400, 300)]
+)
+def test_a_study_without_a_header_costs_less_the_longer_it_waits(
+    waited: float, more: float
+) -> None:
+    """It is looked at after a tenth of its wait: at least 0.1 s, at most five minutes."""
+    now = NOW + timedelta(seconds=waited)
+    assert look_for_headers_at(ACTIVE, now) == now + timedelta(seconds=more)

@@ -1,0 +1,46 @@
+"""Settling a study whose headers do not come, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from intu_fhir.aggregate.step import AggregateStep
+from intu_fhir.db.session import Database
+from intu_fhir.db.tables import generations
+from intu_fhir.model.work import AGGREGATE
+from intu_fhir.pipeline.record import Recorder
+from intu_fhir.pipeline.runner import Lane, Runner
+from intu_fhir.settings.schema import RetrySettings, Settle
+from tests.support.clock import FakeClock
+from tests.support.rows import rows_of
+from tests.support.staging import describe_all, header, new_instance, store
+
+
+def _runner(database: Database, clock: FakeClock) -> Runner:
+    step = AggregateStep(database, clock, {"radiology": Settle(quiet_seconds=0)}, frozenset())
+    retry = RetrySettings()
+    return Runner(
+        database=database,
+        clock=clock,
+        functions={(AGGREGATE, ""): step},
+        recorder=Recorder(retry),
+        retry=retry,
+        holder="w",
+        lease_seconds=60,
+    )
+
+
+def test_a_study_whose_header_does_not_come_is_looked_at_ever_less(
+    database: Database, clock: FakeClock
+) -> None:
+    """In its first second ten times, in ten minutes less than a hundred; then it settles."""
+    store(database, new_instance(clock.now(), header(), quiet_seconds=0))
+    runner, begun = _runner(database, clock), clock.monotonic()
+    looks: list[float] = []
+    while clock.monotonic() < begun + 600:
+        assert runner.run_one(Lane(AGGREGATE))
+        looks.append(clock.monotonic() - begun)
+        clock.advance(runner.seconds_until_due(Lane(AGGREGATE)) or 0.001)
+    assert len([at for at in looks if at < 1]) == 10
+    assert len(looks) < 100
+    describe_all(database, clock.now())
+    assert runner.run_one(Lane(AGGREGATE))
+    assert len(rows_of(database, generations)) == 1
