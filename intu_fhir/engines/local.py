@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -106,16 +107,16 @@ class LocalEngine:
             event.set()
 
     def stop(self, grace_seconds: float) -> list[str]:
-        """Finish what is in hand; return the workers that did not within the grace.
+        """Finish what is in hand; return the workers that did not within the grace of all.
 
         What they hold is not lost: its lease runs out and it is done again.
         """
         self._stopping.set()
         for signal in self._signals:
             self.wake(signal)
+        until = time.monotonic() + grace_seconds
         for thread in self._threads:
-            thread.join(grace_seconds)
-            grace_seconds = max(grace_seconds - 0.01, 0.1) if thread.is_alive() else grace_seconds
+            thread.join(max(until - time.monotonic(), 0.0))
         return [thread.name for thread in self._threads if thread.is_alive()]
 
     def _work(
