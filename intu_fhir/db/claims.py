@@ -89,14 +89,19 @@ def _next(look: Look, limit: int | None, *, backlog_first: bool) -> Any:
 
 
 def _room(look: Look, limit: int | None) -> int:
-    """Say what there is room for: all, what is new, or nothing.
+    """Say what there is room for: all, what is new, or nothing."""
+    if limit is None:
+        return _ALL
+    held, again, _ = look.connection.execute(look.rows.held(look.now)).one()
+    return _room_beside(held, again, limit)
+
+
+def _room_beside(held: int, again: int, limit: int) -> int:
+    """Say what there is room for beside what is held, some of it not for the first time.
 
     What failed before or was put back never takes the last place: a far side which hangs on one
     study goes on serving the others, and a new study finds a place however much is replayed.
     """
-    if limit is None:
-        return _ALL
-    held, again, _ = look.connection.execute(look.rows.held(look.now)).one()
     if held >= limit:
         return _NONE
     return _NEW if limit > 1 and again >= limit - 1 else _ALL
@@ -149,8 +154,8 @@ def next_due_at(
     """Return when a row of a lane can next be claimed, or None where no one knows.
 
     Args:
-        limit: as for ``claim``; where so many are held, the time when the first lease runs out,
-            since another worker may give its row back at any time before.
+        limit: as for ``claim``; where it keeps back what is due, the time when the first lease
+            runs out, since another worker may give its row back at any time before.
     """
     rows, opens_at, gate = LaneRows(step, destination), now, _OPEN_GATE
     if step == DELIVER:
@@ -165,7 +170,15 @@ def next_due_at(
         return None
     allowed = gate.limit(limit)
     if allowed is not None and due <= now:
-        held, _, first_end = connection.execute(rows.held(now)).one()
-        if held >= allowed and first_end is not None:
-            due = first_end
+        due = _when_allowed(Look(connection, rows, now), allowed, due, fresh_due=times[0])
     return max(due, opens_at)
+
+
+def _when_allowed(look: Look, limit: int, due: datetime, fresh_due: datetime | None) -> datetime:
+    """Return when what is due may be taken: who is told now, and gets nothing, asks on and on."""
+    held, again, first_end = look.connection.execute(look.rows.held(look.now)).one()
+    room = _room_beside(held, again, limit)
+    if room == _ALL:
+        return due
+    fresh = fresh_due if room == _NEW else None
+    return min(filter(None, (fresh, first_end)), default=due)

@@ -64,9 +64,9 @@ def _claim(
         )
 
 
-def _next_due(database: Database, clock: FakeClock) -> object:
+def _next_due(database: Database, clock: FakeClock, limit: int | None = None) -> object:
     with database.read() as connection:
-        return work.next_due_at(connection, DELIVER, "pacs", clock.now())
+        return work.next_due_at(connection, DELIVER, "pacs", clock.now(), limit=limit)
 
 
 def _to_backlog(database: Database, clock: FakeClock) -> str:
@@ -161,6 +161,31 @@ def test_what_a_worker_died_on_takes_no_last_place(database: Database, clock: Fa
     then = _claim(database, clock, limit=3)
     assert then is not None
     assert then.study_instance_uid == left.study_instance_uid
+
+
+def test_what_may_not_be_taken_is_not_said_to_be_due(database: Database, clock: FakeClock) -> None:
+    """While what failed has all places but the last, the rest of it waits for the end of a lease:
+    whoever was told that it is due, and got nothing, would ask again at once.
+    """
+    _stage(database, 3)
+    for _ in range(2):
+        _to_backlog(database, clock)
+    abandoned = _claim(database, clock)
+    clock.advance(30)
+    trying = _claim(database, clock, backlog_first=True)
+    clock.advance(31)
+    assert abandoned is not None
+    assert trying is not None
+    assert _next_due(database, clock, limit=2) == trying.lease_until
+    assert _claim(database, clock, limit=2) is None
+    with database.write() as connection:
+        stage(connection, "new", deliveries={"pacs": "waiting"})
+    assert _next_due(database, clock, limit=2) == clock.now()
+    fresh = _claim(database, clock, limit=2)
+    assert fresh is not None
+    assert _next_due(database, clock, limit=2) == trying.lease_until
+    assert _next_due(database, clock, limit=4) == clock.now()
+    assert _claim(database, clock, limit=4) is not None
 
 
 def test_the_rate_limit_holds_over_all_claims(database: Database, clock: FakeClock) -> None:
