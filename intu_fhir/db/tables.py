@@ -102,6 +102,13 @@ studies = Table(
     words("referring_physician_name"),
     Index("ix_studies_last_received_at", "last_received_at", "study_key"),
     Index(
+        "ix_studies_unpruned",
+        "last_received_at",
+        "study_key",
+        sqlite_where=text("number_of_instances > number_of_pruned"),
+        postgresql_where=text("number_of_instances > number_of_pruned"),
+    ),
+    Index(
         "ix_studies_patient_id",
         "patient_id",
         postgresql_ops={"patient_id": "text_pattern_ops"},
