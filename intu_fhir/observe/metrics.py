@@ -97,6 +97,14 @@ OVERDUE_OLDEST = Standing(
 )
 HOLDS = Standing("intu_holds", "Holds that wait for a person.")
 QUARANTINED = Standing("intu_quarantined_last_day", "Objects put aside in the last 24 hours.")
+UPLOADS_WAITING = Standing(
+    "intu_uploads_waiting",
+    "Files that wait in a spool for their upload to the object store.",
+    ("spool",),
+)
+UPLOADS_OVERDUE = Standing(
+    "intu_uploads_overdue_seconds", "For how long the first of them is due.", ("spool",)
+)
 LAST_HOUR = Standing(
     "intu_last_hour_items",
     "What was done in the last hour: instances stored, studies settled and built, "

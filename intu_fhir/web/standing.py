@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from intu_fhir.db.overview import Overview, overview
 from intu_fhir.db.session import Database
+from intu_fhir.db.uploads import waiting_spools
 from intu_fhir.errors import IntuError
 from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVERED
 from intu_fhir.observe import metrics as m
@@ -82,12 +83,14 @@ def _of_database(site: Observed) -> Iterator[Metric]:
     now = site.clock.now()
     try:
         with site.database.read() as connection:
-            state = overview(connection, now)
+            state, spools = overview(connection, now), waiting_spools(connection)
     except IntuError:
         yield _family(m.DATABASE_UP, [((), 0)])
         return
     yield _family(m.DATABASE_UP, [((), 1)])
     yield from _of_overview(state, now)
+    yield _family(m.UPLOADS_WAITING, [((one.spool,), one.files) for one in spools])
+    yield _family(m.UPLOADS_OVERDUE, [((one.spool,), _age(one.due_since, now)) for one in spools])
 
 
 def _of_overview(state: Overview, now: datetime) -> Iterator[Metric]:

@@ -14,7 +14,9 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from intu_fhir.db.session import Database
+from intu_fhir.db.uploads import Upload, want_uploads
 from tests.docs.pages import REPOSITORY
+from tests.support.clock import START
 from tests.support.programs import require
 from tests.support.seeded import stage
 from tests.support.web import serving
@@ -33,8 +35,9 @@ def _promtool(*arguments: str) -> str:
 
 @pytest.fixture
 def exposed(tmp_path: Path, database: Database) -> str:
-    """What `/metrics` says of a site in which one study waits and one is dead."""
+    """What `/metrics` says of a site in which a study waits, one is dead, and a spool is full."""
     with database.write() as connection:
+        want_uploads(connection, "r1", [Upload(name, 0, "0" * 64) for name in "ab"], START)
         stage(connection, "one", deliveries={"ehr_fhir": "dead", "pacs_archive": "retrying"})
     with serving(tmp_path, database.url) as served, served.client() as client:
         client.get("/healthz")
@@ -108,6 +111,15 @@ def test_the_state_of_the_site_is_told(exposed: str) -> None:
     assert dead == {"ehr_fhir": 1}
     assert families["intu_queue_oldest_seconds"].samples
     assert families["intu_files_free_bytes"].samples[0].value > 0
+
+
+def test_what_waits_in_a_spool_is_told(exposed: str) -> None:
+    """By spool: how many files wait for their upload, and for how long the first one does."""
+    families = _families(exposed)
+    [waiting] = families["intu_uploads_waiting"].samples
+    assert (waiting.labels, waiting.value) == ({"spool": "r1"}, 2)
+    [overdue] = families["intu_uploads_overdue_seconds"].samples
+    assert (overdue.labels, overdue.value > 900) == ({"spool": "r1"}, True)
 
 
 def test_panels_do_not_lie_on_each_other() -> None:
