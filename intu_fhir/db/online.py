@@ -21,20 +21,28 @@ Columns = Sequence[str | sa.ColumnElement[Any]]
 
 
 def create_index(name: str, table: str, columns: Columns, **options: Any) -> None:
-    """Make an index; on PostgreSQL without keeping anybody from writing."""
+    """Make an index, in the place of one of that name; on PostgreSQL beside the writers.
+
+    One that is replaced serves until its successor can: claims and searches would read the whole
+    table meanwhile.
+    """
     if op.get_bind().dialect.name != "postgresql":
+        op.drop_index(name, table, if_exists=True)
         op.create_index(name, table, [*columns], **options)
         return
+    new = f"{name}_new"
     with _between_transactions():
         # What a killed run left: not valid, and in the way of its own name.
+        op.drop_index(new, table, if_exists=True, postgresql_concurrently=True)
+        op.create_index(new, table, [*columns], postgresql_concurrently=True, **options)
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-        op.create_index(name, table, [*columns], postgresql_concurrently=True, **options)
+        op.execute(f"ALTER INDEX {new} RENAME TO {name}")
 
 
 def drop_index(name: str, table: str) -> None:
     """Drop an index; on PostgreSQL without keeping anybody from writing."""
     if op.get_bind().dialect.name != "postgresql":
-        op.drop_index(name, table)
+        op.drop_index(name, table, if_exists=True)
         return
     with _between_transactions():
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)

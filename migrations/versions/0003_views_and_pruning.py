@@ -189,14 +189,6 @@ def upgrade() -> None:
             comment="instances whose files were pruned",
         ),
     )
-    damaged = sa.text("damaged_at IS NOT NULL")
-    op.create_index(
-        "ix_instances_damaged",
-        "instances",
-        ["instance_key"],
-        sqlite_where=damaged,
-        postgresql_where=damaged,
-    )
     op.create_table(
         "removals",
         sa.Column("file", sa.Text, nullable=False, comment="path below the file store"),
@@ -211,7 +203,6 @@ def downgrade() -> None:
     for name in (*_VIEWS, "v_dose"):
         op.execute(f"DROP VIEW {name}")
     op.drop_table("removals")
-    op.drop_index("ix_instances_damaged", "instances")
     op.drop_column("studies", "number_of_pruned")
     for column, _ in reversed(_NEW_COLUMNS):
         op.drop_column("instances", column)

@@ -2,6 +2,8 @@
 
 Revision ID: 0004
 Revises: 0003
+
+The indexes by which these are found come with the next one.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ branch_labels: str | None = None
 depends_on: str | None = None
 
 Time = sa.DateTime(timezone=True)
-LANES = {"work": "step", "deliveries": "destination"}
+TABLES = ("work", "deliveries")
 
 
 def upgrade() -> None:
     _create_destination_states()
-    for table, lane in LANES.items():
+    for table in TABLES:
         op.add_column(table, sa.Column("last_failed_at", Time, comment="when the last try failed"))
         op.add_column(
             table,
@@ -42,17 +44,6 @@ def upgrade() -> None:
                 comment="whether it failed or was put back: fresh work goes first",
             ),
         )
-        op.drop_index(f"ix_{table}_due", table_name=table)
-        _partial_index(f"ix_{table}_due", table, [lane, "backlog", "due_at"], "due_at")
-        _partial_index(f"ix_{table}_leased", table, [lane, "lease_until"], "lease_until")
-    op.drop_index("ix_deliveries_state", table_name="deliveries")
-    op.create_index("ix_deliveries_state", "deliveries", ["state", "destination", "cause"])
-    op.create_index("ix_deliveries_delivered_at", "deliveries", ["destination", "delivered_at"])
-
-
-def _partial_index(name: str, table: str, columns: list[str], given: str) -> None:
-    there = sa.text(f"{given} IS NOT NULL")
-    op.create_index(name, table, columns, sqlite_where=there, postgresql_where=there)
 
 
 def _create_destination_states() -> None:
@@ -119,13 +110,7 @@ def _create_destination_states() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index("ix_deliveries_delivered_at", table_name="deliveries")
-    op.drop_index("ix_deliveries_state", table_name="deliveries")
-    op.create_index("ix_deliveries_state", "deliveries", ["state", "destination"])
-    for table, lane in LANES.items():
-        op.drop_index(f"ix_{table}_leased", table_name=table)
-        op.drop_index(f"ix_{table}_due", table_name=table)
+    for table in TABLES:
         for column in ("backlog", "cause", "last_failed_at"):
             op.drop_column(table, column)
-        _partial_index(f"ix_{table}_due", table, [lane, "due_at"], "due_at")
     op.drop_table("destination_states")

@@ -14,8 +14,6 @@ down_revision: str | None = "0005"
 branch_labels: str | None = None
 depends_on: str | None = None
 
-WAITS = sa.text("follows <> ''")
-
 
 def upgrade() -> None:
     op.add_column(
@@ -38,16 +36,8 @@ def upgrade() -> None:
             comment="destination that has to have the study first, while it has not",
         ),
     )
-    op.create_index(
-        "ix_deliveries_follows",
-        "deliveries",
-        ["study_key"],
-        sqlite_where=WAITS,
-        postgresql_where=WAITS,
-    )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_deliveries_follows", table_name="deliveries")
     op.drop_column("deliveries", "follows")
     op.drop_column("deliveries", "reason")

@@ -1,5 +1,7 @@
 """Indexes by which studies are found: the beginning of a name, the modality, the sender.
 
+And by which deliveries are found that wait for another one of their study.
+
 Revision ID: 0008
 Revises: 0007
 """
@@ -29,9 +31,18 @@ def upgrade() -> None:
 
     online.create_index("ix_series_modality", "series", ["modality", "study_key"])
     online.create_index("ix_associations_calling_ae_title", "associations", ["calling_ae_title"])
+    waits = sa.text("follows <> ''")
+    online.create_index(
+        "ix_deliveries_follows",
+        "deliveries",
+        ["study_key"],
+        sqlite_where=waits,
+        postgresql_where=waits,
+    )
 
 
 def downgrade() -> None:
+    online.drop_index("ix_deliveries_follows", "deliveries")
     online.drop_index("ix_associations_calling_ae_title", "associations")
     online.drop_index("ix_series_modality", "series")
     online.drop_index(NAME, "studies")

@@ -6,7 +6,7 @@ Revises: 0011
 
 from __future__ import annotations
 
-from alembic import op
+from intu_fhir.db import online
 
 revision: str = "0012"
 down_revision: str | None = "0011"
@@ -17,19 +17,15 @@ _IDENTIFIERS = ("patient_id", "accession_number")
 
 
 def upgrade() -> None:
-    op.drop_index("ix_studies_study_date", "studies")
-    op.create_index("ix_studies_study_date", "studies", ["study_date", "study_key"])
+    online.create_index("ix_studies_study_date", "studies", ["study_date", "study_key"])
     for name in _IDENTIFIERS:
-        op.drop_index(f"ix_studies_{name}", "studies")
         # In PostgreSQL only this class of operators serves LIKE, whatever the database's collation.
-        op.create_index(
+        online.create_index(
             f"ix_studies_{name}", "studies", [name], postgresql_ops={name: "text_pattern_ops"}
         )
 
 
 def downgrade() -> None:
     for name in _IDENTIFIERS:
-        op.drop_index(f"ix_studies_{name}", "studies")
-        op.create_index(f"ix_studies_{name}", "studies", [name])
-    op.drop_index("ix_studies_study_date", "studies")
-    op.create_index("ix_studies_study_date", "studies", ["study_date"])
+        online.create_index(f"ix_studies_{name}", "studies", [name])
+    online.create_index("ix_studies_study_date", "studies", ["study_date"])

@@ -7,7 +7,8 @@ Revises: 0013
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
+
+from intu_fhir.db import online
 
 revision: str = "0014"
 down_revision: str | None = "0013"
@@ -19,7 +20,7 @@ _IS_SELECTION = sa.text("sop_class_uid = '1.2.840.10008.5.1.4.1.1.88.59'")
 
 
 def upgrade() -> None:
-    op.create_index(
+    online.create_index(
         NAME,
         "instances",
         ["study_key"],
@@ -29,4 +30,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index(NAME, "instances")
+    online.drop_index(NAME, "instances")
