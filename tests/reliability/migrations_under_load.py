@@ -1,9 +1,10 @@
-"""M-01: the schema is upgraded, and the upgrade killed, while the version before receives images.
+"""M-01: the schema is upgraded, and the upgrade killed, while programs of before go on.
 
 ``python -m tests.reliability.migrations_under_load --old REVISION [--database postgresql]``
 ``REVISION`` is a commit of an earlier version. Its own receiver stages images into a database with
-a million instances, 50 a second, while this version upgrades it: killed at random statements, then
-to the end. Every image that was answered Success must be there, and every one must get it at last.
+a million instances, 50 a second, and its own worker settles and builds their studies, while this
+version upgrades it: killed at random statements, then to the end. Every image that was answered
+Success must be there, every one must get it at last, and the worker must be done with every study.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
+from intu_fhir.db.tables import resources, work
 from tests.benchmarks.staged import fill_statements
 from tests.reliability.killed_upgrade import upgrade_and_die
 from tests.support.data import REPOSITORY
@@ -37,8 +41,10 @@ from tests.support.promises import lost
 from tests.support.senders import SUCCESS, Journal, Sample, Samples, Sender
 
 _PER_SECOND = 50
+_IN_STUDY = 20
 _STATEMENTS = 60
 _START_SECONDS = 60.0
+_SETTLE_SECONDS = 60.0
 _MOST_REFUSED = 100_000
 
 
@@ -68,7 +74,7 @@ class Modality:
                 sample = self.left.pop(0)
             else:
                 number += 1
-                sample = samples.make(1 + number // 200, number)
+                sample = samples.make(1 + number // _IN_STUDY, number)
             status = sender.send(sample) if sender else None
             self.answers.append(time.monotonic() - begun)
             if status != SUCCESS:
@@ -108,19 +114,21 @@ def _site(folder: Path, url: str, port: int) -> Path:
     (folder / "intu.yaml").write_text(f"database: {json.dumps(url)}\nfiles: files\n")
     (place / "channel.yaml").write_text(
         f"id: radiology\nsource: {{type: dicom, host: 127.0.0.1, port: {port}}}\n"
+        "settle: {quiet_seconds: 0.5}\n"
     )
     return folder
 
 
 @contextlib.contextmanager
-def old_receiver(program: Path, site: Path, port: int) -> Iterator[None]:
-    """Run the receiver of an earlier version."""
-    command = [sys.executable, "-m", "intu_fhir.cli", "receive", "--config", str(site)]
-    with (site / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=_of(program), cwd=program, stdout=log, stderr=log)
+def old_program(program: Path, site: Path, command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command of an earlier version; it has to be there still at the end."""
+    given = [sys.executable, "-m", "intu_fhir.cli", command, "--config", str(site)]
+    with (site / f"{command}.log").open("wb") as log:
+        process = subprocess.Popen(given, env=_of(program), cwd=program, stdout=log, stderr=log)
     try:
-        _wait_for(port, process)
-        yield
+        yield process
+        if process.poll() is not None:
+            raise RuntimeError(f"the {command} of the earlier version ended by itself")
     finally:
         process.terminate()
         process.wait(60)
@@ -164,6 +172,88 @@ def stock(url: str, rows: int) -> None:
     database.close()
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What an upgrade cost those that went on.
+
+    Args:
+        killed: upgrades that were killed.
+        took: seconds of the one that was not.
+        missing: images that were acknowledged and are not there.
+        settled: studies that the worker has settled and built, among those it had to.
+        wanted: how many it had to.
+        quiet: the longest answer before, in seconds.
+        busy: and during the upgrades.
+    """
+
+    killed: int
+    took: float
+    acknowledged: int
+    missing: int
+    refused: int
+    settled: int
+    wanted: int
+    quiet: float
+    busy: float
+
+
+def upgrade_under_load(
+    program: Path, folder: Path, url: str, kills: int, seed: int, before: float = 3.0
+) -> Outcome:
+    """Upgrade a database that an earlier version made, while its receiver and worker go on."""
+    port, chance = free_port(), random.Random(seed)
+    site, journal = _site(folder / "site", url, port), Journal(folder / "journal")
+    with old_program(program, site, "receive") as receiver, old_program(program, site, "worker"):
+        _wait_for(port, receiver)
+        modality = Modality(port, journal)
+        sending = threading.Thread(target=modality.run)
+        sending.start()
+        time.sleep(before)
+        quiet, modality.answers = modality.answers, []
+        killed = sum(upgrade_and_die(url, chance.randint(3, _STATEMENTS)) for _ in range(kills))
+        begun = time.monotonic()
+        migrate.upgrade(url)
+        took = time.monotonic() - begun
+        time.sleep(1)
+        modality.stop.set()
+        sending.join()
+        settled, wanted = _settled(url)
+    database = Database(url)
+    missing = lost(database, journal.acknowledged)
+    database.close()
+    journal.close()
+    return Outcome(
+        killed=killed,
+        took=took,
+        acknowledged=len(journal.acknowledged),
+        missing=len(missing),
+        refused=modality.refused,
+        settled=settled,
+        wanted=wanted,
+        quiet=max(quiet),
+        busy=max(modality.answers),
+    )
+
+
+def _settled(url: str) -> tuple[int, int]:
+    """Give the worker time to be done, and return how many of the new studies it has built."""
+    built = sa.select(sa.func.count(sa.distinct(resources.c.study_key)))
+    undone = work.c.state != "done"
+    open_studies = sa.select(sa.func.count(sa.distinct(work.c.study_key))).where(undone)
+    until = time.monotonic() + _SETTLE_SECONDS
+    database = Database(url)
+    try:
+        while True:
+            with database.read() as connection:
+                done = connection.execute(built).scalar_one()
+                left = connection.execute(open_studies).scalar_one()
+            if not left or time.monotonic() > until:
+                return done, done + left
+            time.sleep(0.2)
+    finally:
+        database.close()
+
+
 def main() -> int:
     """Run it; 1 where something was lost."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -188,33 +278,16 @@ def _run(given: argparse.Namespace, folder: Path, url: str) -> int:
     program = old_version(given.old, folder / "old")
     before = make_old(program, url)
     stock(url, given.rows)
-    port, chance = free_port(), random.Random(given.seed)
-    site = _site(folder / "site", url, port)
-    journal = Journal(folder / "journal")
-    with old_receiver(program, site, port):
-        modality = Modality(port, journal)
-        sending = threading.Thread(target=modality.run)
-        sending.start()
-        time.sleep(3)
-        quiet, modality.answers = modality.answers, []
-        killed = sum(
-            upgrade_and_die(url, chance.randint(3, _STATEMENTS)) for _ in range(given.kills)
-        )
-        begun = time.monotonic()
-        migrate.upgrade(url)
-        took = time.monotonic() - begun
-        time.sleep(1)
-        modality.stop.set()
-        sending.join()
-    missing = lost(Database(url), journal.acknowledged)
+    found = upgrade_under_load(program, folder, url, given.kills, given.seed)
     print(
-        f"{given.database}, {given.rows} instances, {before} to {migrate.head()}: {killed} "
-        f"upgrades killed, the last took {took:.1f} s; {len(journal.acknowledged)} images "
-        f"acknowledged, {len(missing)} lost, {modality.refused} answers that were no "
-        f"Success, all sent again; longest answer {max(quiet) * 1000:.0f} ms before, "
-        f"{max(modality.answers) * 1000:.0f} ms during the upgrades"
+        f"{given.database}, {given.rows} instances, {before} to {migrate.head()}: {found.killed} "
+        f"upgrades killed, the last took {found.took:.1f} s; {found.acknowledged} images "
+        f"acknowledged, {found.missing} lost, {found.refused} answers that were no Success, all "
+        f"sent again; {found.settled} of {found.wanted} studies built by the worker of then; "
+        f"longest answer {found.quiet * 1000:.0f} ms before, {found.busy * 1000:.0f} ms during "
+        "the upgrades"
     )
-    return 1 if missing else 0
+    return 1 if found.missing or found.settled < found.wanted else 0
 
 
 if __name__ == "__main__":
