@@ -203,15 +203,15 @@ class App:
         )
 
     def prepare_database(self) -> None:
-        """Make a new database ready; one that exists must be at the newest revision.
+        """Make a new database ready; one that exists must fit this version.
 
         Raises:
-            ConfigurationError: it is at another revision; the message says what to do.
+            ConfigurationError: it does not; the message says what to do.
         """
         url = self.configuration.site.database
         if migrate.current(url) is None:
             migrate.upgrade(url)
-        migrate.require_head(url)
+        migrate.require_fit(url)
 
     def close(self) -> None:
         """Let go of the database and the file store."""
@@ -226,8 +226,8 @@ def open_app(configuration: Configuration, clock: Clock | None = None) -> App:
     """Return the site of a configuration, with its database ready.
 
     Raises:
-        ConfigurationError: the database is not at the newest revision, or a mapping or hook
-            cannot be loaded.
+        ConfigurationError: the database does not fit this version, or a mapping or hook cannot be
+            loaded.
     """
     app = App(configuration, clock or SystemClock())
     app.prepare_database()

@@ -40,14 +40,14 @@ def _number(things: Sized, name: str) -> str:
 
 
 def check_database(url: str) -> CheckRow:
-    """Say whether the staging database is there and at our revision."""
+    """Say whether the staging database is there and fits this version."""
     kind = url.partition(":")[0].partition("+")[0]
     row = partial(CheckRow, "database", kind)
     try:
         current, head = migrate.current(url), migrate.head()
         if current is None:
             return _new_database(url, row)
-        migrate.require_head(url)
+        migrate.require_fit(url)
     except IntuError as error:
         if isinstance(error, StoreUnavailable):
             # A check does not try again, so what to do is another thing here.
@@ -56,7 +56,8 @@ def check_database(url: str) -> CheckRow:
         reason = error.reason if isinstance(error, ConfigurationError) else str(error)
         detail, _, remedy = reason.partition("; ")
         return row(False, detail, remedy)
-    return row(True, f"at revision {head}")
+    newer = "" if current == head else f", of a newer version; this one works on {head} and fits"
+    return row(True, f"at revision {current}{newer}")
 
 
 def _new_database(url: str, row: Callable[..., CheckRow]) -> CheckRow:

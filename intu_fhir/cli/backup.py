@@ -27,7 +27,7 @@ def backup_command(program: Program, folder: Path) -> None:
     all files that the database speaks of. The bucket is not copied: version or replicate it.
     """
     site = program.staging().site
-    migrate.require_head(site.database)
+    migrate.require_fit(site.database)
     with (
         program.database() as database,
         closing(open_files(site, database)) as files,

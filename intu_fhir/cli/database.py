@@ -6,6 +6,7 @@ import click
 
 from intu_fhir.cli.program import Program, command, group, json_option, print_json, say
 from intu_fhir.db import migrate
+from intu_fhir.errors import ConfigurationError
 
 
 @group("db", "intu-fhir db current", "intu-fhir db upgrade")
@@ -51,18 +52,32 @@ def downgrade_command(program: Program, revision: str, yes: bool) -> None:
 def current_command(ctx: click.Context, program: Program, wants_json: bool) -> None:
     """Show the revision of the staging database, and the one that this version works on.
 
-    Ends with 1 where they differ.
+    Ends with 1 where this version cannot run on it. One that is older than the database can, until
+    a newer version takes something away that it needs.
     """
-    current, head = migrate.current(program.staging().site.database), migrate.head()
+    url = program.staging().site.database
+    current, head = migrate.current(url), migrate.head()
+    reason = _why_not(url)
     if wants_json:
-        print_json({"current": current, "head": head})
+        print_json({"current": current, "head": head, "fits": not reason})
     else:
         say(f"current {current or 'none, no staging tables yet'}")
         say(f"head    {head}")
-        if current != head:
-            say("Run `intu-fhir db upgrade`.", stderr=True)
-    if current != head:
+        if reason:
+            say(reason, stderr=True)
+        elif current != head:
+            say("A newer version has upgraded it; this one may go on beside it.")
+    if reason:
         ctx.exit(1)
+
+
+def _why_not(url: str) -> str:
+    """Say why this version cannot run on a database; empty where it can."""
+    try:
+        migrate.require_fit(url)
+    except ConfigurationError as error:
+        return error.reason
+    return ""
 
 
 def _say_what_happened(before: str | None, after: str | None) -> None:

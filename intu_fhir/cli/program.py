@@ -52,7 +52,7 @@ class Program:
         from intu_fhir.db.session import Database
 
         url = self.staging().site.database
-        migrate.require_head(url)
+        migrate.require_fit(url)
         database = Database(url, pool_size=1)
         try:
             yield database

@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from intu_fhir.db.session import Database, database_errors
+from intu_fhir.db.version_tables import schema_versions
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from intu_fhir.settings.data import data_folder
 
@@ -57,11 +58,14 @@ def current(url: str) -> str | None:
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring a database up to ``revision``; one that is there already is left as it is.
 
+    One that a newer version has upgraded further is left as it is, where this one may run beside
+    it: a script that upgrades before each start must not keep it from starting.
+
     Raises:
-        ConfigurationError: a newer version of the program has upgraded it further.
+        ConfigurationError: a newer version has upgraded it further than this one may run on.
         StoreUnavailable: the database cannot be reached, or another upgrade takes too long.
     """
-    _run(url, lambda config: command.upgrade(config, revision))
+    _run(url, lambda config: command.upgrade(config, revision), may_be_newer=revision == "head")
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -74,8 +78,11 @@ def downgrade(url: str, revision: str) -> None:
     _run(url, lambda config: command.downgrade(config, revision))
 
 
-def require_head(url: str) -> None:
+def require_fit(url: str) -> None:
     """Make sure that the program and the database fit together.
+
+    A database that a newer version has upgraded fits too, as long as it says so: receivers,
+    workers and tasks of an engine that begin meanwhile go on until it is their turn.
 
     Raises:
         ConfigurationError: they do not; the message says what to do.
@@ -88,7 +95,10 @@ def require_head(url: str) -> None:
         raise ConfigurationError(
             "the database has no staging tables yet; run `intu-fhir db upgrade`", key="database"
         )
-    _require_known(found)
+    if not _is_known(found):
+        with _open(url) as database, database.read() as connection:
+            _require_allowed(connection, found)
+        return
     raise ConfigurationError(
         f"the database is at revision {found}, this version works on {wanted}; "
         "run `intu-fhir db upgrade`",
@@ -96,14 +106,17 @@ def require_head(url: str) -> None:
     )
 
 
-def _run(url: str, action: Callable[[Config], None]) -> None:
+def _run(url: str, action: Callable[[Config], None], *, may_be_newer: bool = False) -> None:
     """Run an Alembic command on a database, alone."""
     with _open(url) as database, _patient(database), _alone(database) as connection:
         found = _revision(connection)
+        if found is not None and not _is_known(found):
+            if not may_be_newer:
+                raise _too_new(found)
+            _require_allowed(connection, found)
+            return
         if not database.is_sqlite:
             connection.commit()  # each migration begins its own transaction
-        if found is not None:
-            _require_known(found)
         config = _config()
         config.attributes["connection"] = connection
         action(config)
@@ -178,16 +191,30 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _require_known(revision: str) -> None:
-    """Refuse a database whose schema this version of the program has never seen."""
+def _is_known(revision: str) -> bool:
     script = ScriptDirectory.from_config(_config())
-    if revision not in {known.revision for known in script.walk_revisions()}:
-        raise ConfigurationError(
-            f"the database is at revision {revision}, which this version does not know: a newer "
-            f"version of intu-fhir has upgraded it (this one knows up to {head()}); "
-            "install that version again, or restore a backup made before the upgrade",
-            key="database",
-        )
+    return revision in {known.revision for known in script.walk_revisions()}
+
+
+def _require_allowed(connection: Connection, found: str) -> None:
+    """Refuse a schema of a newer version that does not say that this one may run on it.
+
+    Revisions are numbers of four digits, so their order is that of their letters.
+    """
+    oldest = None
+    if sa.inspect(connection).has_table(schema_versions.name):
+        oldest = connection.execute(sa.select(schema_versions.c.runs_from)).scalar()
+    if oldest is None or head() < oldest:
+        raise _too_new(found)
+
+
+def _too_new(revision: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the database is at revision {revision}, which this version does not know: a newer "
+        f"version of intu-fhir has upgraded it (this one knows up to {head()}); "
+        "install that version again, or restore a backup made before the upgrade",
+        key="database",
+    )
 
 
 def _exists(url: str) -> bool:

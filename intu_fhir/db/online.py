@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import Connection
 
+from intu_fhir.db.version_tables import schema_versions
+
 BATCH_ROWS = 5_000
 
 Columns = Sequence[str | sa.ColumnElement[Any]]
@@ -62,6 +64,15 @@ def fill(some: Callable[[Connection, int], int]) -> None:
     with _between_transactions():
         while some(op.get_bind(), BATCH_ROWS):
             pass
+
+
+def runs_from(oldest: str) -> None:
+    """Say that only programs that know the revision ``oldest`` may run on the schema from now on.
+
+    A migration that takes away what older programs read or write says so, and its way back names
+    the one from before; one that only adds says nothing.
+    """
+    op.get_bind().execute(sa.update(schema_versions).values(runs_from=oldest))
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from intu_fhir.db.queue_tables import deliveries as deliveries
 from intu_fhir.db.queue_tables import work as work
 from intu_fhir.db.token_tables import api_tokens as api_tokens
 from intu_fhir.db.upload_tables import uploads as uploads
+from intu_fhir.db.version_tables import schema_versions as schema_versions
 
 associations = Table(
     "associations",

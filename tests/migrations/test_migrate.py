@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,14 +13,26 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from intu_fhir.db import migrate
 from intu_fhir.db.partition_tables import is_part, speaks_for_itself
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import associations, attempts, deliveries, metadata, studies
+from intu_fhir.db.tables import (
+    associations,
+    attempts,
+    deliveries,
+    metadata,
+    schema_versions,
+    studies,
+)
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from tests.support.clock import START
 from tests.support.schema import schema
+
+_TAKES_AWAY = re.compile(
+    r"op\.(?:drop_column|drop_table|rename_table|alter_column)|DROP (?:COLUMN|TABLE)"
+)
 
 
 # SQLite tells no expression of an index; the next test compares these by their letters.
@@ -46,7 +60,7 @@ def test_upgrade_from_nothing_reaches_head(database_url: str) -> None:
     assert migrate.current(database_url) is None
     migrate.upgrade(database_url)
     assert migrate.current(database_url) == migrate.head()
-    migrate.require_head(database_url)
+    migrate.require_fit(database_url)
 
 
 def test_asking_for_the_revision_creates_no_file(tmp_path: Path) -> None:
@@ -104,25 +118,96 @@ def test_failed_migration_leaves_nothing(database_url: str) -> None:
 def test_empty_database_is_refused_with_the_remedy(database_url: str) -> None:
     """The program does not start on a database without tables and names the command."""
     with pytest.raises(ConfigurationError, match="run `intu-fhir db upgrade`"):
-        migrate.require_head(database_url)
+        migrate.require_fit(database_url)
 
 
-@pytest.mark.parametrize("action", [migrate.require_head, migrate.upgrade])
+@pytest.mark.parametrize("action", [migrate.require_fit, migrate.upgrade])
+@pytest.mark.parametrize("runs_from", ["9998", None])
 def test_newer_database_is_refused(
-    migrated_database_url: str, action: Callable[[str], None]
+    migrated_database_url: str, action: Callable[[str], None], runs_from: str | None
 ) -> None:
-    """A database that a newer version has upgraded is neither used nor touched."""
-    set_revision(migrated_database_url, "9999")
+    """A database that a newer version has contracted, or that says nothing, is left alone."""
+    set_revision(migrated_database_url, "9999", runs_from)
     with pytest.raises(ConfigurationError, match=r"9999.*newer"):
         action(migrated_database_url)
     assert migrate.current(migrated_database_url) == "9999"
 
 
-def set_revision(url: str, revision: str) -> None:
+@pytest.mark.parametrize("action", [migrate.require_fit, migrate.upgrade])
+def test_newer_database_that_only_grew_is_used(
+    migrated_database_url: str, action: Callable[[str], None]
+) -> None:
+    """A database that a newer version has only added to is used by this one, and left as it is."""
+    set_revision(migrated_database_url, "9999", migrate.head())
+    action(migrated_database_url)
+    assert migrate.current(migrated_database_url) == "9999"
+
+
+def test_newer_database_is_never_taken_back(migrated_database_url: str) -> None:
+    """Only the version that knows a migration can take it back, or go to a revision by name."""
+    set_revision(migrated_database_url, "9999", migrate.head())
+    with pytest.raises(ConfigurationError, match=r"9999.*newer"):
+        migrate.downgrade(migrated_database_url, "0018")
+    with pytest.raises(ConfigurationError, match=r"9999.*newer"):
+        migrate.upgrade(migrated_database_url, migrate.head())
+
+
+def test_a_database_from_before_that_row_is_refused(database_url: str) -> None:
+    """Where no table says who may run, nobody but the version that made it does."""
+    migrate.upgrade(database_url, "0018")
+    set_revision(database_url, "9999", None)
+    with pytest.raises(ConfigurationError, match=r"9999.*newer"):
+        migrate.require_fit(database_url)
+
+
+def test_whatever_takes_away_says_who_may_run() -> None:
+    """A migration that drops or changes what older programs use raises ``runs_from``.
+
+    And revisions are numbers of four digits, which this version compares with its own.
+    """
+    script = ScriptDirectory.from_config(migrate._config())
+    for one in script.walk_revisions():
+        assert re.fullmatch(r"[0-9]{4}", one.revision)
+        silent = taking_away(Path(one.path).read_text("utf-8"))
+        # Nobody runs beside these who compares revisions: that came with 0020.
+        assert one.revision <= "0020" or not silent, f"{one.revision}: {silent}"
+
+
+@pytest.mark.parametrize(
+    ("body", "is_silent"),
+    [
+        ('op.drop_column("studies", "patient_name")', True),
+        ('op.execute("ALTER TABLE studies DROP COLUMN patient_name")', True),
+        ('op.alter_column("studies", "x", nullable=False)', True),
+        ('op.drop_column("studies", "x"); online.runs_from("0099")', False),
+        ('op.add_column("studies", column)', False),
+    ],
+)
+def test_a_silent_contraction_is_seen(body: str, is_silent: bool) -> None:
+    """The test above fails for a migration that takes away and does not say so."""
+    code = f"def upgrade():\n    {body}\n\ndef downgrade():\n    op.drop_column('a', 'b')\n"
+    assert bool(taking_away(code)) == is_silent
+
+
+def taking_away(code: str) -> list[str]:
+    """Return what the way up of a migration takes away without saying who may still run."""
+    tree = ast.parse(code)
+    ways = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == "upgrade"]
+    text = "\n".join(ast.unparse(one) for one in ways)
+    if "runs_from(" in text:
+        return []
+    return _TAKES_AWAY.findall(text)
+
+
+def set_revision(url: str, revision: str, runs_from: str | None) -> None:
     """Write another revision into the database, as another version does."""
     database = Database(url)
     with database.write() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
+        if sa.inspect(connection).has_table("schema_versions"):
+            connection.execute(sa.delete(schema_versions))
+            if runs_from:
+                connection.execute(sa.insert(schema_versions).values(runs_from=runs_from))
     database.close()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
@@ -21,6 +22,7 @@ from intu_fhir.check import CheckRow, check
 from intu_fhir.cli.main import run
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
+from intu_fhir.db.tables import schema_versions
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.starter import write_starter
 from intu_fhir.web.running import WebPage
@@ -240,29 +242,34 @@ def test_little_space(site: Path) -> None:
 
 
 def test_database_states(
-    site: Path, database_url: str, change_revision: Callable[[str], None]
+    site: Path, database_url: str, change_revision: Callable[[str, str], None]
 ) -> None:
-    """New and at head are fine; a newer one and one that does not answer are not."""
+    """New, at head and a newer one that has only grown are fine; one that took away is not."""
     text = (site / "intu.yaml").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("database:")]
     (site / "intu.yaml").write_text("\n".join([f"database: {json.dumps(database_url)}", *lines]))
     assert _rows(site)["database"].ok
     migrate.upgrade(database_url)
     assert _rows(site)["database"].ok
-    change_revision(database_url)
+    change_revision(database_url, migrate.head())
+    row = _rows(site)["database"]
+    assert row.ok
+    assert "newer version" in row.detail
+    change_revision(database_url, "9999")
     row = _rows(site)["database"]
     assert not row.ok
     assert row.remedy
 
 
 @pytest.fixture
-def change_revision() -> Callable[[str], None]:
-    """Give a function that makes a database look like that of a newer version."""
+def change_revision() -> Callable[[str, str], None]:
+    """Give a function that makes a database that of a newer version, and says who may run there."""
 
-    def change(url: str) -> None:
+    def change(url: str, runs_from: str) -> None:
         database = Database(url)
         with database.write() as connection:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+            connection.execute(sa.update(schema_versions).values(runs_from=runs_from))
         database.close()
 
     return change
