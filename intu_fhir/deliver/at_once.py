@@ -13,6 +13,7 @@ from intu_fhir.deliver.exchange import NoAnswer
 from intu_fhir.deliver.ledger import Keeper
 from intu_fhir.deliver.outcomes import Verdict, http_rule, sentence
 from intu_fhir.deliver.publication import Publication, is_conditional, private_values
+from intu_fhir.deliver.publish import LOST
 from intu_fhir.deliver.server import FhirServer, bearing
 from intu_fhir.model.canonical import canonical_json
 from intu_fhir.model.outcome import Delivered, DeliveryOutcome, Hold, Retry
@@ -41,6 +42,8 @@ class AtOnce:
             ready = self._located(entries)
             if ready is None:
                 return None
+            if not self.keeper.ledger.keep_going():
+                return LOST
             answer = self._post(ready)
             if isinstance(answer, Delivered):
                 return answer

@@ -61,6 +61,11 @@ class StorageScu:
         self._lines = Idle[Line](idle_seconds, lambda line: line.association.release())
         self._decoders = Idle[Decoder](idle_seconds, Decoder.close)
 
+    @property
+    def timeout_seconds(self) -> float:
+        """How long one exchange with the PACS may take."""
+        return self._destination.timeout_seconds
+
     def end_idle(self) -> int:
         """End what nobody has used for long enough; return how much that was."""
         return self._lines.end_old() + self._decoders.end_old()

@@ -30,7 +30,7 @@ from intu_fhir.deliver.beside import SeveralPublisher
 from intu_fhir.deliver.dicom import DAMAGED_FILE, ObjectToSend, StorageScu
 from intu_fhir.deliver.document import DocumentPublisher, goes_as_document, study_address
 from intu_fhir.deliver.fhir import FhirClient, Publication
-from intu_fhir.deliver.lease import Lease
+from intu_fhir.deliver.lease import REQUESTS_UNASKED, Lease
 from intu_fhir.deliver.ledger import Wanted
 from intu_fhir.deliver.subject import link_subject
 from intu_fhir.files.store import FileStore
@@ -83,13 +83,21 @@ class FhirDelivery:
 
     def __call__(self, claim: Claim) -> DeliveryOutcome:
         """Publish what ``claim`` wants, unless the server has this very content already."""
+        with self._lease(claim) as lease:
+            return self._deliver(claim, ResourceLedger(self, claim, lease))
+
+    def _lease(self, claim: Claim) -> Lease:
+        """Return what keeps the study ours from the first request to the last."""
+        unasked = REQUESTS_UNASKED * self.destination.timeout_seconds
+        return Lease(self.database, self.clock, claim, self.lease_seconds, unasked)
+
+    def _deliver(self, claim: Claim, ledger: ResourceLedger) -> DeliveryOutcome:
         stored = self._stored(claim)
         if not isinstance(stored, StoredResource):
             return stored
         publication = self._publication(claim, stored)
         if not isinstance(publication, Publication):
             return publication
-        ledger = ResourceLedger(self, claim)
         as_document = goes_as_document(self._document_reference, self.client)
         if not isinstance(as_document, bool):
             return as_document
@@ -136,6 +144,10 @@ class FhirDelivery:
         The status is ``registered`` (FHIR ImagingStudyStatus: known to exist, nothing available).
         A study that the server has already stays as it is there until the next version may go.
         """
+        with self._lease(claim) as lease:
+            return self._announce(claim, lease)
+
+    def _announce(self, claim: Claim, lease: Lease) -> DeliveryOutcome | None:
         if self._is_there(claim) or goes_as_document(self._document_reference, self.client):
             return None
         stored = self._stored(claim)
@@ -146,8 +158,7 @@ class FhirDelivery:
         publication = self._publication(claim, stored)
         if not isinstance(publication, Publication):
             return publication
-        ledger = ResourceLedger(self, claim)
-        outcome = self.client.publish(_as_registered(publication), ledger.keep_going)
+        outcome = self.client.publish(_as_registered(publication), lease.keep)
         if isinstance(outcome, Delivered):
             return replace(outcome, detail="announced as registered")
         return outcome
@@ -211,11 +222,10 @@ def _as_registered(publication: Publication) -> Publication:
 class ResourceLedger:
     """Puts on disk what a FHIR server has, while a study and its companions are being sent."""
 
-    def __init__(self, delivery: FhirDelivery, claim: Claim) -> None:
-        self._delivery, self._claim = delivery, claim
+    def __init__(self, delivery: FhirDelivery, claim: Claim, lease: Lease) -> None:
+        self._delivery, self._claim, self._lease = delivery, claim, lease
         self._name = claim.destination
         self._waiting: list[DeliveredResource] = []
-        self._lease = Lease(delivery.database, delivery.clock, claim, delivery.lease_seconds)
 
     def keep_going(self) -> bool:
         """Say whether the study is still ours to send."""
@@ -263,13 +273,18 @@ class DicomDelivery:
 
     def __call__(self, claim: Claim) -> DeliveryOutcome | NotYet:
         """Send what the PACS lacks; what it confirmed in an earlier try is not sent again."""
+        unasked = REQUESTS_UNASKED * self.scu.timeout_seconds
+        with Lease(self.database, self.clock, claim, self.lease_seconds, unasked) as lease:
+            return self._deliver(claim, lease)
+
+    def _deliver(self, claim: Claim, lease: Lease) -> DeliveryOutcome | NotYet:
         with self.database.snapshot() as connection:
             pending = pending_instances(connection, claim)
         if pending is None:
             return NotYet(self.clock.now() + _SETTLES_AGAIN, _HAS_GROWN)
         if not pending:
             return Delivered(status="0000", detail="every instance was confirmed", unchanged=True)
-        ledger = AnswerLedger(self, claim, pending)
+        ledger = AnswerLedger(self, claim, pending, lease)
         try:
             return self.scu.send(
                 [self._to_send(instance) for instance in pending],
@@ -294,14 +309,16 @@ class AnswerLedger:
     """Puts a PACS's answers on disk while a study is being sent, and keeps its lease alive."""
 
     def __init__(
-        self, delivery: DicomDelivery, claim: Claim, pending: list[PendingInstance]
+        self,
+        delivery: DicomDelivery,
+        claim: Claim,
+        pending: list[PendingInstance],
+        lease: Lease,
     ) -> None:
-        self._delivery = delivery
-        self._claim = claim
+        self._delivery, self._claim, self._lease = delivery, claim, lease
         self._keys = {item.sop_instance_uid: item.instance_key for item in pending}
         self._answers: dict[int, InstanceOutcome] = {}
         self._flushed_at = delivery.clock.monotonic()
-        self._lease = Lease(delivery.database, delivery.clock, claim, delivery.lease_seconds)
 
     def answered(self, answer: InstanceOutcome) -> None:
         """Take one answer."""

@@ -12,6 +12,7 @@ from intu_fhir.deliver.capability import Capability
 from intu_fhir.deliver.exchange import NoAnswer
 from intu_fhir.deliver.ledger import Keeper
 from intu_fhir.deliver.outcomes import Verdict, http_rule
+from intu_fhir.deliver.publish import LOST
 from intu_fhir.deliver.server import FhirServer
 from intu_fhir.model.canonical import content_hash
 from intu_fhir.model.companion import PROVENANCE, Companion, Identity
@@ -70,6 +71,8 @@ class Telling:
 
     def _send(self, entry: Entry, method: str, path: str, resource: Json) -> Retry | None:
         progress = self.keeper.progress
+        if not self.keeper.ledger.keep_going():
+            return LOST
         try:
             answer = self.server.call(
                 method, path, resource=resource, headers={"Prefer": "return=minimal"}

@@ -52,7 +52,7 @@ class Withdrawal:
             version=place.version,
             identity=known.identity,
         )
-        outcome = Publisher(self.server, publication).run()
+        outcome = Publisher(self.server, publication, self.keeper.ledger.keep_going).run()
         if not isinstance(outcome, Delivered):
             return self._failed(known, outcome)
         self.keeper.progress.sent = True
