@@ -11,8 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -22,6 +21,7 @@ from intu_fhir.deliver.answers import Answer, said, words
 from intu_fhir.deliver.exchange import Exchange
 from intu_fhir.deliver.keys import KeyFile, SigningKey
 from intu_fhir.deliver.scrub import scrub
+from intu_fhir.deliver.waits import http_date
 from intu_fhir.errors import PermanentError, TransientError
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import (
@@ -174,11 +174,8 @@ class ClientCredentials:
 
 def clock_difference(answer: Answer, clock: Clock) -> timedelta:
     """Return how far a server's clock is ahead of ours; nothing where it does not say."""
-    try:
-        theirs = parsedate_to_datetime(answer.headers.get("date", ""))
-    except ValueError:
-        return timedelta()
-    return theirs.replace(tzinfo=theirs.tzinfo or UTC) - clock.now()
+    theirs = http_date(answer.headers.get("date", ""))
+    return theirs - clock.now() if theirs else timedelta()
 
 
 @dataclass

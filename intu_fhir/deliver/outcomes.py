@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from intu_fhir.model.cause import sentence as sentence
@@ -99,6 +97,9 @@ _OTHER_HTTP: Mapping[int, Rule] = {
 }
 _NOBODY_THERE = frozenset({502, 503, 504})
 """The server as a whole is away, whatever was sent to it."""
+_FEWER, _BUSY = 429, 503
+"""Who answers so wants fewer requests, whatever they are about; 503 where it says for how long (RFC
+6585 4, RFC 9110 15.6.4)."""
 _ANOTHERS_TURN = frozenset({409})
 """Two writers at the same moment; HAPI FHIR says so to all but one that create the same."""
 _NO_HTTP = Rule(Verdict.RETRY, "not an HTTP answer that exists", _LATER)
@@ -119,22 +120,14 @@ def failed(status: int, said: str = "", retry_after: float | None = None) -> Ret
     rule = http_rule(status)
     detail = sentence(f"HTTP {status}: {rule.meaning}", said, rule.remedy)
     if rule.verdict is Verdict.RETRY or status in _ANOTHERS_TURN:
-        return Retry(str(status), detail, retry_after, silent=status in _NOBODY_THERE)
+        return Retry(
+            str(status),
+            detail,
+            retry_after,
+            silent=status in _NOBODY_THERE,
+            pauses=status == _FEWER or (status == _BUSY and retry_after is not None),
+        )
     return Dead(str(status), detail)
-
-
-def retry_after_seconds(value: str, now: datetime) -> float | None:
-    """Read Retry-After: seconds or an HTTP date (RFC 9110 10.2.3); None where it is neither."""
-    value = value.strip()
-    if value.isascii() and value.isdigit() and len(value) <= 9:
-        return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max((until - now).total_seconds(), 0.0)
 
 
 _SEND_OTHER = "the PACS does not take this instance as it is; change it or the PACS, then replay"

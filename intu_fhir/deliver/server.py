@@ -13,8 +13,9 @@ from intu_fhir.deliver.answers import token as token
 from intu_fhir.deliver.auth import Authorizer, TokenRefused, TokenUnavailable, authorizer
 from intu_fhir.deliver.capability import UNKNOWN, Capability, read_capability
 from intu_fhir.deliver.exchange import Exchange, NoAnswer
-from intu_fhir.deliver.outcomes import Verdict, failed, http_rule, retry_after_seconds
+from intu_fhir.deliver.outcomes import Verdict, failed, http_rule
 from intu_fhir.deliver.scrub import scrub
+from intu_fhir.deliver.waits import wait_asked_for
 from intu_fhir.model.canonical import exact_number
 from intu_fhir.model.outcome import Dead, Retry
 from intu_fhir.observe.clock import Clock
@@ -149,8 +150,7 @@ class FhirServer:
         Args:
             private: values of the patient, to be hidden where the server repeats them.
         """
-        wish = answer.headers.get("retry-after", "")
-        wait = retry_after_seconds(wish, self._clock.now()) if wish else None
+        wait = wait_asked_for(answer.status, answer.headers, self._clock.now())
         return failed(answer.status, self.words(answer, private), wait)
 
     def words(self, answer: Answer, private: tuple[str, ...] = ()) -> str:

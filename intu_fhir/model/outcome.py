@@ -36,12 +36,14 @@ class Retry:
     Args:
         retry_after: the peer's own wish, in seconds.
         silent: the destination as a whole was not reached; it says nothing about this study.
+        pauses: the destination wants no study for ``retry_after``, whichever it is.
     """
 
     status: str = ""
     detail: str = ""
     retry_after: float | None = None
     silent: bool = False
+    pauses: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from intu_fhir.deliver.outcomes import (
     failed,
     http_rule,
     rejected,
-    retry_after_seconds,
     sentence,
 )
+from intu_fhir.deliver.waits import retry_after_seconds, wait_asked_for
 from intu_fhir.model.outcome import Dead, Retry
 
 NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
@@ -125,6 +125,42 @@ def test_failed_keeps_the_servers_words_and_wish() -> None:
 def test_retry_after(value: str, seconds: float | None) -> None:
     """Retry-After is read as seconds or as an HTTP date; anything else says nothing."""
     assert retry_after_seconds(value, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "pauses", "silent"),
+    [(429, 9.0, True, False), (429, None, True, False), (503, 9.0, True, True),
+     (503, None, False, True), (500, 9.0, False, False), (425, 9.0, False, False)],
+)  # fmt: skip
+def test_which_answers_are_for_all_studies(
+    status: int, asked: float | None, pauses: bool, silent: bool
+) -> None:
+    """429, and 503 that says for how long, are about the server as a whole, not about one study."""
+    outcome = failed(status, "", asked)
+    assert isinstance(outcome, Retry)
+    assert (outcome.pauses, outcome.silent) == (pauses, silent)
+
+
+EPOCH = int(NOW.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7", "x-ratelimit-reset": "90"}, 7.0),
+        ({"retry-after": "soon", "x-ratelimit-reset": "90"}, 90.0),
+        ({"x-ratelimit-reset": str(EPOCH + 40)}, 40.0),
+        ({"x-rate-limit-reset": str((EPOCH + 40) * 1_000)}, 40.0),
+        ({"ratelimit-reset": "12.5"}, 12.5), ({"ratelimit-reset": str(EPOCH - 40)}, 0.0),
+        ({"ratelimit": '"requests";r=9;t=5, "points";r=0;t=30'}, 30.0),
+        ({"ratelimit": "limit=100, remaining=0, reset=50"}, 50.0),
+        ({"x-ratelimit-reset": "never"}, None), ({"ratelimit": "limit=100"}, None), ({}, None),
+    ],
+)  # fmt: skip
+def test_the_reset_of_a_rate_limit(headers: dict[str, str], seconds: float | None) -> None:
+    """Without Retry-After a rate limit says when it begins anew: in seconds, or since 1970."""
+    assert wait_asked_for(429, headers, NOW) == seconds
+    assert wait_asked_for(503, headers, NOW) == (7.0 if seconds == 7.0 else None)
 
 
 def test_sentence_has_words_and_remedy_where_there_are_any() -> None:
