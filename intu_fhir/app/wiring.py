@@ -124,7 +124,7 @@ class App:
             recorder=Recorder(
                 site.retry,
                 self._archives(),
-                Breakers(site.destinations),
+                Breakers(site.destinations, site.retry.max_seconds),
                 {name: one.commitment.max_instances for name, one in self.asked.items()},
             ),
             retry=site.retry,

@@ -67,6 +67,17 @@ def _next_free(free_at: datetime | None, per_minute: float, now: datetime) -> da
     return max(free_at or earliest, earliest) + interval
 
 
+def hold_back(connection: Connection, destination: str, until: datetime, now: datetime) -> None:
+    """Let no study go to a destination before a time, unless a later one was noted already."""
+    remember(connection, destination, now)
+    s = destination_states.c
+    connection.execute(
+        sa.update(destination_states)
+        .where(s.destination == destination, sa.or_(s.free_at.is_(None), s.free_at < until))
+        .values(free_at=until, updated_at=now)
+    )
+
+
 def lock_state(connection: Connection, destination: str, now: datetime) -> BreakerState:
     """Return how a destination answers, and let nobody else change it in this transaction."""
     remember(connection, destination, now)

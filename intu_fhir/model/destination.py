@@ -41,7 +41,7 @@ class Gate:
     """Whether a destination may get another study now.
 
     Args:
-        free_at: when its rate limit lets the next one go; None = at once.
+        free_at: when the next one may go, by its rate limit or its own wish; None = at once.
     """
 
     paused: bool = False

@@ -4,6 +4,9 @@ After ``breaker.failures`` deliveries in a row that did not reach it, a destinat
 nothing goes to it but one delivery at a time that probes. A probe that fails costs its study no
 attempt. Once one is answered, as many may be on their way as have been answered since, up to what
 is configured: a server that comes back is not met by all that has waited.
+
+A destination that asks for fewer requests (429, or 503 with Retry-After) is left alone as a whole
+for so long. That it can say so does not make it well: no breaker closes by it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from intu_fhir.db.gates import lock_state, read_gate, store_state
+from intu_fhir.db.gates import hold_back, lock_state, read_gate, store_state
 from intu_fhir.model.destination import CLOSED, HALF_OPEN, OPEN, BreakerState
 from intu_fhir.model.outcome import Delivered, DeliveryOutcome, Hold, Retry
 from intu_fhir.settings.schema import BreakerSettings, Destination
@@ -72,6 +75,20 @@ def after_silence(
     )
 
 
+def pause_seconds(
+    outcome: DeliveryOutcome, policy: BreakerSettings, longest: float
+) -> float | None:
+    """Return for how long a destination as a whole is left alone as it asks; None = not at all.
+
+    Args:
+        longest: more than that nobody waits, whatever it asks for.
+    """
+    if not isinstance(outcome, Retry) or not outcome.pauses:
+        return None
+    asked = outcome.retry_after
+    return min(policy.first_seconds if asked is None else asked, longest)
+
+
 def after_nothing(state: BreakerState, now: datetime) -> BreakerState:
     """Return the state after a delivery that asked nobody: the next one may probe at once.
 
@@ -83,9 +100,14 @@ def after_nothing(state: BreakerState, now: datetime) -> BreakerState:
 
 
 def tells_nothing(outcome: DeliveryOutcome) -> bool:
-    """Say whether an outcome leaves open if the destination answers: it may not have been asked."""
+    """Say whether an outcome leaves open if the destination can take a study.
+
+    It may not have been asked, or its answer is that it takes none now.
+    """
     if isinstance(outcome, Delivered):
         return outcome.unchanged
+    if isinstance(outcome, Retry) and outcome.pauses:
+        return True
     return isinstance(outcome, Hold) or not (is_silence(outcome) or outcome.status)
 
 
@@ -100,9 +122,11 @@ class Breakers:
 
     Args:
         destinations: the configured ones by name; any other one has no breaker.
+        longest_pause: seconds that a destination may ask for.
     """
 
     destinations: Mapping[str, Destination] = field(default_factory=dict)
+    longest_pause: float = 3_600.0
 
     def note(
         self,
@@ -116,6 +140,7 @@ class Breakers:
         destination = self.destinations.get(name)
         if destination is None:
             return False
+        self._pause(connection, name, destination, outcome, now)
         if not is_silence(outcome) and read_gate(connection, name).state == BreakerState():
             return False
         before = lock_state(connection, name, now)
@@ -124,6 +149,23 @@ class Breakers:
             store_state(connection, name, after, now)
             _tell(name, before, after)
         return after.breaker == OPEN
+
+    def _pause(
+        self,
+        connection: Any,
+        name: str,
+        destination: Destination,
+        outcome: DeliveryOutcome,
+        now: datetime,
+    ) -> None:
+        """Let no other study go where the destination wants none for a while."""
+        seconds = pause_seconds(outcome, destination.breaker, self.longest_pause)
+        if seconds is not None:
+            hold_back(connection, name, now + timedelta(seconds=seconds), now)
+            status = outcome.status if isinstance(outcome, Retry) else ""
+            log.warning(
+                "destination_asks_to_wait", destination=name, status=status, duration=seconds
+            )
 
     @staticmethod
     def _after(

@@ -13,6 +13,7 @@ from intu_fhir.db.gates import store_state
 from intu_fhir.db.lanes import FRESH_SECONDS
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries
+from intu_fhir.deliver.outcomes import failed
 from intu_fhir.model.destination import CLOSED, HALF_OPEN, OPEN, BreakerState
 from intu_fhir.model.outcome import Delivered, Hold, Retry
 from intu_fhir.model.work import DELIVER, RETRYING, Claim
@@ -258,3 +259,57 @@ def test_a_breaker_opens_and_closes_in_the_database(database: Database, clock: F
             states = sa.text("SELECT breaker FROM destination_states")
             seen.append(connection.execute(states).scalar_one())
     assert seen == [CLOSED, OPEN, OPEN, HALF_OPEN, CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "seconds"),
+    [
+        (failed(429, "", 40.0), 40),
+        (failed(429), 10),
+        (failed(503, "", 40.0), 40),
+        (failed(429, "", 10.0**12), 900),
+    ],
+    ids=["so long", "does not say", "not available", "without end"],
+)
+def test_who_asks_for_fewer_requests_gets_no_study(
+    database: Database, clock: FakeClock, outcome: Retry, seconds: int
+) -> None:
+    """The destination as a whole is left alone for as long as it asks; no study pays for that."""
+    _stage(database, 3)
+    with database.write() as connection:
+        Breakers({"pacs": PACS}, 900).note(connection, "pacs", outcome, clock.now(), 1.0)
+    until = clock.now() + timedelta(seconds=seconds)
+    assert _claim(database, clock, limit=3) is None
+    assert _next_due(database, clock) == until
+    clock.advance(seconds)
+    claims = [_claim(database, clock, limit=3) for _ in range(3)]
+    assert [claim.attempts for claim in claims if claim] == [0, 0, 0]
+
+
+def test_a_shorter_wish_ends_no_longer_one(database: Database, clock: FakeClock) -> None:
+    """Of several answers the one that asks for most time counts."""
+    _stage(database, 1)
+    until = clock.now() + timedelta(seconds=90)
+    for seconds in (90.0, 5.0):
+        with database.write() as connection:
+            outcome = failed(429, "", seconds)
+            Breakers({"pacs": PACS}).note(connection, "pacs", outcome, clock.now(), 1.0)
+    assert _next_due(database, clock) == until
+
+
+@pytest.mark.parametrize(
+    "state", [BreakerState(OPEN, silences=5), BreakerState(HALF_OPEN, allowed=1)]
+)
+def test_a_wish_for_fewer_requests_makes_nobody_well(
+    database: Database, clock: FakeClock, state: BreakerState
+) -> None:
+    """A destination that is down, or recovers, gets no more studies than before by a 429."""
+    _stage(database, 3)
+    _set(database, clock, state)
+    with database.write() as connection:
+        down = Breakers({"pacs": PACS}).note(
+            connection, "pacs", failed(429, "", 7.0), clock.now(), 1.0
+        )
+    assert down == (state.breaker == OPEN)
+    clock.advance(7)
+    assert [_claim(database, clock, limit=3) is None for _ in range(2)] == [False, True]
