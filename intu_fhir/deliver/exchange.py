@@ -18,6 +18,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from intu_fhir.deliver.addresses import each_address
 from intu_fhir.deliver.answers import Answer
 from intu_fhir.deliver.tls import tls_context
 from intu_fhir.errors import TransientError
@@ -97,10 +98,21 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        inner = self._inner.connect_tcp(
-            host, port, self._deadline.left(), local_address, socket_options
-        )
-        return _Stream(inner, self._deadline)
+        failed: Exception = httpcore.ConnectError("no address")
+        try:
+            for one, seconds in each_address(host, port, self._deadline.left):
+                try:
+                    inner = self._inner.connect_tcp(
+                        one, port, seconds, local_address, socket_options
+                    )
+                    return _Stream(inner, self._deadline)
+                except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                    failed = error
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        except httpcore.ReadTimeout as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        raise failed
 
 
 class _Body(httpx.SyncByteStream):

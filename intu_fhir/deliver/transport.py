@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from intu_fhir.deliver import upper_layer as ul
+from intu_fhir.deliver.addresses import connect
 from intu_fhir.deliver.upper_layer import BadAnswer, Pdu
 from intu_fhir.errors import TransientError
 
@@ -141,9 +142,10 @@ class Connection:
 
     def _connect(self, address: tuple[str, int], tls: ssl.SSLContext | None) -> socket.socket:
         try:
-            plain = socket.create_connection(address, timeout=self._left())
-        except OSError as error:
-            raise NotConnected(f"no connection: {error.strerror or 'no answer'}") from error
+            plain = connect(address, self._left)
+        except (OSError, Broken) as error:
+            words = getattr(error, "strerror", "") or "no answer"
+            raise NotConnected(f"no connection: {words}") from error
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is None:
             return plain

@@ -18,6 +18,7 @@ SHELL = frozenset(
         "aggregate/step.py",
         "build/step.py",
         "build/transform.py",
+        "deliver/addresses.py",
         "deliver/asking.py",
         "deliver/association.py",
         "deliver/at_once.py",
