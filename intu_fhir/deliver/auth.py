@@ -10,6 +10,7 @@ import base64
 import threading
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -33,6 +34,8 @@ from intu_fhir.settings.schema import (
 )
 
 _RENEW_AT = 0.8
+_EXCHANGES = 3
+"""Requests that make a token: discovery, and one more try where the server's clock differs."""
 _DEFAULT_LIFE = 300.0
 _ASSERTION_LIFE = timedelta(minutes=4)
 _CLOCK_SKEW = timedelta(seconds=30)
@@ -93,41 +96,85 @@ class FixedHeader:
 
 
 class TokenHeader:
-    """A bearer token from a token endpoint, shared by all threads."""
+    """A bearer token from a token endpoint, shared by all threads.
 
-    def __init__(self, request_token: Callable[[], Answer], clock: Clock, *hidden: str) -> None:
+    One thread fetches; those that need a token meanwhile wait for it and share what comes of it, a
+    failure too. Each trying by itself in its turn would wait for the sum of all their time-outs.
+
+    Args:
+        wait_seconds: so long a thread waits for another one's fetch.
+    """
+
+    def __init__(
+        self,
+        request_token: Callable[[], Answer],
+        clock: Clock,
+        *hidden: str,
+        wait_seconds: float,
+    ) -> None:
         self._request_token, self._clock, self._hidden = request_token, clock, hidden
+        self._wait_seconds = wait_seconds
         self._lock = threading.Lock()
+        self._fetching: Future[str] | None = None
         self._header = ""
         self._renew_at = 0.0
 
     def header(self) -> str:
         """Return the header with a token that is good for a while."""
         with self._lock:
-            if not self._header or self._clock.monotonic() >= self._renew_at:
-                self._fetch()
-            return self._header
+            if self._header and self._clock.monotonic() < self._renew_at:
+                return self._header
+            others, ours = self._fetching, self._begin()
+        return self._share(ours) if others is None else self._wait_for(others)
 
     def renew(self, refused: str) -> bool:
-        """Fetch another token, unless another thread has done so already."""
+        """Let the next header have another token, unless it has one already."""
         with self._lock:
             if self._header == refused:
-                self._fetch()
-            return True
+                self._header = ""
+        return True
 
     def secrets(self) -> Iterable[str]:
         """Return the client's secret and the token."""
         return (*self._hidden, self._header.removeprefix("Bearer "))
 
-    def _fetch(self) -> None:
+    def _begin(self) -> Future[str]:
+        """Return the fetch that is on its way, or a new one."""
+        self._fetching = self._fetching or Future()
+        return self._fetching
+
+    def _share(self, fetch: Future[str]) -> str:
+        """Fetch a token, and tell all that wait for it what came of it."""
+        try:
+            header = self._fetch()
+        except BaseException as error:
+            fetch.set_exception(error)
+            raise
+        else:
+            fetch.set_result(header)
+            return header
+        finally:
+            with self._lock:
+                self._fetching = None
+
+    def _wait_for(self, fetch: Future[str]) -> str:
+        try:
+            return fetch.result(self._wait_seconds)
+        except TimeoutError:
+            raise TokenUnavailable(
+                "The token endpoint takes too long for another study; it is tried again by itself"
+            ) from None
+
+    def _fetch(self) -> str:
         self._header = ""
         answer = self._request_token()
         token = answer.json() or {}
         value = words(token.get("access_token"))
         if answer.status != 200 or not value or not value.isascii() or not value.isprintable():
             raise self._refusal(answer, token)
-        self._header = f"Bearer {value}"
         self._renew_at = self._clock.monotonic() + _RENEW_AT * _life(token.get("expires_in"))
+        self._header = header = f"Bearer {value}"
+        return header
 
     def _refusal(self, answer: Answer, token: dict[str, Any]) -> TokenRefused | TokenUnavailable:
         """Tell a client that is not accepted from an endpoint that does not work (RFC 6749 5.2)."""
@@ -294,9 +341,11 @@ def authorizer(auth: Auth, base_url: str, exchange: Exchange, clock: Clock) -> A
         return FixedHeader(value, (auth.password, value.removeprefix("Basic ")))
     if isinstance(auth, BearerAuth):
         return FixedHeader(f"Bearer {auth.token}", (auth.token,))
+    wait = _EXCHANGES * exchange.timeout_seconds
     if isinstance(auth, OAuth2Auth):
-        return TokenHeader(ClientCredentials(auth, exchange), clock, auth.client_secret)
+        request = ClientCredentials(auth, exchange)
+        return TokenHeader(request, clock, auth.client_secret, wait_seconds=wait)
     if isinstance(auth, SmartBackendAuth):
         assertion = SmartAssertion(auth, base_url, exchange, clock, KeyFile(auth))
-        return TokenHeader(assertion, clock)
+        return TokenHeader(assertion, clock, wait_seconds=wait)
     return FixedHeader()

@@ -174,7 +174,7 @@ class Exchange:
     def __init__(
         self, *, timeout_seconds: float, max_answer_bytes: int, tls: ClientTls | None = None
     ) -> None:
-        self._timeout, self._max_bytes = timeout_seconds, max_answer_bytes
+        self.timeout_seconds, self._max_bytes = timeout_seconds, max_answer_bytes
         self._deadline = _Deadline()
         self._client = httpx.Client(
             transport=_Transport(tls_context(tls), self._deadline),
@@ -191,7 +191,7 @@ class Exchange:
         Raises:
             NoAnswer: no complete answer within the deadline and the cap.
         """
-        self._deadline.until = time.monotonic() + self._timeout
+        self._deadline.until = time.monotonic() + self.timeout_seconds
         self._client.cookies.clear()
         request = self._client.build_request(method, url, headers=headers, content=body)
         try:
@@ -204,7 +204,7 @@ class Exchange:
             raise NoAnswer(_connect_words(error), maybe_done=False) from error
         except httpcore.TimeoutException as error:
             raise NoAnswer(
-                f"no complete answer within {self._timeout:g} s", maybe_done=True
+                f"no complete answer within {self.timeout_seconds:g} s", maybe_done=True
             ) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError) as error:
             raise NoAnswer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from intu_fhir.deliver.answers import Answer
+from intu_fhir.deliver.auth import TokenHeader, TokenUnavailable
+from intu_fhir.deliver.capability import Capability
 from intu_fhir.demo.ehr import Fault, StandInEhr
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.outcome import Dead, Retry
@@ -214,6 +218,49 @@ def test_no_storm_when_a_token_ends(
         answers = list(pool.map(lambda _: client.read("ImagingStudy", "1").status, range(8)))
     assert answers == [404] * 8
     assert len(tokens.requests) == 2
+
+
+def test_a_token_endpoint_that_hangs_is_waited_for_once(
+    ehr: StandInEhr, connect: ConnectFhir, tokens: TokenServer
+) -> None:
+    """Many threads that need a token share one try, and wait no longer than it takes."""
+    timeout, threads = 1.0, 6
+    tokens.pause = 60.0
+    client = connect(ehr.base_url, auth=_oauth2(tokens), timeout_seconds=timeout)
+    together = threading.Barrier(threads)
+
+    def ask(_: int) -> object:
+        together.wait()
+        return client.metadata()
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(threads) as pool:
+        outcomes = list(pool.map(ask, range(threads)))
+    assert time.monotonic() - began < 2 * timeout
+    assert len(tokens.requests) == 1
+    assert all(isinstance(one, Retry) and one.silent for one in outcomes)
+    tokens.pause = 0.0
+    assert isinstance(client.metadata(), Capability)
+
+
+def test_nobody_waits_for_ever_for_the_token_of_another(clock: FakeClock) -> None:
+    """A fetch that does not end in time is given up by those that wait for it."""
+    begun, end = threading.Event(), threading.Event()
+
+    def fetch() -> Answer:
+        begun.set()
+        end.wait(60)
+        return Answer(200, {}, b'{"access_token": "late"}')
+
+    header = TokenHeader(fetch, clock, wait_seconds=0.1)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(header.header)
+        assert begun.wait(60)
+        with pytest.raises(TokenUnavailable):
+            header.header()
+        end.set()
+        assert first.result() == "Bearer late"
+    assert header.header() == "Bearer late"
 
 
 def test_server_that_takes_no_token_at_all(
