@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from intu_fhir.db.conditions import all_of, given
 from intu_fhir.db.failures import cause_column
+from intu_fhir.db.lanes import key_of
 from intu_fhir.db.readonly import read_only_query
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, instance_deliveries, studies, work
@@ -219,8 +220,10 @@ def put_back(
     again: bool,
     now: datetime,
     due_at: datetime | None = None,
-) -> int:
-    """Make rows due, as if they had never failed; return how many.
+) -> list[ReplayRow]:
+    """Make rows due, as if they had never failed; return those that were still as found.
+
+    What was held, begun or delivered since somebody looked stays as it is.
 
     Args:
         again: forget that the destination has it, so that it is sent once more.
@@ -233,29 +236,36 @@ def put_back(
         "due_at": due_at or now,
         "updated_at": now,
     }
-    count = 0
-    for keys in _chunks(row.key for row in rows if row.step != DELIVER):
-        count += _update(connection, work, work.c.work_key.in_(keys), now, **fresh)
-    for keys in _chunks(row.key for row in rows if row.step == DELIVER):
-        if again:
-            _forget(connection, keys)
-        count += _update(connection, deliveries, deliveries.c.delivery_key.in_(keys), now, **fresh)
-    return count
+    done: list[ReplayRow] = []
+    for delivery, state in sorted({(row.step == DELIVER, row.state) for row in rows}):
+        alike = [row for row in rows if (row.step == DELIVER, row.state) == (delivery, state)]
+        queue, written = deliveries if delivery else work, set[int]()
+        for keys in _chunks(row.key for row in alike):
+            still = _update(connection, queue, keys, state, now, fresh)
+            if again and delivery:
+                _forget(connection, sorted(still))
+            written |= still
+        done += [row for row in alike if row.key in written]
+    return done
 
 
 def _update(
     connection: Connection,
     queue: sa.Table,
-    condition: sa.ColumnElement[bool],
+    keys: list[int],
+    state: str,
     now: datetime,
-    **values: Any,
-) -> int:
-    """Write to rows that no worker holds at this moment."""
+    fresh: Mapping[str, Any],
+) -> set[int]:
+    """Write to rows that are in this state and that no worker holds; return their keys."""
     free = sa.or_(queue.c.lease_until.is_(None), queue.c.lease_until <= now)
     written = connection.execute(
-        sa.update(queue).where(condition, free).values(lease_holder="", lease_until=None, **values)
+        sa.update(queue)
+        .where(key_of(queue).in_(keys), queue.c.state == state, free)
+        .values(lease_holder="", lease_until=None, **fresh)
+        .returning(key_of(queue))
     )
-    return int(written.rowcount)
+    return set(written.scalars())
 
 
 def _forget(connection: Connection, keys: list[int]) -> None:

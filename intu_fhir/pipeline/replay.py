@@ -36,6 +36,8 @@ LEFT_ALONE: Mapping[str, str] = {
 }
 """Why a row of this state is not put back."""
 
+CHANGED = "it changed while this was being done; look at it again"
+
 _HANDFUL_SECONDS = 5
 """How finely a pace is kept."""
 
@@ -143,18 +145,30 @@ def _put_back(
     found = query.rows(_states(force=selection.force))
     left = reasons_to_leave(query.counts(), force=selection.force)
     rows = [row for row in found if not is_in_hand(row, now)]
-    if not selection.dry_run:
-        with database.write() as connection:
-            for some, due_at in _paced(rows, selection.per_minute, now):
-                already = [row for row in some if row.state == DELIVERED]
-                failed = [row for row in some if row.state != DELIVERED]
-                put_back(connection, failed, again=False, now=now, due_at=due_at)
-                put_back(connection, already, again=True, now=now, due_at=due_at)
-            _tell(connection, selection, Action.REPLAYED, len(rows), now)
-    deliveries = sum(row.step == DELIVER for row in rows)
     if in_hand := len(found) - len(rows):
         left[LEFT_ALONE[RUNNING]] = in_hand
+    if not selection.dry_run:
+        done = _act(database, rows, selection, now)
+        if changed := len(rows) - len(done):
+            left[CHANGED] = changed
+        rows = done
+    deliveries = sum(row.step == DELIVER for row in rows)
     return Replayed(deliveries, len(rows) - deliveries, 0, left, selection.dry_run)
+
+
+def _act(
+    database: Database, rows: Sequence[ReplayRow], selection: ReplaySelection, now: datetime
+) -> list[ReplayRow]:
+    """Put rows back and tell the audit trail; return those that were."""
+    done: list[ReplayRow] = []
+    with database.write() as connection:
+        for some, due_at in _paced(rows, selection.per_minute, now):
+            already = [row for row in some if row.state == DELIVERED]
+            failed = [row for row in some if row.state != DELIVERED]
+            done += put_back(connection, failed, again=False, now=now, due_at=due_at)
+            done += put_back(connection, already, again=True, now=now, due_at=due_at)
+        _tell(connection, selection, Action.REPLAYED, len(done), now)
+    return done
 
 
 def _paced(

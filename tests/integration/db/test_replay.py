@@ -15,7 +15,16 @@ from intu_fhir.db.readonly import RefusedQuery
 from intu_fhir.db.replay import ReplayFilter, ReplayQuery, put_back, replay_columns
 from intu_fhir.db.session import Database
 from intu_fhir.errors import StaleClaim
-from intu_fhir.model.work import BUILD, DELIVER, DELIVERED, WAITING, DeliveryWish
+from intu_fhir.model.work import (
+    BUILD,
+    DEAD,
+    DELIVER,
+    DELIVERED,
+    HELD,
+    RUNNING,
+    WAITING,
+    DeliveryWish,
+)
 from intu_fhir.pipeline.replay import LEFT_ALONE, Replayed, ReplaySelection, replay
 from tests.support.clock import START, FakeClock
 from tests.support.seeded import stage
@@ -178,7 +187,7 @@ def test_what_a_worker_takes_meanwhile_stays_its_own(staged: Database) -> None:
     rows = ReplayQuery(staged, ReplayFilter(destination="to_retrying")).rows(["retrying"])
     claim = _claim(staged, DELIVER, "to_retrying", START + HOUR)
     with staged.write() as connection:
-        assert put_back(connection, rows, again=False, now=START + HOUR) == 0
+        assert put_back(connection, rows, again=False, now=START + HOUR) == []
         work.finish(connection, claim, state=DELIVERED, now=START + HOUR)
 
 
@@ -242,3 +251,24 @@ def test_a_study_that_has_not_settled_is_not_rebuilt(database: Database) -> None
     done = _replay(database, rebuild=True)
     assert done.studies == 0
     assert sum(done.left.values()) == 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("meanwhile", [HELD, RUNNING])
+def test_what_changed_after_it_was_found_stays_as_it_is(
+    staged: Database, again: bool, meanwhile: str
+) -> None:
+    """A delivery that was held or begun between finding and writing is not put back."""
+    d, now = t.deliveries.c, START + 2 * HOUR
+    state = DELIVERED if again else DEAD
+    rows = ReplayQuery(staged, ReplayFilter(step=DELIVER)).rows({state})
+    with staged.write() as connection:
+        changed = {"state": meanwhile, "updated_at": now}
+        if meanwhile == RUNNING:
+            changed |= {"lease_holder": "w", "lease_until": now + HOUR}
+        connection.execute(sa.update(t.deliveries).where(d.state == state).values(changed))
+        before = connection.execute(sa.select(t.deliveries).order_by(d.delivery_key)).all()
+        assert len(rows) == 1
+        assert put_back(connection, rows, again=again, now=now) == []
+        after = connection.execute(sa.select(t.deliveries).order_by(d.delivery_key)).all()
+    assert after == before
