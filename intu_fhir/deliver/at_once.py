@@ -11,12 +11,12 @@ from intu_fhir.deliver.capability import Capability
 from intu_fhir.deliver.content import number_of_instances, rebase, same_content
 from intu_fhir.deliver.exchange import NoAnswer
 from intu_fhir.deliver.ledger import Keeper
-from intu_fhir.deliver.outcomes import Verdict, http_rule, sentence
-from intu_fhir.deliver.publication import Publication, is_conditional, private_values
+from intu_fhir.deliver.outcomes import Verdict, http_rule
+from intu_fhir.deliver.publication import Publication, private_values
 from intu_fhir.deliver.publish import LOST
 from intu_fhir.deliver.server import FhirServer, bearing
 from intu_fhir.model.canonical import canonical_json
-from intu_fhir.model.outcome import Delivered, DeliveryOutcome, Hold, Retry
+from intu_fhir.model.outcome import Delivered, DeliveryOutcome, Retry
 
 _CONFLICTS = 3
 
@@ -53,8 +53,10 @@ class AtOnce:
             if verdict is Verdict.RETRY:
                 return self.server.failed(answer, private_values(self.study.resource))
             if verdict not in {Verdict.REREAD, Verdict.GONE} or not any(e.place for e in ready):
-                return self._unresolved(answer)
+                return None
             entries = [self._reread(entry) for entry in ready]
+            if _places(entries) == _places(ready):  # nobody has changed what it was refused for
+                return None
         return None
 
     def _fits(self, entries: Sequence[Entry]) -> bool:
@@ -169,18 +171,6 @@ class AtOnce:
         )
         return [place for _, _, place in pairs] if same else None
 
-    def _unresolved(self, answer: Answer) -> DeliveryOutcome | None:
-        """Say why nothing was taken, where sending one by one would tell no more."""
-        if not is_conditional(self.study.resource):
-            return None
-        private = private_values(self.study.resource)
-        if http_rule(answer.status).verdict not in {Verdict.REREAD, Verdict.GONE}:
-            return self.server.failed(answer, private)
-        return Hold(
-            "patient_not_found",
-            sentence(
-                f"HTTP {answer.status}: the server finds no patient or several for it",
-                self.server.words(answer, private),
-                "enter or merge the patient at the server, then release the study",
-            ),
-        )
+
+def _places(entries: Sequence[Entry]) -> list[Place | None]:
+    return [entry.place for entry in entries]

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from intu_fhir.deliver.answers import Json, objects, words
+from intu_fhir.deliver.publication import is_conditional
 
 _SERVER_OWNED = frozenset({"id", "meta", "text"})
 _OF_IMAGES = frozenset({"modality", "series", "numberOfSeries", "numberOfInstances"})
@@ -17,7 +18,15 @@ _META_OWNED = frozenset({"versionId", "lastUpdated", "source"})
 
 def same_content(ours: Json, theirs: Json) -> bool:
     """Say whether a server's resource is ours, what servers add themselves left aside."""
-    return bool(_as_read(_content(ours)) == _as_read(_content(theirs)))
+    return bool(_as_read(_content(_resolved(ours, theirs))) == _as_read(_content(theirs)))
+
+
+def _resolved(ours: Json, theirs: Json) -> Json:
+    """Return ours with the patient that the server has put for a search of our identifier."""
+    subject, found = ours.get("subject"), theirs.get("subject")
+    if not (is_conditional(ours) and isinstance(subject, dict) and isinstance(found, dict)):
+        return ours
+    return {**ours, "subject": {**subject, "reference": found.get("reference")}}
 
 
 def _as_read(value: Any) -> Any:

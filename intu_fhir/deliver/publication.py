@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -69,8 +70,27 @@ def is_conditional(resource: Json) -> bool:
     return isinstance(subject, dict) and words(subject.get("reference")).startswith("Patient?")
 
 
+_CONDITIONS = {"If-Match": "ifMatch", "If-None-Exist": "ifNoneExist"}
+"""Headers of a request, and what an entry of a Bundle calls them (FHIR Bundle.entry.request)."""
+
+
+def transaction_of_one(
+    method: str, path: str, resource: Json, headers: Mapping[str, str], own_id: str
+) -> Json:
+    """Return the Bundle that does what one request does, under the same conditions."""
+    conditions = {_CONDITIONS[k]: v for k, v in headers.items() if k in _CONDITIONS}
+    entry = {
+        "fullUrl": f"urn:uuid:{own_id}",
+        "resource": resource,
+        "request": {"method": method, "url": path, **conditions},
+    }
+    return {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+
+
 def entry_answer(answer: Answer) -> Answer:
     """Return the one entry of a transaction's answer as if it were an answer of its own."""
+    if not answer.ok:
+        return answer
     bundle = answer.resource("Bundle") or {}
     entries = objects(bundle.get("entry"))
     response = entries[0].get("response") if len(entries) == 1 else None

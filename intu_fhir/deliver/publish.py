@@ -36,12 +36,14 @@ from intu_fhir.deliver.publication import (
     entry_answer,
     is_conditional,
     private_values,
+    transaction_of_one,
 )
 from intu_fhir.deliver.server import FhirServer, bearing, token
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
 
 _CONFLICTS = 3
 _UNRESOLVED = frozenset({404, 412})
+"""What a transaction ends with where the server finds no patient, or several: among others."""
 _CONFLICT = frozenset({409, 412})
 
 LOST = Retry(detail="Another worker has the study now, since this one took too long with it")
@@ -105,8 +107,6 @@ class Publisher:
                 "server that does, or have it enabled, then replay"
             )
         self._fit()
-        if is_conditional(self._resource):
-            return self._transaction(guarded=capability.conditional_create)
         if self._wanted.server_id:
             return self._update(Place(self._wanted.server_id, self._wanted.version), capability)
         return self._create(capability)
@@ -140,10 +140,12 @@ class Publisher:
             current = self._server.read(self._type, place.id)
             theirs = current.resource(self._type)
             if theirs is None or not bears_identifier(theirs, self._system, self._value):
-                return self._create(capability) if capability else self._failed(current)
-            place = place_of(theirs) or place
+                return self._create(capability) if capability else self._refused(written.answer)
+            sent, place = place, place_of(theirs) or place
             if same_content(self._resource, theirs):
                 return self._delivered(place, str(current.status))
+            if place.version == sent.version and self._is_unresolved(written.answer):
+                return self._refused(written.answer)
             body = rebase(self._resource, theirs, self._wanted.gone)
         return Retry(
             str(status),
@@ -196,7 +198,7 @@ class Publisher:
         found = self._find()
         if isinstance(found, Place):
             return self._update(found)
-        return found or self._failed(written.answer)
+        return found or self._refused(written.answer)
 
     def _of_another(self, written: Written) -> Place | None:
         """Return where the server has what another writer created first; it ignored ours then."""
@@ -207,44 +209,6 @@ class Publisher:
         if shown is None or same_content(written.sent, shown):
             return None
         return place_of(shown)
-
-    def _transaction(self, *, guarded: bool) -> DeliveryOutcome:
-        """Write in a transaction, where the server itself resolves ``Patient?identifier=...``."""
-        wanted, resource = self._wanted, self._resource
-        place = Place(wanted.server_id, wanted.version) if wanted.server_id else None
-        if place is None and guarded:
-            found = self._find()
-            if found is not None and not isinstance(found, Place):
-                return found
-            place = found
-        identifier = f"identifier={self._token}"
-        if place:
-            request = {"method": "PUT", "url": f"{self._type}/{place.id}"}
-            resource = {**resource, "id": place.id}
-        elif guarded:
-            request = {"method": "POST", "url": self._type, "ifNoneExist": identifier}
-        else:
-            request = {"method": "PUT", "url": f"{self._type}?{identifier}"}
-        entry = {
-            "fullUrl": f"urn:uuid:{wanted.own_id}",
-            "resource": resource,
-            "request": request,
-        }
-        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
-        answer = self._write("POST", "", bundle).answer
-        if answer.status in _UNRESOLVED:
-            said = self._server.words(answer, self._private)
-            return Hold(
-                "patient_not_found",
-                sentence(
-                    f"HTTP {answer.status}: the server finds no patient or several for it",
-                    said,
-                    "enter or merge the patient at the server, then release the study",
-                ),
-            )
-        if not answer.ok:
-            return self._failed(answer)
-        return self._confirmed(Written(entry_answer(answer), resource, place))
 
     # ---- looking
 
@@ -313,23 +277,48 @@ class Publisher:
             raise _Lost
         headers = {"Prefer": "return=representation", **(headers or {})}
         self._wrote = True
-        answer = self._server.call(method, path, resource=body, headers=headers)
+        answer = self._send(method, path, body, headers)
         count = number_of_instances(body)
         if http_rule(answer.status).verdict is Verdict.SHRINK and count:
             self._shrink(count)
             body = without_instances(body)
-            answer = self._server.call(method, path, resource=body, headers=headers)
+            answer = self._send(method, path, body, headers)
         return Written(answer, body, before)
+
+    def _send(self, method: str, path: str, body: Json, headers: Mapping[str, str]) -> Answer:
+        """Send it as it is, or in a transaction where the server is to find the patient."""
+        if not is_conditional(body):
+            return self._server.call(method, path, resource=body, headers=headers)
+        bundle = transaction_of_one(method, path, body, headers, self._wanted.own_id)
+        prefer = {"Prefer": headers["Prefer"]}
+        return entry_answer(self._server.call("POST", "", resource=bundle, headers=prefer))
 
     def _confirmed(self, written: Written) -> DeliveryOutcome:
         """Believe a success only where the server shows this study's own resource."""
         status = written.answer.status
         if http_rule(status).verdict is not Verdict.DELIVERED:
-            return self._failed(written.answer)
+            return self._refused(written.answer)
         proof = Confirmation(self._server, self._wanted.recognised_by, self._private).of(written)
         if isinstance(proof, Retry):
             return proof
         return self._delivered(proof.place, str(status), proof.remark)
+
+    def _refused(self, answer: Answer) -> Retry | Dead | Hold:
+        """Return the outcome of a write that was not carried out."""
+        if not self._is_unresolved(answer):
+            return self._failed(answer)
+        return Hold(
+            "patient_not_found",
+            sentence(
+                f"HTTP {answer.status}: the server finds no patient or several for it",
+                self._server.words(answer, self._private),
+                "enter or merge the patient at the server, then release the study",
+            ),
+        )
+
+    def _is_unresolved(self, answer: Answer) -> bool:
+        """Say whether the patient may be why a write was refused."""
+        return answer.status in _UNRESOLVED and is_conditional(self._resource)
 
     def _failed(self, answer: Answer) -> Retry | Dead:
         return self._server.failed(answer, self._private)

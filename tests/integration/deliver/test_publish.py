@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from intu_fhir.deliver.fhir import FhirClient
-from intu_fhir.demo.ehr import Fault, Features, Received, StandInEhr
-from intu_fhir.model.outcome import Dead, Delivered, Hold, Retry
+from intu_fhir.demo.ehr import Fault, Features, StandInEhr
+from intu_fhir.model.outcome import Dead, Delivered, Retry
 from tests.integration.deliver.conftest import ConnectFhir
 from tests.support.publications import delivered, imaging_study, publication
 
@@ -355,51 +355,6 @@ def test_what_was_found_before_is_not_enough(tmp_path: Path, connect: ConnectFhi
         searches = [r for r in ehr.received if "identifier" in r.path or "_search" in r.path]
         assert len(searches) == 2
         assert {one.headers.get("cache-control") for one in searches} == {"no-cache"}
-
-
-# ---- transactions
-
-
-def _conditional(uid: str = "1.2.3") -> dict[str, Any]:
-    study = imaging_study(uid)
-    reference = "Patient?identifier=urn%3Aoid%3A1.2.276.0.76.3.1.999.1%7CPAT-0001"
-    return {**study, "subject": {**study["subject"], "reference": reference}}
-
-
-@pytest.mark.parametrize("features", [Features(), Features(conditional_create=False)])
-def test_conditional_reference_goes_in_a_transaction(
-    tmp_path: Path, connect: ConnectFhir, features: Features
-) -> None:
-    """The server resolves the patient; twice published it is still one resource."""
-    identity = {"system": "urn:oid:1.2.276.0.76.3.1.999.1", "value": "PAT-0001"}
-    with StandInEhr(tmp_path, features=features) as ehr:
-        client = connect(ehr.base_url)
-        patient = ehr.store.write({"resourceType": "Patient", "identifier": [identity]})
-        first = delivered(client.publish(publication(_conditional())))
-        again = delivered(client.publish(publication(_conditional())))
-        (stored,) = ehr.resources("ImagingStudy")
-        assert stored["subject"]["reference"] == f"Patient/{patient['id']}"
-        assert (first.server_id, again.version) == (again.server_id, "2")
-        asked = [_asked_in(one) for one in ehr.received if b'"transaction"' in one.body]
-    guarded = features.conditional_create
-    assert asked == (["POST if none exists", "PUT by id"] if guarded else ["PUT by identifier"] * 2)
-
-
-def _asked_in(bundle: Received) -> str:
-    """Say how a transaction writes its one entry."""
-    [entry] = json.loads(bundle.body)["entry"]
-    request = entry["request"]
-    if "ifNoneExist" in request:
-        return f"{request['method']} if none exists"
-    return f"{request['method']} by {'identifier' if '?' in request['url'] else 'id'}"
-
-
-def test_conditional_reference_that_leads_nowhere(ehr: StandInEhr, client: FhirClient) -> None:
-    """A transaction whose patient the server cannot resolve holds the study."""
-    outcome = client.publish(publication(_conditional()))
-    assert isinstance(outcome, Hold)
-    assert outcome.code == "patient_not_found"
-    assert ehr.resources("ImagingStudy") == []
 
 
 # ---- what is kept of the server's words

@@ -31,6 +31,17 @@ def test_what_servers_add_is_no_difference() -> None:
     assert not same_content(OURS, {**theirs, "note": [{"text": "x"}]})
 
 
+def test_a_patient_that_the_server_found_is_no_difference() -> None:
+    """A reference in place of our search is ours, as long as the identifier is."""
+    named = {"identifier": {"system": "s", "value": "1"}}
+    asked = {**OURS, "subject": {**named, "reference": "Patient?identifier=s%7C1"}}
+    found = {**OURS, "subject": {**named, "reference": "Patient/7"}}
+    another = {"identifier": {"system": "s", "value": "2"}, "reference": "Patient/7"}
+    assert same_content(asked, found)
+    assert not same_content(asked, {**found, "subject": another})
+    assert not same_content({**asked, "subject": {**named, "reference": "Patient/8"}}, found)
+
+
 def test_rebase_keeps_what_others_added() -> None:
     """Our elements win; elements, identifiers and tags of others stay."""
     theirs = {
