@@ -100,6 +100,13 @@ def place_of(resource: Json) -> Place | None:
     return Place(identity, version) if _ID.fullmatch(identity) else None
 
 
+def is_part(resource: Json) -> bool:
+    """Say whether a resource is marked as shown in part (FHIR search, tag SUBSETTED)."""
+    meta = resource.get("meta")
+    tags = objects(meta.get("tag")) if isinstance(meta, dict) else []
+    return any(tag.get("code") == "SUBSETTED" for tag in tags)
+
+
 def place_in_headers(answer: Answer, resource_type: str) -> Place | None:
     """Return id and version from Location and ETag; nothing is ever requested from Location."""
     for name in ("location", "content-location"):

@@ -86,20 +86,18 @@ class AtOnce:
     # ---- before
 
     def _located(self, entries: Sequence[Entry]) -> list[Entry] | None:
-        """Look for what the server cannot look for by itself; None where several match."""
+        """Look for what is not known to be there; None where several match."""
         located = []
         for entry in entries:
-            offers = self.capability.of(entry.identity.resource_type)
-            if entry.place or not entry.identity.system or offers.finds_by_itself:
+            if entry.place or not entry.identity.system:
                 located.append(entry)
                 continue
             found = self._search(entry)
+            if found is None and self.capability.of(entry.identity.resource_type).finds_by_itself:
+                found = []
             if found is None or len(found) > 1:
                 return None
-            place = place_of(found[0]) if found else None
-            if place:
-                self.keeper.progress.places[entry.identity] = place
-            located.append(replace(entry, place=place))
+            located.append(self._onto(entry, self.server.whole(found[0])) if found else entry)
         return located
 
     def _search(self, entry: Entry) -> list[Json] | None:
@@ -117,9 +115,15 @@ class AtOnce:
         if theirs is None or not bears_identifier(theirs, identity.system, identity.value):
             self.keeper.progress.places.pop(identity, None)
             return replace(entry, place=None)
+        return self._onto(entry, theirs)
+
+    def _onto(self, entry: Entry, theirs: Json) -> Entry:
+        """Put an entry on top of what the server has."""
+        place = place_of(theirs)
+        if place:
+            self.keeper.progress.places[entry.identity] = place
         gone = frozenset() if entry.kind else self.study.gone
-        merged = rebase(entry.resource, theirs, gone)
-        return replace(entry, place=place_of(theirs), resource=merged)
+        return replace(entry, place=place, resource=rebase(entry.resource, theirs, gone))
 
     # ---- after
 

@@ -85,7 +85,6 @@ class DocumentPublisher:
             version=known.version if known else "",
             last_hash=known.content_hash if known and not known.withdrawn else "",
             identity=identity,
-            unheard=self.study.unheard,
         )
         outcome = Publisher(self.server, publication, self.ledger.keep_going).run()
         return self._kept(identity, outcome) if isinstance(outcome, Delivered) else outcome

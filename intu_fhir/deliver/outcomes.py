@@ -100,8 +100,10 @@ _NOBODY_THERE = frozenset({502, 503, 504})
 _FEWER, _BUSY = 429, 503
 """Who answers so wants fewer requests, whatever they are about; 503 where it says for how long (RFC
 6585 4, RFC 9110 15.6.4)."""
-_ANOTHERS_TURN = frozenset({409})
-"""Two writers at the same moment; HAPI FHIR says so to all but one that create the same."""
+_PASSING = frozenset({409, 410})
+"""Two writers at the same moment; HAPI FHIR says so to all but one that create the same. And what
+another one deletes at that moment, or a search still finds for a while.
+"""
 _NO_HTTP = Rule(Verdict.RETRY, "not an HTTP answer that exists", _LATER)
 
 
@@ -119,7 +121,7 @@ def failed(status: int, said: str = "", retry_after: float | None = None) -> Ret
     """
     rule = http_rule(status)
     detail = sentence(f"HTTP {status}: {rule.meaning}", said, rule.remedy)
-    if rule.verdict is Verdict.RETRY or status in _ANOTHERS_TURN:
+    if rule.verdict is Verdict.RETRY or status in _PASSING:
         return Retry(
             str(status),
             detail,

@@ -25,7 +25,6 @@ class Publication:
         last_hash: hash of what we wrote last.
         identity: of a resource that goes beside the study; None = the study's own.
         gone: elements that must not stay at the server, even where another wrote there since.
-        unheard: an earlier try may have reached the server without anybody noting its answer.
     """
 
     study_uid: str
@@ -36,7 +35,6 @@ class Publication:
     last_hash: str = ""
     identity: Identity | None = None
     gone: frozenset[str] = frozenset()
-    unheard: bool = False
 
     @property
     def recognised_by(self) -> Identity:

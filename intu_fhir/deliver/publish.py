@@ -9,6 +9,7 @@ repeated blindly.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import orjson
 
@@ -21,7 +22,7 @@ from intu_fhir.deliver.answers import (
     place_of,
 )
 from intu_fhir.deliver.auth import TokenRefused, TokenUnavailable
-from intu_fhir.deliver.capability import Capability
+from intu_fhir.deliver.capability import UNKNOWN, Capability
 from intu_fhir.deliver.confirm import Confirmation, Written
 from intu_fhir.deliver.content import (
     number_of_instances,
@@ -42,6 +43,8 @@ from intu_fhir.deliver.server import FhirServer, bearing, token
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
 
 _CONFLICTS = 3
+_SEARCHES = 2
+"""How often a resource is searched to be written: what was found may be gone by then."""
 _UNRESOLVED = frozenset({404, 412})
 """What a transaction ends with where the server finds no patient, or several: among others."""
 _CONFLICT = frozenset({409, 412})
@@ -51,6 +54,19 @@ LOST = Retry(detail="Another worker has the study now, since this one took too l
 
 class _Lost(Exception):
     """The study is another worker's now."""
+
+
+class There(NamedTuple):
+    """What a server has, and where."""
+
+    place: Place
+    resource: Json
+
+
+def there(resource: Json) -> There | None:
+    """Return a resource with the place that it names itself."""
+    place = place_of(resource)
+    return There(place, resource) if place else None
 
 
 class Publisher:
@@ -76,7 +92,9 @@ class Publisher:
         self._private = private_values(publication.resource)
         self._resource = publication.resource
         self._remark = ""
-        self._wrote = False
+        self._sent: Json | None = None
+        self._offers = UNKNOWN
+        self._searches = 0
 
     def run(self) -> DeliveryOutcome:
         """Publish, and say what came of it."""
@@ -88,7 +106,7 @@ class Publisher:
         except _Lost:
             return LOST
         except NoAnswer as error:
-            if self._wrote and error.maybe_done:
+            if self._sent and error.maybe_done:
                 return self._look_up(error)
             return Retry(detail=f"{error}; it is tried again by itself", silent=True)
         except TokenUnavailable as error:
@@ -100,16 +118,16 @@ class Publisher:
         capability = self._server.metadata()
         if not isinstance(capability, Capability):
             return capability
-        capability = capability.of(self._type)
-        if not capability.takes:
+        self._offers = capability.of(self._type)
+        if not self._offers.takes:
             return Dead(
-                detail=f"The server does not take {self._type}: {capability.quote()}; publish to a "
-                "server that does, or have it enabled, then replay"
+                detail=f"The server does not take {self._type}: {self._offers.quote()}; publish to "
+                "a server that does, or have it enabled, then replay"
             )
         self._fit()
         if self._wanted.server_id:
-            return self._update(Place(self._wanted.server_id, self._wanted.version), capability)
-        return self._create(capability)
+            return self._update(Place(self._wanted.server_id, self._wanted.version))
+        return self._create()
 
     def _fit(self) -> None:
         """Leave the instance lists out where the study is over the destination's limits."""
@@ -126,27 +144,31 @@ class Publisher:
 
     # ---- the ways to one resource
 
-    def _update(self, place: Place, capability: Capability | None = None) -> DeliveryOutcome:
-        """PUT by id; on a conflict take over what the server has now, a few times."""
+    def _update(self, place: Place, theirs: Json | None = None) -> DeliveryOutcome:
+        """PUT by id; on a conflict take over what the server has now, a few times.
+
+        Args:
+            theirs: what the server has there, where that is known to be another's, too.
+        """
         body = self._resource
         for _ in range(_CONFLICTS):
+            if theirs is not None:
+                body = rebase(self._resource, theirs, self._wanted.gone)
+                if same_content(body, theirs):
+                    return self._delivered(place, "200")
             written = self._put(place, body)
             status = written.answer.status
             verdict = http_rule(status).verdict
-            if verdict is Verdict.GONE and capability:
-                return self._create(capability)
+            if verdict is Verdict.GONE:
+                return self._anew(written)
             if verdict is not Verdict.REREAD:
                 return self._confirmed(written)
-            current = self._server.read(self._type, place.id)
-            theirs = current.resource(self._type)
+            theirs = self._server.read(self._type, place.id).resource(self._type)
             if theirs is None or not bears_identifier(theirs, self._system, self._value):
-                return self._create(capability) if capability else self._refused(written.answer)
-            sent, place = place, place_of(theirs) or place
-            if same_content(self._resource, theirs):
-                return self._delivered(place, str(current.status))
-            if place.version == sent.version and self._is_unresolved(written.answer):
+                return self._anew(written)
+            before, place = place, place_of(theirs) or place
+            if place.version == before.version and self._is_unresolved(written.answer):
                 return self._refused(written.answer)
-            body = rebase(self._resource, theirs, self._wanted.gone)
         return Retry(
             str(status),
             f"HTTP {status}: another writer keeps changing the resource at the server; "
@@ -158,22 +180,25 @@ class Publisher:
         path, body = f"{self._type}/{place.id}", {**body, "id": place.id}
         return self._write("PUT", path, body, condition, before=place)
 
-    def _create(self, capability: Capability) -> DeliveryOutcome:
+    def _anew(self, written: Written) -> DeliveryOutcome:
+        """Look again for what is not where it was thought to be, but not for ever."""
+        return self._create() if self._searches < _SEARCHES else self._refused(written.answer)
+
+    def _create(self) -> DeliveryOutcome:
         """Write a resource whose id is not known."""
-        conditional = capability.finds_by_itself
-        found = self._find() if self._wanted.unheard or not conditional else None
-        if isinstance(found, Place) and (done := self._same_at(found)):
-            return done
-        if conditional:
-            written = self._write("PUT", f"{self._type}?identifier={self._token}", self._resource)
-            return self._met(written) if _is_conflict(written) else self._confirmed(written)
-        if isinstance(found, Place):
-            return self._update(found)
+        self._searches += 1
+        found = self._find()
+        if isinstance(found, There):
+            return self._update(*found)
         if found is not None:
             return found
-        if capability.update_create and not capability.conditional_create:
+        offers = self._offers
+        if offers.finds_by_itself:
+            written = self._write("PUT", f"{self._type}?identifier={self._token}", self._resource)
+            return self._met(written) if _is_conflict(written) else self._confirmed(written)
+        if offers.update_create and not offers.conditional_create:
             return self._update(Place(self._wanted.own_id))
-        return self._post(guarded=capability.conditional_create)
+        return self._post(guarded=offers.conditional_create)
 
     def _post(self, *, guarded: bool) -> DeliveryOutcome:
         """Create what a search did not find.
@@ -185,8 +210,8 @@ class Publisher:
         written = self._write("POST", self._type, self._resource, condition)
         if _is_conflict(written):
             return self._met(written)
-        if written.answer.status == 200 and (place := self._of_another(written)):
-            return self._update(place)
+        if written.answer.status == 200 and (there := self._of_another(written)):
+            return self._update(*there)
         outcome = self._confirmed(written)
         if guarded or not isinstance(outcome, Delivered):
             return outcome
@@ -196,38 +221,43 @@ class Publisher:
     def _met(self, written: Written) -> DeliveryOutcome:
         """Look what a create has met: several, or one that another writer has made just now."""
         found = self._find()
-        if isinstance(found, Place):
-            return self._update(found)
+        if isinstance(found, There):
+            return self._update(*found)
         return found or self._refused(written.answer)
 
-    def _of_another(self, written: Written) -> Place | None:
-        """Return where the server has what another writer created first; it ignored ours then."""
+    def _of_another(self, written: Written) -> There | None:
+        """Return what another writer created first, and where; the server ignored ours then."""
         place = place_in_headers(written.answer, self._type)
         shown = written.answer.resource(self._type)
         if shown is None and place is not None:
             shown = self._server.read(self._type, place.id).resource(self._type)
         if shown is None or same_content(written.sent, shown):
             return None
-        return place_of(shown)
+        return there(shown)
 
     # ---- looking
 
-    def _find(self) -> Place | DeliveryOutcome | None:
-        """Search the study; None where the server has none."""
+    def _find(self) -> There | Retry | Dead | None:
+        """Search the study; None where the server has none, or makes sure of that by itself."""
         answer = self._server.search(self._type, self._system, self._value)
+        listed = bearing(answer, self._type, self._system, self._value)
+        if not answer.ok or listed is None:
+            failed = self._unsearched(answer)
+            return None if self._offers.finds_by_itself and isinstance(failed, Dead) else failed
+        found = [resource for resource in listed if place_of(resource)]
+        if len(found) > 1:
+            return self._several()
+        return there(self._server.whole(found[0])) if found else None
+
+    def _unsearched(self, answer: Answer) -> Retry | Dead:
+        """Say why a search has found nothing out."""
         if not answer.ok:
             return self._failed(answer)
-        found = bearing(answer, self._type, self._system, self._value)
-        if found is None:
-            return Dead(
-                str(answer.status),
-                f"The server does not search {self._type} by identifier, so it could be doubled; "
-                "have the search enabled, then replay",
-            )
-        places = [place for resource in found if (place := place_of(resource))]
-        if len(places) > 1:
-            return self._several()
-        return places[0] if places else None
+        return Dead(
+            str(answer.status),
+            f"The server does not search {self._type} by identifier, so it could be doubled; "
+            "have the search enabled, then replay",
+        )
 
     def _look_up(self, error: NoAnswer) -> DeliveryOutcome:
         """Find out whether a request without an answer was carried out."""
@@ -237,19 +267,13 @@ class Publisher:
         )
         try:
             found = self._find()
-            if not isinstance(found, Place):
-                return found if isinstance(found, Dead) else later
-            return self._same_at(found) or later
         except (NoAnswer, TokenUnavailable, TokenRefused):
             return later
-
-    def _same_at(self, place: Place) -> Delivered | None:
-        """Return success where the server has this very content already."""
-        current = self._server.read(self._type, place.id)
-        theirs = current.resource(self._type)
-        if theirs is None or not same_content(self._resource, theirs):
-            return None
-        return self._delivered(place_of(theirs) or place, str(current.status))
+        if isinstance(found, Dead):
+            return found
+        if isinstance(found, There) and self._sent and same_content(self._sent, found.resource):
+            return self._delivered(found.place, "200")
+        return later
 
     def _several(self) -> Dead:
         return Dead(
@@ -276,12 +300,12 @@ class Publisher:
         if not self._keep_going():
             raise _Lost
         headers = {"Prefer": "return=representation", **(headers or {})}
-        self._wrote = True
+        self._sent = body
         answer = self._send(method, path, body, headers)
         count = number_of_instances(body)
         if http_rule(answer.status).verdict is Verdict.SHRINK and count:
             self._shrink(count)
-            body = without_instances(body)
+            body = self._sent = without_instances(body)
             answer = self._send(method, path, body, headers)
         return Written(answer, body, before)
 

@@ -8,7 +8,16 @@ from urllib.parse import urlencode
 
 import orjson
 
-from intu_fhir.deliver.answers import Answer, Json, bears_identifier, matches, said
+from intu_fhir.deliver.answers import (
+    Answer,
+    Json,
+    bears_identifier,
+    is_part,
+    matches,
+    place_of,
+    said,
+    words,
+)
 from intu_fhir.deliver.answers import token as token
 from intu_fhir.deliver.auth import Authorizer, TokenRefused, TokenUnavailable, authorizer
 from intu_fhir.deliver.capability import UNKNOWN, Capability, read_capability
@@ -93,6 +102,17 @@ class FhirServer:
         """Search by identifier, in the URL: for identifiers that are not a patient's."""
         query = f"identifier={token(system, value)}&_count=5"
         return self.call("GET", f"{resource_type}?{query}", headers=_AS_OF_NOW)
+
+    def whole(self, found: Json) -> Json:
+        """Return what a search found; read anew where that is a part of it, or of no version.
+
+        Raises:
+            NoAnswer, TokenRefused, TokenUnavailable: see ``call``.
+        """
+        place, kind = place_of(found), words(found.get("resourceType"))
+        if place is None or (place.version and not is_part(found)):
+            return found
+        return self.read(kind, place.id).resource(kind) or found
 
     def search_patient(self, system: str, value: str) -> Answer:
         """Search a patient by identifier.

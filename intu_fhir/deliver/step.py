@@ -196,7 +196,6 @@ class FhirDelivery:
             version=known.server_version,
             last_hash=known.content_hash,
             gone=frozenset({"endpoint"}) if _is_expired(stored) else frozenset(),
-            unheard=claim.attempts > 0 or claim.backlog,
         )
 
     def _companions(self, stored: StoredResource, kinds: frozenset[str]) -> list[Companion]:

@@ -19,6 +19,7 @@ from intu_fhir.db.tables import (
 from intu_fhir.demo.ehr import Fault, Features
 from intu_fhir.demo.fhir_http import references
 from intu_fhir.pipeline.replay import ReplaySelection, replay
+from tests.support.publications import imaging_study
 from tests.support.reports import (
     VOLUME,
     ct_dose,
@@ -110,6 +111,27 @@ def test_everything_arrives_and_leads_to_each_other(
     if mode == "in turn":
         expected[2:] = ["POST ImagingStudy", *["POST Observation"] * 3, "PUT Provenance"]
     assert writes(running) == expected
+
+
+@pytest.mark.parametrize("mode", [*MODES, "by the server"])
+def test_what_the_ehr_had_before_keeps_what_others_added(
+    tmp_path: Path, migrated_database_url: str, mode: str
+) -> None:
+    """A study that is found there, not remembered, is not replaced as a whole."""
+    features = MODES.get(mode, Features(conditional_create=False))
+    image = make_instance(**EQUIPMENT)
+    ehrs = {"system": "https://ehr.example/studies", "value": "7"}
+    there = imaging_study(str(image.StudyInstanceUID), note=[{"text": "theirs"}])
+    with site(tmp_path, migrated_database_url, features) as running:
+        running.ehr.store.write({**there, "identifier": [*there["identifier"], ehrs]})
+        running.send([image, ct_dose(**EQUIPMENT)])
+        [row] = running.rest()
+        assert row.state == "delivered"
+        [study] = running.imaging_studies()
+        assert study["note"] == [{"text": "theirs"}]
+        assert ehrs in study["identifier"]
+        assert (study["numberOfInstances"], study["meta"]["versionId"]) == (2, "2")
+        assert of_type(running, "Observation") != []
 
 
 def test_nothing_beside_the_study_unless_asked_for(

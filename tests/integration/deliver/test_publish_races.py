@@ -138,16 +138,27 @@ def test_what_another_creates_meanwhile_becomes_ours(tmp_path: Path, connect: Co
 
 
 @pytest.mark.parametrize("features", [Features(), Features(conditional_create=False)])
-def test_a_create_that_lost_a_race_becomes_an_update(
+def test_a_create_that_lost_a_race_finds_its_content(
     tmp_path: Path, connect: ConnectFhir, features: Features
 ) -> None:
-    """HAPI FHIR answers 409 to all but one that create the same: the one that won is updated."""
+    """HAPI FHIR answers 409 to all but one that create the same: nothing is left to be written."""
     with StandInEhr(tmp_path / "ehr", features=features) as ehr:
         ehr.fail_next(Fault(409, done=True))  # what was asked has been done, for another one
         outcome = delivered(connect(ehr.base_url).publish(publication(imaging_study(instances=3))))
         [stored] = ehr.resources("ImagingStudy")
         assert (stored["id"], stored["numberOfInstances"]) == (outcome.server_id, 3)
-        assert outcome.version == "2"
+        assert outcome.version == "1"
+
+
+def test_a_create_that_lost_a_race_becomes_an_update(ehr: StandInEhr, client: FhirClient) -> None:
+    """Where the one that won has other content, it is updated, and keeps what it added."""
+    theirs = imaging_study(description="theirs")
+    _between_search_and_create(ehr, lambda: ehr.store.write(theirs))
+    ehr.fail_next(Fault(409, done=True))
+    outcome = delivered(client.publish(publication(imaging_study(instances=3))))
+    [stored] = ehr.resources("ImagingStudy")
+    assert (stored["id"], stored["numberOfInstances"]) == (outcome.server_id, 3)
+    assert (stored["description"], outcome.version) == ("theirs", "2")
 
 
 def test_a_lost_race_without_a_winner_is_tried_again(ehr: StandInEhr, client: FhirClient) -> None:
@@ -184,8 +195,8 @@ def test_who_has_lost_the_study_writes_nothing(ehr: StandInEhr, client: FhirClie
 
 
 UPDATES: dict[type[Retry] | type[Dead], tuple[int, ...]] = {
-    Retry: (202, 408, 409, 412, 425, 429, 500, 502, 503, 504, 507, 599),
-    Dead: (301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 406, 410, 413, 415, 422, 499, 501),
+    Retry: (202, 408, 409, 410, 412, 425, 429, 500, 502, 503, 504, 507, 599),
+    Dead: (301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 406, 413, 415, 422, 499, 501),
 }
 ROWS = [(status, kind) for kind, statuses in UPDATES.items() for status in statuses]
 WRITES_OF_A_DELIVERY = 6

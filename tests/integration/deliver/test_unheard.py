@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ def test_what_a_worker_brought_before_it_died_is_not_brought_again(
     """The server has the content already: it is found there, and no second version is made."""
     client, wanted = connect(ehr.base_url), publication(imaging_study())
     first = delivered(client.publish(wanted))
-    again = delivered(client.publish(replace(wanted, unheard=True)))
+    again = delivered(client.publish(wanted))
     assert (again.server_id, again.version) == (first.server_id, first.version)
     assert _versions(ehr) == [2]
 
@@ -49,7 +48,7 @@ def test_older_content_of_a_worker_that_died_is_updated(
     """What is there is not what is wanted: the same resource gets the new content."""
     client = connect(ehr.base_url)
     delivered(client.publish(publication(imaging_study(instances=1))))
-    delivered(client.publish(replace(publication(imaging_study(instances=3)), unheard=True)))
+    delivered(client.publish(publication(imaging_study(instances=3))))
     assert _versions(ehr) == [1, 3]
 
 
