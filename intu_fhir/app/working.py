@@ -40,6 +40,7 @@ from intu_fhir.db.archive_commitments import drop_others
 from intu_fhir.db.following import let_all_go
 from intu_fhir.db.pruning import Pruner
 from intu_fhir.db.study_headers import Later, load_headers
+from intu_fhir.db.turns import Turn
 from intu_fhir.deliver.commitment_scu import CommitmentScu
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
@@ -276,6 +277,7 @@ class Working:
                 clock=self._app.clock,
                 endpoint=endpoint,
                 lease_seconds=self._app.configuration.site.lease_seconds,
+                guard=Turn(self._app.database, f"shared at {destination.base_url}"),
             )
         scu = StorageScu(destination, idle_seconds=destination.idle_seconds)
         self._scus.append(scu)

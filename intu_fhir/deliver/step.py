@@ -71,6 +71,7 @@ class FhirDelivery:
     Args:
         clock: for what is sent beside the study.
         endpoint: the image service as its Endpoint, where the destination asks for it.
+        guard: held while what studies share is looked after: patients, equipment, image service.
     """
 
     database: Database
@@ -185,7 +186,9 @@ class FhirDelivery:
         with self.database.read() as connection:
             known = known_at(connection, claim.key)
             patient = demographics(connection, claim.study_key)
-        linked = link_subject(stored.resource or {}, patient, self.destination, self.client)
+        linked = link_subject(
+            stored.resource or {}, patient, self.destination, self.client, self.guard
+        )
         if not isinstance(linked, dict):
             return linked
         return Publication(

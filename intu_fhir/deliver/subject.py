@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 from intu_fhir.deliver.answers import Json, objects, place_in_headers, place_of, words
@@ -23,41 +24,47 @@ MISMATCH = "patient_mismatch"
 _MERGES = 5
 
 Linked: TypeAlias = Json | Retry | Dead | Hold
+Guard: TypeAlias = AbstractContextManager[object]
 
 
 def link_subject(
-    resource: Json, patient: Values, destination: FhirDestination, server: FhirServer
+    resource: Json,
+    patient: Values,
+    destination: FhirDestination,
+    server: FhirServer,
+    guard: Guard,
 ) -> Linked:
     """Return the resource with its subject as the destination's strategy wants it.
 
     Args:
         resource: as built, its subject a reference by identifier.
         patient: what the study's headers say of the patient, by DICOM keyword.
+        guard: held while a patient is made, so that two studies at once do not each make one.
 
     Returns:
         The resource, or why it cannot be sent: a Hold where a person has to look.
     """
     link = _STRATEGIES[destination.subject.strategy]
     try:
-        return link(resource, patient, server)
+        return link(resource, patient, server, guard)
     except (NoAnswer, TokenUnavailable) as error:
         return Retry(detail=f"The patient cannot be looked up: {error}", silent=True)
     except TokenRefused as error:
         return Dead("401", str(error))
 
 
-def _logical(resource: Json, patient: Values, server: FhirServer) -> Linked:
+def _logical(resource: Json, patient: Values, server: FhirServer, guard: Guard) -> Linked:
     return resource
 
 
-def _conditional(resource: Json, patient: Values, server: FhirServer) -> Linked:
+def _conditional(resource: Json, patient: Values, server: FhirServer, guard: Guard) -> Linked:
     identifier = _identifier(resource)
     if identifier is None:
         return _unidentified()
     return _with_reference(resource, f"Patient?identifier={token(*identifier)}")
 
 
-def _search(resource: Json, patient: Values, server: FhirServer) -> Linked:
+def _search(resource: Json, patient: Values, server: FhirServer, guard: Guard) -> Linked:
     identifier = _identifier(resource)
     if identifier is None:
         return _unidentified()
@@ -73,17 +80,25 @@ def _search(resource: Json, patient: Values, server: FhirServer) -> Linked:
     return _linked(resource, patient, found)
 
 
-def _create(resource: Json, patient: Values, server: FhirServer) -> Linked:
+def _create(resource: Json, patient: Values, server: FhirServer, guard: Guard) -> Linked:
     """Link the patient that is there, else create a thin one."""
     identifier = _identifier(resource)
     if identifier is None:
         return _unidentified()
-    private = private_values(resource)
-    found = _find(identifier, server, private)
-    if not isinstance(found, list):
-        return found
-    if found:
-        return _linked(resource, patient, found)
+    found = _find(identifier, server, private_values(resource))
+    if found == []:
+        with guard:
+            # Another study of the patient may have made one while this one waited.
+            found = _find(identifier, server, private_values(resource))
+            if found == []:
+                return _made(resource, identifier, patient, server)
+    return _linked(resource, patient, found) if isinstance(found, list) else found
+
+
+def _made(
+    resource: Json, identifier: tuple[str, str], patient: Values, server: FhirServer
+) -> Linked:
+    """Create the patient, and refer to it."""
     answer = server.call(
         "POST",
         PATIENT,
@@ -93,7 +108,7 @@ def _create(resource: Json, patient: Values, server: FhirServer) -> Linked:
     if answer.status == 412:
         return _ambiguous()
     if http_rule(answer.status).verdict is not Verdict.DELIVERED:
-        return server.failed(answer, private)
+        return server.failed(answer, private_values(resource))
     shown = answer.resource(PATIENT)
     created = place_in_headers(answer, PATIENT) or (place_of(shown) if shown else None)
     if created is None:
@@ -101,7 +116,7 @@ def _create(resource: Json, patient: Values, server: FhirServer) -> Linked:
     return _with_reference(resource, f"{PATIENT}/{created.id}")
 
 
-_STRATEGIES: Mapping[str, Callable[[Json, Values, FhirServer], Linked]] = {
+_STRATEGIES: Mapping[str, Callable[[Json, Values, FhirServer, Guard], Linked]] = {
     "search": _search,
     "logical": _logical,
     "create": _create,

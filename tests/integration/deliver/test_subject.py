@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from intu_fhir.db.session import Database
+from intu_fhir.db.turns import Turn
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.deliver.subject import link_subject
 from intu_fhir.demo.ehr import Fault, Features, StandInEhr
@@ -36,7 +40,8 @@ CANARIES = ("PAT-0001", "Sample", "Samantha", "1970")
 
 
 def _link(client: FhirClient, **study: Any) -> Any:
-    return link_subject(imaging_study(**study), VALUES, client.destination, client)
+    guard = threading.Lock()
+    return link_subject(imaging_study(**study), VALUES, client.destination, client, guard)
 
 
 def test_search_links_the_one_patient(ehr: StandInEhr, client: FhirClient) -> None:
@@ -155,6 +160,26 @@ def test_create_makes_one_patient(ehr: StandInEhr, connect: ConnectFhir) -> None
     assert first["subject"]["reference"] == f"Patient/{patient['id']}"
     assert second["subject"] == first["subject"]
     assert patient["birthDate"] == "1970-01-31"
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_studies_of_a_new_patient_at_once_make_one(
+    tmp_path: Path, connect: ConnectFhir, database: Database, conditional: bool
+) -> None:
+    """Eight workers of processes of their own search at once, find nobody, and make one."""
+    features = Features(conditional_create=conditional)
+    start = threading.Barrier(8)
+
+    def link(client: FhirClient) -> Any:
+        start.wait(20)
+        guard = Turn(database, client.destination.base_url)
+        return link_subject(imaging_study(), VALUES, client.destination, client, guard)
+
+    with StandInEhr(tmp_path, features=features) as ehr, ThreadPoolExecutor(8) as pool:
+        clients = [connect(ehr.base_url, subject={"strategy": "create"}) for _ in range(8)]
+        linked = list(pool.map(link, clients))
+        [patient] = ehr.resources("Patient")
+    assert {one["subject"]["reference"] for one in linked} == {f"Patient/{patient['id']}"}
 
 
 def test_create_links_who_is_there(ehr: StandInEhr, connect: ConnectFhir) -> None:

@@ -1,4 +1,4 @@
-"""Studies with results whose patient the server itself finds (strategy ``conditional``)."""
+"""Patients of studies at the EHR: found there by the server itself, or made by us."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from intu_fhir.db.tables import attempts, deliveries
-from intu_fhir.demo.ehr import Fault
+from intu_fhir.demo.ehr import Fault, Features
 from tests.support.publications import PATIENT_SYSTEM
 from tests.support.reports import ct_dose
 from tests.support.running import Running, running_site
@@ -91,3 +91,20 @@ def test_no_patient_or_several_hold_the_study(
         [row] = running.rest()
         assert row.state == "held"
         assert {one["resourceType"] for one in running.ehr.resources()} <= {"Patient"}
+
+
+def test_studies_of_a_new_patient_at_once_make_one(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """Eight workers with a study each of somebody new make one record at a plain server."""
+    ehr = {"subject": {"strategy": "create"}, "concurrency": 8}
+    identifiers = {"patient": {"default": PATIENT_SYSTEM}}
+    plain = Features(conditional_update=False, conditional_create=False, update_create=False)
+    with running_site(
+        tmp_path, migrated_database_url, ehr=ehr, features=plain, identifiers=identifiers
+    ) as running:
+        running.ehr.fail_next(*[Fault(delay=1.0, on=("POST Patient",))] * 8)
+        running.send(make_instance(f"study {number}") for number in range(8))
+        running.rest()
+        assert len(running.imaging_studies()) == 8
+        assert len(running.ehr.resources("Patient")) == 1
