@@ -87,9 +87,19 @@ class Recorder:
             return STEPS[claim.step].done
         state = self._ended(connection, claim, result, now, jitter)
         if claim.step == DELIVER:
-            to_archive = claim.destination in self.archives
-            audit_delivery(connection, claim, result, state=state, to_archive=to_archive, now=now)
+            self._audit(connection, claim, result, state, now)
         return state
+
+    def _audit(
+        self,
+        connection: Any,
+        claim: Claim,
+        result: Delivered | Retry | Dead | Hold,
+        state: str,
+        now: datetime,
+    ) -> None:
+        to_archive = claim.destination in self.archives
+        audit_delivery(connection, claim, result, state=state, to_archive=to_archive, now=now)
 
     def _waits(
         self,
@@ -104,6 +114,7 @@ class Recorder:
         announced = result.announced if isinstance(result, Follows) else None
         if announced:
             record_attempt(connection, claim, Attempt(started_at, now, announced))
+            self._audit(connection, claim, announced, WAITING, now)
         until = result.until if isinstance(result, NotYet) else now
         work.put_off(connection, claim, until=until, now=now)
         if isinstance(result, Follows):

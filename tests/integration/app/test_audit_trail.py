@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from intu_fhir.app.importing import import_paths
 from intu_fhir.db.audit import verify
+from intu_fhir.db.replay import ReplayFilter
 from intu_fhir.db.tables import attempts, audit_events, instances
 from intu_fhir.demo.ehr import Fault
 from intu_fhir.model.audit import Action
+from intu_fhir.pipeline.replay import ReplaySelection, replay
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study, uid, write_study
 from tests.support.waiting import wait_until
@@ -61,6 +64,29 @@ def test_a_dead_letter_is_told_of(tmp_path: Path, migrated_database_url: str) ->
     assert [(row.outcome, row.destination) for row in rows] == [("serious", "ehr")]
     assert rows[0].reason.startswith("403")
     assert rows[0].study_instance_uid == uid("a")
+
+
+def test_an_announced_study_is_told_of(tmp_path: Path, migrated_database_url: str) -> None:
+    """What the EHR is told of a study before its images are at the PACS is an event of its own."""
+    ehr = {"after": ["pacs"], "announce": True}
+    image = make_instance("a")
+    with running_site(tmp_path, migrated_database_url, ehr=ehr) as running:
+        running.pacs.answer_for(str(image.SOPInstanceUID), 0xC000)
+        running.send([image])
+        wait_until(running.imaging_studies, 30, "the study announced")
+        (told,) = wait_until(lambda: _of(running, Action.PUBLISHED), 10, "the announcement told of")
+        running.pacs.answer_for(str(image.SOPInstanceUID), 0)
+        selection = ReplaySelection(ReplayFilter(destination="pacs"))
+        wait_until(lambda: _of(running, Action.FORWARDED), 30, "the PACS has refused it")
+        replay(running.site.app.database, running.site.app.clock, selection)
+        running.rest()
+        events = _of(running, Action.PUBLISHED)
+    assert (told.study_instance_uid, told.destination, told.objects) == (uid("a"), "ehr", 1)
+    assert [row.reason for row in events] == ["201: announced as registered", "200"]
+
+
+def _of(running: Running, action: Action) -> list[Any]:
+    return [row for row in running.rows(audit_events) if row.action == action]
 
 
 def test_an_import_tells_who_imports(tmp_path: Path, migrated_database_url: str) -> None:
