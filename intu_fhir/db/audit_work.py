@@ -9,7 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.audit import record_audit
-from intu_fhir.db.tables import associations, instances, studies
+from intu_fhir.db.tables import (
+    associations,
+    audit_events,
+    instance_deliveries,
+    instances,
+    studies,
+)
 from intu_fhir.model.audit import Action, Actor, AuditEvent, Outcome, once
 from intu_fhir.model.instance import Disposition
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome
@@ -95,13 +101,17 @@ def audit_delivery(
     """Tell of a version of a study that reached its destination, or never will by itself.
 
     Tries that are repeated are in ``attempts``; where nothing had to be sent, nothing happened.
+    Images that a PACS confirmed to a worker that died before it could tell are told of by the next.
 
     Args:
         state: state of the delivery afterwards.
         to_archive: images went to a PACS, not a resource to a FHIR server.
     """
-    delivered = isinstance(outcome, Delivered) and not outcome.unchanged
+    delivered = isinstance(outcome, Delivered)
     if not delivered and state != DEAD:
+        return
+    objects = _confirmed_since_told(connection, held) if to_archive else 1
+    if isinstance(outcome, Delivered) and outcome.unchanged and not (to_archive and objects):
         return
     status = outcome.status if isinstance(outcome, Delivered | Dead) else ""
     words = (status, outcome.detail)
@@ -115,13 +125,31 @@ def audit_delivery(
             outcome=Outcome.SUCCESS if delivered else Outcome.SERIOUS,
             study_instance_uid=held.study_instance_uid,
             destination=held.destination,
-            objects=_delivered_objects(connection, held) if to_archive else 1,
+            objects=objects,
             reason=": ".join(word for word in words if word),
             event_id=once("delivery", str(held.key), str(held.want), str(held.fence)),
         ),
     )
 
 
-def _delivered_objects(connection: Connection, held: Claim) -> int:
-    number = sa.select(studies.c.number_of_instances).where(studies.c.study_key == held.study_key)
-    return int(connection.execute(number).scalar_one())
+def _confirmed_since_told(connection: Connection, held: Claim) -> int:
+    """Count what a PACS has confirmed since the trail last told of this study there.
+
+    Several tries, by several workers, may have brought them; the ledger has them all. Where a clock
+    was set back, what is there beyond all that was told of is new nevertheless.
+    """
+    e, i = audit_events.c, instance_deliveries.c
+    of_before = sa.select(
+        sa.func.max(e.happened_at), sa.func.coalesce(sa.func.sum(e.objects), 0)
+    ).where(
+        e.study_instance_uid == held.study_instance_uid,
+        e.destination == held.destination,
+        e.action == Action.FORWARDED,
+    )
+    last, told = connection.execute(of_before).one()
+    is_later = i.answered_at > last if last else sa.true()
+    confirmed = sa.select(sa.func.count(), sa.func.count(sa.case((is_later, 1)))).where(
+        i.delivery_key == held.key, i.delivered
+    )
+    in_all, later = connection.execute(confirmed).one()
+    return max(int(later), int(in_all) - int(told))
