@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.deliveries import Known
 from intu_fhir.db.tables import companions, delivered_resources, deliveries
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.canonical import canonical_json, read_exact
@@ -129,14 +130,22 @@ def record_delivered(
     )
 
 
-def record_study_place(
-    connection: Connection, delivery_key: int, server_id: str, version: str, content_hash: str
-) -> None:
-    """Keep where the study is at a server, before all that goes beside it has got there."""
+def record_study_place(connection: Connection, delivery_key: int, at: Known) -> None:
+    """Keep where the study is at a server, before all that goes beside it has got there.
+
+    What was remarked on this very content before still holds: it was not sent again.
+    """
+    d = deliveries.c
+    is_same = d.content_hash == at.content_hash
     connection.execute(
         sa.update(deliveries)
-        .where(deliveries.c.delivery_key == delivery_key)
-        .values(server_id=server_id, server_version=version, content_hash=content_hash)
+        .where(d.delivery_key == delivery_key)
+        .values(
+            server_id=at.server_id,
+            server_version=at.server_version,
+            content_hash=at.content_hash,
+            warning=sa.case((is_same, d.warning), else_=at.warning),
+        )
     )
 
 

@@ -81,16 +81,20 @@ class Known:
     server_id: str
     server_version: str
     content_hash: str
+    warning: str
 
 
 def known_at(connection: Connection, delivery_key: int) -> Known:
     """Return what an earlier delivery learned."""
     row = connection.execute(
         sa.select(
-            deliveries.c.server_id, deliveries.c.server_version, deliveries.c.content_hash
+            deliveries.c.server_id,
+            deliveries.c.server_version,
+            deliveries.c.content_hash,
+            deliveries.c.warning,
         ).where(deliveries.c.delivery_key == delivery_key)
     ).one()
-    return Known(row.server_id, row.server_version, row.content_hash)
+    return Known(*row)
 
 
 def record_attempt(connection: Connection, held: Claim, attempt: Attempt) -> None:
@@ -131,10 +135,12 @@ def _record_delivered(
     }
     if outcome.unchanged:
         del values["delivered_at"]
+    # Where nothing was sent, what was remarked on what is there still holds.
+    emptied = set() if outcome.unchanged else {"warning"}
     connection.execute(
         sa.update(deliveries)
         .where(deliveries.c.delivery_key == held.key)
-        .values({key: value for key, value in values.items() if value or key == "warning"})
+        .values({key: value for key, value in values.items() if value or key in emptied})
     )
 
 
@@ -245,3 +251,13 @@ def record_instances(
         ),
         rows,
     )
+
+
+def warned_instances(connection: Connection, held: Claim) -> tuple[int, tuple[str, str] | None]:
+    """Return how many instances a PACS has with a warning; status and words of the first."""
+    i = instance_deliveries.c
+    warned = sa.and_(i.delivery_key == held.key, i.delivered, i.warning)
+    number = connection.execute(sa.select(sa.func.count()).where(warned)).scalar_one()
+    first = sa.select(i.status, i.detail).where(warned).order_by(i.answered_at, i.instance_key)
+    row = connection.execute(first.limit(1)).first() if number else None
+    return number, (row.status, row.detail) if row else None

@@ -24,6 +24,7 @@ from intu_fhir.deliver.exchange import NoAnswer
 from intu_fhir.deliver.ledger import Keeper, Ledger, Progress, Wanted
 from intu_fhir.deliver.publication import Publication
 from intu_fhir.deliver.publish import LOST, Publisher
+from intu_fhir.deliver.remarks import NOT_SENT, still_said
 from intu_fhir.deliver.server import FhirServer
 from intu_fhir.deliver.told import Telling
 from intu_fhir.deliver.withdraw import Withdrawal
@@ -99,7 +100,7 @@ class SeveralPublisher:
         taken = []
         for one in self._wanted.companions:
             kind = one.identity.resource_type
-            remark = f"{kind} not sent: the server does not take it"
+            remark = f"{kind} {NOT_SENT} the server does not take it"
             if capability.of(kind).takes:
                 taken.append(one)
             elif remark not in self._progress.remarks:
@@ -113,7 +114,7 @@ class SeveralPublisher:
             known = self._known.get(one.identity)
             if known and known.study_key not in {None, self._wanted.study_key}:
                 self._progress.remarks.append(
-                    f"Observation {one.identity.value} not sent: another study has it"
+                    f"Observation {one.identity.value} {NOT_SENT} another study has it"
                 )
             else:
                 own.append(one)
@@ -190,7 +191,7 @@ class SeveralPublisher:
 
     @staticmethod
     def _study_entry(study: Publication) -> list[Entry]:
-        if study.server_id and study.last_hash == study.content_hash:
+        if study.is_there(study.content_hash):
             return []
         place = Place(study.server_id, study.version) if study.server_id else None
         return [Entry(study.recognised_by, study.resource, study.content_hash, place)]
@@ -220,7 +221,7 @@ class SeveralPublisher:
         place = Place(outcome.server_id, outcome.version)
         self._progress.places[study.recognised_by] = place
         self._progress.sent |= not outcome.unchanged
-        self._ledger.keep_study(place, outcome.content_hash)
+        self._ledger.keep_study(place, outcome.content_hash, outcome.warning)
         for entry in changed:
             if waits := self._bring_one(entry):
                 return waits
@@ -277,8 +278,7 @@ class SeveralPublisher:
             return Dead(
                 outcome.status, f"The ImagingStudy is delivered; {progress.refused[0]}{more}"
             )
-        return replace(
-            outcome,
-            warning="; ".join(filter(None, (outcome.warning, *progress.remarks))),
-            unchanged=not progress.sent,
-        )
+        study = self._wanted.study
+        before = study.last_warning if study.is_there(outcome.content_hash) else ""
+        warning = still_said(before, outcome.warning, *progress.remarks)
+        return replace(outcome, warning=warning, unchanged=not progress.sent)

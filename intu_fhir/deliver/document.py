@@ -13,6 +13,7 @@ from intu_fhir.deliver.exchange import NoAnswer
 from intu_fhir.deliver.ledger import Keeper, Ledger, Progress
 from intu_fhir.deliver.publication import Publication
 from intu_fhir.deliver.publish import Publisher
+from intu_fhir.deliver.remarks import AS_DOCUMENT, LEFT_OUT, still_said
 from intu_fhir.deliver.server import FhirServer
 from intu_fhir.deliver.withdraw import Withdrawal
 from intu_fhir.model.canonical import content_hash
@@ -110,10 +111,11 @@ class DocumentPublisher:
             keeper.keep(DOCUMENT, identity, place, outcome.content_hash)
             self.ledger.flush()
         version = f" version {place.version}" if place.version else ""
-        remarks = [f"sent as {TYPE} {place.id}{version}", outcome.warning, *self._left_out()]
+        before = self.study.last_warning if outcome.unchanged else ""
+        remarks = [f"{AS_DOCUMENT} {place.id}{version}", outcome.warning, *self._left_out()]
         return replace(
             outcome,
-            warning="; ".join(filter(None, remarks)),
+            warning=still_said(before, *remarks),
             server_id="",
             version="",
             content_hash="",
@@ -121,7 +123,7 @@ class DocumentPublisher:
 
     def _left_out(self) -> list[str]:
         names = ", ".join(sorted(self.left_out))
-        return [f"without {names}, which go beside an ImagingStudy alone"] if names else []
+        return [f"without {names}, {LEFT_OUT}"] if names else []
 
     def supersede(self) -> Retry | None:
         """Mark the document of a study that the server has as an ImagingStudy by now."""

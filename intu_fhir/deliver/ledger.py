@@ -27,8 +27,8 @@ class Ledger(Protocol):
         """Note what the server has confirmed."""
         ...
 
-    def keep_study(self, place: Place, content_hash: str) -> None:
-        """Note where the study is, before the rest has followed."""
+    def keep_study(self, place: Place, content_hash: str, warning: str = "") -> None:
+        """Note where the study is and what was remarked on it, before the rest has followed."""
         ...
 
     def flush(self) -> None:

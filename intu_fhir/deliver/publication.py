@@ -23,6 +23,7 @@ class Publication:
         server_id: id of the resource at the server, where it is known.
         version: version at the server that we wrote last.
         last_hash: hash of what we wrote last.
+        last_warning: what was remarked on it.
         identity: of a resource that goes beside the study; None = the study's own.
         gone: elements that must not stay at the server, even where another wrote there since.
     """
@@ -33,8 +34,13 @@ class Publication:
     server_id: str = ""
     version: str = ""
     last_hash: str = ""
+    last_warning: str = ""
     identity: Identity | None = None
     gone: frozenset[str] = frozenset()
+
+    def is_there(self, digest: str) -> bool:
+        """Say whether the server has this very content, so that it is not sent."""
+        return bool(self.server_id) and self.last_hash == digest
 
     @property
     def recognised_by(self) -> Identity:

@@ -16,10 +16,12 @@ from intu_fhir.db.companions import (
     record_study_place,
 )
 from intu_fhir.db.deliveries import (
+    Known,
     PendingInstance,
     known_at,
     pending_instances,
     record_instances,
+    warned_instances,
 )
 from intu_fhir.db.file_checks import note_damage
 from intu_fhir.db.resources import VALID, StoredResource, newest_resource
@@ -33,6 +35,7 @@ from intu_fhir.deliver.fhir import FhirClient, Publication
 from intu_fhir.deliver.lease import REQUESTS_UNASKED, Lease
 from intu_fhir.deliver.ledger import Wanted
 from intu_fhir.deliver.subject import link_subject
+from intu_fhir.deliver.tally import warning_of
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.canonical import content_hash
 from intu_fhir.model.companion import DOCUMENT, Companion, Identity
@@ -198,6 +201,7 @@ class FhirDelivery:
             server_id=known.server_id,
             version=known.server_version,
             last_hash=known.content_hash,
+            last_warning=known.warning,
             gone=frozenset({"endpoint"}) if _is_expired(stored) else frozenset(),
         )
 
@@ -250,10 +254,11 @@ class ResourceLedger:
         if len(self._waiting) >= FLUSH_EVERY:
             self.flush()
 
-    def keep_study(self, place: Place, content_hash: str) -> None:
-        """Note where the study is, before the rest has followed."""
+    def keep_study(self, place: Place, content_hash: str, warning: str = "") -> None:
+        """Note where the study is and what was remarked on it, before the rest has followed."""
+        at = Known(place.id, place.version, content_hash, warning)
         with self._delivery.database.write() as connection:
-            record_study_place(connection, self._claim.key, place.id, place.version, content_hash)
+            record_study_place(connection, self._claim.key, at)
 
     def flush(self) -> None:
         """Put on disk what was noted: it is the server's own word, whoever holds the lease."""
@@ -285,16 +290,26 @@ class DicomDelivery:
         if pending is None:
             return NotYet(self.clock.now() + _SETTLES_AGAIN, _HAS_GROWN)
         if not pending:
-            return Delivered(status="0000", detail="every instance was confirmed", unchanged=True)
+            done = Delivered(status="0000", detail="every instance was confirmed", unchanged=True)
+            return self._with_warning(claim, done)
         ledger = AnswerLedger(self, claim, pending, lease)
         try:
-            return self.scu.send(
+            outcome = self.scu.send(
                 [self._to_send(instance) for instance in pending],
                 ledger.answered,
                 keep_going=ledger.keep_going,
             )
         finally:
             ledger.flush()
+        return self._with_warning(claim, outcome)
+
+    def _with_warning(self, claim: Claim, outcome: DeliveryOutcome) -> DeliveryOutcome:
+        """Say what the PACS remarked on any image it has, in whatever try it took it."""
+        if not isinstance(outcome, Delivered):
+            return outcome
+        with self.database.read() as connection:
+            number, first = warned_instances(connection, claim)
+        return replace(outcome, warning=warning_of(number, *first) if first else "")
 
     def _to_send(self, instance: PendingInstance) -> ObjectToSend:
         return ObjectToSend(

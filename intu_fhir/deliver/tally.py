@@ -15,6 +15,11 @@ _GIVE_UP_AFTER = 3
 """A PACS that is out of resources so many times running is left in peace for now."""
 
 
+def warning_of(number: int, status: str, detail: str) -> str:
+    """Return in words how many images a PACS took with a warning, and the first of these."""
+    return f"{counted(number, 'instance')}: {status} {detail}"
+
+
 @dataclass
 class Tally:
     """Counts the answers of one call, and judges what came of it as a whole."""
@@ -65,8 +70,8 @@ class Tally:
         taken = self.verdicts[Verdict.DELIVERED] + self.verdicts[Verdict.WARNING]
         if taken == wanted:
             warned = self.first.get(Verdict.WARNING)
-            warning_of = counted(self.verdicts[Verdict.WARNING], "instance")
-            warning = f"{warning_of}: {warned.status} {warned.detail}" if warned else ""
+            number = self.verdicts[Verdict.WARNING]
+            warning = warning_of(number, warned.status, warned.detail) if warned else ""
             status = warned.status if warned else "0000"
             how = f", {self.transcoded} of them decompressed" if self.transcoded else ""
             return Delivered(status, counted(taken, "instance") + how, warning)

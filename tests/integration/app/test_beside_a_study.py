@@ -256,8 +256,34 @@ def test_a_server_without_observations_still_gets_the_study(
         [row] = running.rest()
         assert row.state == "delivered"
         assert [one["resourceType"] for one in running.ehr.resources()] == ["ImagingStudy"]
-        warning = next(r.warning for r in running.rows(deliveries) if r.destination == "ehr")
-        assert "Observation not sent: the server does not take it" in warning
+        assert "Observation not sent: the server does not take it" in _warning(running)
+
+
+def test_what_was_remarked_on_the_study_stays(tmp_path: Path, migrated_database_url: str) -> None:
+    """That the study went without its list is said although the try broke off behind it, and
+    after a rebuild that sends nothing; what was not sent beside it is said each time, once.
+    """
+    types = ("ImagingStudy", "Patient", "Device", "Endpoint", "Observation")
+    features = Features(transaction=False, types=types)
+    with site(tmp_path, migrated_database_url, features) as running:
+        running.ehr.fail_next(Fault(status=413))
+        running.ehr.fail_next(Fault(status=503, on=("POST Observation",)))
+        images = [make_instance(number=number, **EQUIPMENT) for number in (1, 2)]
+        running.send([*images, ct_dose()])
+        running.rest()
+        said = [_warning(running)]
+        assert writes(running).count("POST ImagingStudy") == 2  # refused for its size, and taken
+        rebuild(running)
+        said.append(_warning(running))
+    expected = (
+        "sent without the list of its 3 instances, for their number; "
+        "Provenance not sent: the server does not take it"
+    )
+    assert said == [expected, expected]
+
+
+def _warning(running: Running) -> str:
+    return str(next(row.warning for row in running.rows(deliveries) if row.destination == "ehr"))
 
 
 @pytest.mark.parametrize("mode", MODES)

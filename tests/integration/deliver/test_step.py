@@ -126,6 +126,22 @@ def test_only_what_was_not_confirmed_is_sent_again(
         assert len(pacs.received) == 5
 
 
+def test_a_warning_outlives_the_try_that_brought_it(
+    database: Database, clock: FakeClock, files: LocalFileStore, claim: Claim, tmp_path: Path
+) -> None:
+    """The study is delivered with the warnings of all its images, whichever try sent them."""
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        deliver = _delivery(database, clock, files, pacs)
+        pacs.answer_for(UIDS[0], 0xB000)
+        pacs.abort_after(2)
+        assert isinstance(deliver(claim), Retry)
+        rest, again = deliver(claim), deliver(claim)
+    assert isinstance(rest, Delivered)
+    assert isinstance(again, Delivered)
+    assert rest.warning.startswith("1 instance: B000 ")
+    assert (again.warning, again.unchanged) == (rest.warning, True)
+
+
 def test_what_was_decompressed_is_on_record(
     database: Database, clock: FakeClock, files: LocalFileStore, tmp_path: Path
 ) -> None:
