@@ -37,8 +37,12 @@ class Receivers(Settings):
 
     machines: PositiveInt = 1
     """How many share the load."""
-    images_per_second: PositiveFloat = 300.0
-    """What one of them takes, over all of its associations; measure yours."""
+    images_per_second: PositiveFloat = 250.0
+    """What one of them takes on PostgreSQL, over all of its associations; measure yours."""
+    object_store: bool = False
+    """Whether files go to an object store: then each is uploaded and read back there."""
+    upload_seconds_per_image: NonNegativeFloat = 0.0045
+    """Time of a core to upload an image and to read it back, where there is an object store."""
 
 
 class Workers(Settings):
@@ -48,10 +52,14 @@ class Workers(Settings):
     """How many."""
     cores: PositiveInt = 1
     """Studies that one of them settles and builds at the same time: its cores."""
-    seconds_per_study: NonNegativeFloat = 0.03
-    """Time of a core to settle and build a study, without its images."""
+    seconds_per_study: NonNegativeFloat = 0.08
+    """Time to settle and build a study, one after the other, without its images."""
     seconds_per_image: NonNegativeFloat = 0.00002
     """The same for each of its images."""
+    describe_seconds_per_image: NonNegativeFloat = 0.004
+    """Time to read the complete header of an image from its file and to store it."""
+    send_seconds_per_image: NonNegativeFloat = 0.0011
+    """Time of a core to send an image to one PACS: a destination where images cost something."""
 
 
 class Outage(Settings):

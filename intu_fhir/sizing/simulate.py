@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from intu_fhir.errors import ConfigurationError
-from intu_fhir.sizing.figures import FarSide, Figures, Load
+from intu_fhir.sizing.figures import FarSide, Figures, Load, Receivers
 from intu_fhir.sizing.station import Closed, Served, serve
 
 FULL = 0.8
@@ -78,8 +78,9 @@ def simulate(figures: Figures) -> Result:
     load, receivers, workers = figures.load, figures.receivers, figures.workers
     studies = _arrivals(figures)
     images = [study.images for study in studies]
-    associations = max(1, int(receivers.images_per_second / load.images_per_second))
-    rate = min(load.images_per_second, receivers.images_per_second)
+    capacity = _images_per_second(receivers)
+    associations = max(1, int(capacity / load.images_per_second))
+    rate = min(load.images_per_second, capacity)
     received = serve(
         [study.begins for study in studies],
         [count / rate for count in images],
@@ -87,7 +88,7 @@ def simulate(figures: Figures) -> Result:
     )
     built = serve(
         [done + figures.quiet_seconds for done in received.done],
-        [workers.seconds_per_study + count * workers.seconds_per_image for count in images],
+        [workers.seconds_per_study + count * _seconds_per_image(figures) for count in images],
         workers.machines * workers.cores,
     )
     delivered = _deliver(figures.destinations, built.done, images)
@@ -123,6 +124,20 @@ def _arrivals(figures: Figures) -> list[_Study]:
     while (now := now + chance.expovariate(load.studies_per_minute / 60)) < figures.minutes * 60:
         studies.append(_Study(now, _images(load, chance)))
     return studies or [_Study(0.0, load.images_per_study)]
+
+
+def _images_per_second(receivers: Receivers) -> float:
+    """Return what one machine takes while it uploads what it took before."""
+    upload = receivers.upload_seconds_per_image if receivers.object_store else 0.0
+    return 1 / (1 / receivers.images_per_second + upload)
+
+
+def _seconds_per_image(figures: Figures) -> float:
+    """Return a worker's time for an image: described, built, and sent to each PACS."""
+    workers = figures.workers
+    archives = sum(one.seconds_per_image > 0 for one in figures.destinations.values())
+    sent = archives * workers.send_seconds_per_image
+    return workers.describe_seconds_per_image + workers.seconds_per_image + sent
 
 
 def _images(load: Load, chance: random.Random) -> int:

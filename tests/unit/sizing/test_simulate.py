@@ -25,7 +25,7 @@ def test_a_site_with_reserve() -> None:
         quiet_seconds=30,
     )
     (way,) = result.ways
-    assert way.middle == pytest.approx(30 + 0.03 + 10 * 0.00002 + 2, abs=0.01)
+    assert way.middle == pytest.approx(30 + 0.08 + 10 * 0.00402 + 2, abs=0.01)
     assert result.images == 10 * result.studies
     assert advice(result) == []
 
@@ -43,6 +43,27 @@ def test_what_is_too_small_is_named_first() -> None:
         "workers": False,
         "pacs": True,
     }
+
+
+def test_what_each_image_costs_a_worker_counts() -> None:
+    """Describing counts for each image, sending for each image and each PACS."""
+    site = {"load": {"studies_per_minute": 30, "spread": 0, "images_per_study": 100}}
+    costs = {"describe_seconds_per_image": 0.01, "send_seconds_per_image": 0.002}
+    workers = {"seconds_per_study": 0, "seconds_per_image": 0, "cores": 4, **costs}
+    pacs = {"seconds_per_image": 0.001}
+    busy = [
+        _simulate(**site, workers=workers, destinations=far).places[1].busy
+        for far in ({"ehr": {}}, {"ehr": {}, "a": pacs}, {"ehr": {}, "a": pacs, "b": pacs})
+    ]
+    assert [one / busy[0] for one in busy] == pytest.approx([1, 1.2, 1.4])
+
+
+def test_an_object_store_costs_a_receiver() -> None:
+    """What uploads as well takes less."""
+    load, receivers = {"studies_per_minute": 30}, {"images_per_second": 200}
+    slower = {**receivers, "object_store": True, "upload_seconds_per_image": 0.005}
+    folder, bucket = (_simulate(load=load, receivers=one).places[0] for one in (receivers, slower))
+    assert bucket.busy == pytest.approx(2 * folder.busy)
 
 
 def test_one_more_machine_helps() -> None:
