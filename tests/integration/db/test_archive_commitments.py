@@ -197,7 +197,7 @@ def test_what_is_sent_again_by_force_is_asked_for_again(sent: Sent) -> None:
     assert sent.delivery().commitment == "committed"
     rows = ReplayQuery(sent.database, ReplayFilter(destination="pacs")).rows([DELIVERED])
     with sent.database.write() as connection:
-        assert put_back_rows(connection, rows, again=True, now=sent.clock.now()) == 1
+        assert put_back_rows(connection, rows, again=True, now=sent.clock.now()) == rows
     assert sent.delivery().commitment == ""
     assert sent.finish(sent.take()) == 3
     assert not sent.hear(held.transaction_uid, UIDS).first, "told twice, of the first copy"
