@@ -57,7 +57,7 @@ _NO_DOCUMENT = (
 _OF_IMAGES = frozenset({"series", "numberOfSeries", "numberOfInstances", "endpoint"})
 
 FLUSH_EVERY = 25
-"""How many answers of a PACS are kept in memory before they are put on disk."""
+"""How many answers of a PACS are kept in memory before they are put on disk (decision 0020)."""
 FLUSH_SECONDS = 1.0
 """How long an answer is at most kept in memory once another one comes: so much is sent twice by
 whoever goes on after a crash.
@@ -277,6 +277,7 @@ class DicomDelivery:
     files: FileStore
     scu: StorageScu
     lease_seconds: float
+    flush_every: int = FLUSH_EVERY
 
     def __call__(self, claim: Claim) -> DeliveryOutcome | NotYet:
         """Send what the PACS lacks; what it confirmed in an earlier try is not sent again."""
@@ -341,7 +342,7 @@ class AnswerLedger:
         """Take one answer."""
         self._answers[self._keys[answer.sop_instance_uid]] = answer
         waited = self._delivery.clock.monotonic() - self._flushed_at
-        if len(self._answers) >= FLUSH_EVERY or waited > FLUSH_SECONDS:
+        if len(self._answers) >= self._delivery.flush_every or waited > FLUSH_SECONDS:
             self.flush()
 
     def keep_going(self) -> bool:

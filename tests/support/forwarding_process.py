@@ -45,7 +45,9 @@ def main(order_file: str) -> None:
         type="dicom", host="127.0.0.1", port=order["port"], called_ae_title="PACS"
     )
     files = LocalFileStore(Path(order["files"]))
-    outcome = DicomDelivery(database, clock, files, StorageScu(destination), LEASE_SECONDS)(claim)
+    scu, flush_every = StorageScu(destination), order["flush_every"]
+    deliver = DicomDelivery(database, clock, files, scu, LEASE_SECONDS, flush_every=flush_every)
+    outcome = deliver(claim)
     sys.stdout.write(type(outcome).__name__)
 
 

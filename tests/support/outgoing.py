@@ -159,10 +159,14 @@ def read_command(peer: Peer) -> StoreRequest:
     return StoreRequest(body[6:])
 
 
-def read_data_set(peer: Peer) -> None:
-    """Read data set fragments to the last one."""
-    while not peer.pdu()[1][5] & LAST:
-        pass
+def read_data_set(peer: Peer) -> bytes:
+    """Read data set fragments to the last one, each in a PDU of its own."""
+    parts, is_last = [], False
+    while not is_last:
+        _, body = peer.pdu()
+        parts.append(body[6:])
+        is_last = bool(body[5] & LAST)
+    return b"".join(parts)
 
 
 IMPLICIT = IMPLICIT_VR_LITTLE_ENDIAN
