@@ -141,6 +141,7 @@ def sql_role(web: Web) -> Role:
 _SAID: Mapping[str, str] = {
     "replayed": "Put back. It is tried again now.",
     "nothing": "There was nothing to put back; somebody or something else was faster.",
+    "choose": "Nothing was put back: choose at least one row, or replay all.",
     "released": "Released. What the hold kept back is due now.",
     "asked-again": "Released. The destination judges the study again; it is held again unless the "
     "cause is gone.",

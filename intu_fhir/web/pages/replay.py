@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,7 +25,9 @@ from intu_fhir.web.replays import MOST_WATCHED, Watched
 from intu_fhir.web.routes import get, post
 
 MOST_CHOSEN = 1_000
-_FIELDS = ("study", "destination", "cause", "rebuild", "force")
+_FIELDS = ("study", "destination", "cause", "choice", "rebuild", "force")
+_CHOICE, _CHOSEN = "choice", "chosen"
+"""What says that a form puts back what was chosen on its page: never all for want of a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,14 @@ class Wish:
 
 def ask(request: Request) -> Response:
     """Say what would be put back, and ask; or do it, where that was seen."""
+    if one(request, _CHOICE) == _CHOSEN and not several(request, "key"):
+        return RedirectResponse(f"/failures/{quote(one(request, 'cause'), safe='')}?said=choose", 303)
     site, wish = site_of(request), _wish(request)
     if one(request, "confirmed") == "yes":
         return _do(request, site, wish)
     would = replay(site.database, site.clock, replace(wish.selection, dry_run=True))
     fields = [(name, one(request, name)) for name in _FIELDS if one(request, name)]
-    fields += [("key", key) for key in several(request, "key")[:MOST_CHOSEN]]
+    fields += [("key", key) for key in several(request, "key")]
     return page(
         request,
         "replay.html",
@@ -66,30 +71,49 @@ def _wish(request: Request) -> Wish:
     Raises:
         HTTPException: it names nothing that is there.
     """
-    study, cause_name = one(request, "study"), one(request, "cause")
+    study, cause = one(request, "study"), one(request, "cause")
     if study:
         return _of_study(request, study)
-    if not cause_name:
-        raise HTTPException(404)
+    if cause:
+        return _of_cause(request, cause)
+    raise HTTPException(404)
+
+
+def _of_cause(request: Request, name: str) -> Wish:
+    keys = _chosen(request)
     with site_of(request).database.read() as connection:
-        cause = find_cause(causes(connection), cause_name)
+        cause = find_cause(causes(connection), name)
     if cause is None:
         raise HTTPException(404)
-    keys = tuple(filter(None, map(number, several(request, "key")[:MOST_CHOSEN])))
     wanted = ReplayFilter(
         step=cause.step,
         destination=cause.destination if cause.step == DELIVER else None,
         cause=cause.cause,
         states=(DEAD, RETRYING),
-        keys=keys or None,
+        keys=keys,
     )
     place = f"to {cause.destination}" if cause.step == DELIVER else f"in step {cause.step}"
     return Wish(
         ReplaySelection(wanted),
-        f"{'What was chosen' if keys else 'All'} that failed {place}: {reason_in(cause)}",
+        f"{'All' if keys is None else 'What was chosen'} that failed {place}: {reason_in(cause)}",
         "",
-        f"/failures/{cause_name}",
+        f"/failures/{name}",
     )
+
+
+def _chosen(request: Request) -> tuple[int, ...] | None:
+    """Return the keys of what was chosen; None where the form puts back all of a cause.
+
+    Raises:
+        HTTPException: a key is none, or there are more than a page can show.
+    """
+    texts = several(request, "key")
+    if one(request, _CHOICE) != _CHOSEN and not texts:
+        return None
+    keys = tuple(key for key in map(number, texts) if key is not None)
+    if not keys or len(keys) != len(texts) or len(keys) > MOST_CHOSEN:
+        raise HTTPException(400, "What was chosen cannot be read; load the page and choose again.")
+    return keys
 
 
 def _of_study(request: Request, uid: str) -> Wish:

@@ -37,7 +37,7 @@ class Looked:
         assert answer.status_code == 200, f"{path}: {answer.status_code}"
         return answer.text
 
-    def post(self, path: str, **fields: str) -> httpx.Response:
+    def post(self, path: str, **fields: str | list[str]) -> httpx.Response:
         """Send a form of the overview's session."""
         token = token_in(self.get("/studies"))
         return self.client.post(path, data={"form_token": token, **fields})
@@ -234,6 +234,29 @@ def cause_in(page: str) -> str:
     """Return the address of the first cause."""
     found = re.search(r'href="(/failures/[0-9a-f]{20})"', page)
     assert found, "no cause is shown"
+    return found[1]
+
+
+def test_nothing_chosen_is_not_all(looked: Looked) -> None:
+    """A choice of nothing, or of keys that are none, puts nothing back, asked or confirmed."""
+    cause = cause_in(looked.get("/failures")).rpartition("/")[2]
+    shown = looked.get(f"/failures/{cause}")
+    assert 'name="choice" value="chosen"' in shown
+    for confirmed in ({}, {"confirmed": "yes"}):
+        nothing = looked.post("/replay", cause=cause, choice="chosen", **confirmed)
+        assert nothing.headers["location"] == f"/failures/{cause}?said=choose"
+        assert "choose at least one" in looked.get(nothing.headers["location"])
+        for keys in ({"key": "none"}, {"key": ["1", "1x"]}, {"key": ""}):
+            assert looked.post("/replay", cause=cause, **keys, **confirmed).status_code == 400
+    assert looked.get("/failures").count("Replay all 1") == 1
+    asked = looked.post("/replay", cause=cause, choice="chosen", key=_key_in(shown))
+    assert 'name="choice" value="chosen"' in asked.text, "the question is about the same choice"
+    assert "1 delivery" in asked.text
+
+
+def _key_in(page: str) -> str:
+    found = re.search(r'name="key" value="(\d+)"', page)
+    assert found, "nothing can be chosen"
     return found[1]
 
 
