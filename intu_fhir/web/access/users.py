@@ -8,18 +8,21 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.web.access.roles import Role, role_named
 
+_log = structlog.get_logger("intu_fhir.web")
 MIN_PASSWORD, MAX_PASSWORD = 12, 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
 _AT_ONCE = threading.BoundedSemaphore(2)
@@ -73,22 +76,26 @@ def _user(file: Path, number: int, line: str) -> User:
 
 
 def write_users(file: Path, users: Mapping[str, User]) -> None:
-    """Write the whole file anew, readable by its owner alone; a crash leaves the old one.
+    """Write the whole file anew; a crash leaves the old one, and who could read it still can.
+
+    A new file belongs to the group of its folder, which may read it.
 
     Raises:
-        ConfigurationError: the file cannot be written.
+        ConfigurationError: the file cannot be written, or not without taking it from its owner.
     """
     lines = [f"{u.name}:{u.role.word}:{u.password_hash}\n" for u in users.values()]
+    place = file.resolve()  # what a link points to, not the link
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, new = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, new = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                _hand_over(out.fileno(), place)
                 out.writelines(lines)
                 out.flush()
                 os.fsync(out.fileno())
-            os.replace(new, file)
-        except OSError:
+            os.replace(new, place)
+        except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(new)
             raise
@@ -97,6 +104,37 @@ def write_users(file: Path, users: Mapping[str, User]) -> None:
             f"cannot be written ({error.strerror}); name another place at web.users_file",
             file=str(file),
         ) from None
+
+
+def _hand_over(descriptor: int, place: Path) -> None:
+    """Give a file owner, group and mode of the one that it replaces: the service reads it live.
+
+    Raises:
+        ConfigurationError: its owner or group is somebody else, which only root can keep.
+    """
+    try:
+        old = place.stat()
+    except FileNotFoundError:
+        _share_with_group(descriptor, place.parent.stat().st_gid)
+        return
+    new = os.fstat(descriptor)
+    try:
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+    except PermissionError:
+        raise ConfigurationError(
+            "belongs to another user or group, and would not any more; run this as its owner or as "
+            "root",
+            file=str(place),
+        ) from None
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+def _share_with_group(descriptor: int, group: int) -> None:
+    """Let the group of the folder read a new file; who is not in it keeps the file to themselves."""
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, -1, group)
+        os.fchmod(descriptor, 0o640)
 
 
 def new_user(name: str, role: Role, password: str) -> User:
@@ -117,6 +155,9 @@ def new_user(name: str, role: Role, password: str) -> User:
 class UserFile:
     """The file as it is now: who is removed from it is out at once.
 
+    A file that cannot be read, or has a wrong line, shuts nobody out: those of before stay, and
+    the log says why.
+
     Args:
         file: read again when it has changed.
     """
@@ -125,21 +166,27 @@ class UserFile:
         self._file = file
         self._seen: tuple[int, int, int] | None = None
         self._users: dict[str, User] = {}
+        self._problem = ""
         self._lock = threading.Lock()
         self._nobody = PasswordHasher().hash(os.urandom(16).hex())
 
     def users(self) -> Mapping[str, User]:
-        """Return everybody by name.
-
-        Raises:
-            ConfigurationError: a line is wrong.
-        """
+        """Return everybody by name."""
         with self._lock:
             stamp = self._stamp()
             if stamp is None or stamp != self._seen:
-                self._users = read_users(self._file)
-                self._seen = stamp
+                self._read(stamp)
             return self._users
+
+    def _read(self, stamp: tuple[int, int, int] | None) -> None:
+        """Read the file; one that cannot be read is tried again each time, and told once."""
+        try:
+            self._users, self._seen, self._problem = read_users(self._file), stamp, ""
+        except ConfigurationError as error:
+            self._seen = None
+            if str(error) != self._problem:
+                self._problem = str(error)
+                _log.error("users_not_read", error=self._problem, count=len(self._users))
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
