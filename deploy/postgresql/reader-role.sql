@@ -3,8 +3,11 @@
 --   psql --dbname=intu --variable=reader=intu_reader --file=reader-role.sql
 --   psql --dbname=intu --command='\password intu_reader'
 --
--- Run it as the owner of the database, or as a superuser where the role is not there yet. Run it
--- again after an upgrade: new views are added, nothing else changes.
+-- With --variable=tables=yes it reads the tables as well, but neither the audit trail nor the tokens:
+-- that is the role for web.sql.database.
+--
+-- Run it as a superuser: an owner may give no other role its settings. Run it again after an
+-- upgrade: new views and tables are added, nothing else changes.
 
 \set ON_ERROR_STOP on
 \if :{?reader}
@@ -29,6 +32,13 @@ SELECT format('GRANT SELECT ON public.%I TO %I', viewname, :'reader')
 FROM pg_views
 WHERE schemaname = 'public' AND viewname LIKE 'v\_%'
 ORDER BY viewname \gexec
+
+\if :{?tables}
+SELECT format('GRANT SELECT ON public.%I TO %I', tablename, :'reader')
+FROM pg_tables
+WHERE schemaname = 'public' AND tablename NOT IN ('audit_events', 'api_tokens', 'alembic_version')
+ORDER BY tablename \gexec
+\endif
 
 -- No query of a reader may hold the receiver up for long.
 ALTER ROLE :"reader" SET default_transaction_read_only = on;

@@ -18,6 +18,7 @@ from intu_fhir.check.stores import (
     check_database,
     check_files,
     check_identifiers,
+    check_reader,
 )
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings import attributes_of, load_mapping
@@ -43,6 +44,7 @@ def check(
         wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
         yield _channel(channel, wanted, configuration.site.files_folder)
     yield from check_web(configuration.site.web)
+    yield from check_reader(configuration.site)
     yield from check_identifiers(configuration.site)
     if not offline:
         yield from check_destinations(configuration, clock)

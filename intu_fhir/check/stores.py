@@ -10,6 +10,7 @@ from pathlib import Path
 
 from intu_fhir.check.row import CheckRow
 from intu_fhir.db import migrate
+from intu_fhir.db.readonly import Reader, read_only_query
 from intu_fhir.errors import ConfigurationError, IntuError, StoreUnavailable
 from intu_fhir.settings.schema import (
     Configuration,
@@ -58,6 +59,27 @@ def check_database(url: str) -> CheckRow:
         return row(False, detail, remedy)
     newer = "" if current == head else f", of a newer version; this one works on {head} and fits"
     return row(True, f"at revision {current}{newer}")
+
+
+def check_reader(site: Site) -> Iterator[CheckRow]:
+    """Say as whom SQL by the web is asked on PostgreSQL, and whether that role can only read."""
+    if site.database.startswith("sqlite:") or not site.web.enabled:
+        return
+    row = partial(CheckRow, "web", "sql")
+    reader = site.web.sql.database
+    if reader is None:
+        yield row(
+            True,
+            "no reader is named, so nobody asks SQL by the web page or the API",
+            "make one with deploy/postgresql/reader-role.sql and name it at web.sql.database",
+        )
+        return
+    try:
+        with read_only_query(Reader(reader), "SELECT 1"):
+            yield row(True, "asked as a role that can only read")
+    except IntuError as error:
+        detail, _, remedy = str(error).partition("; ")
+        yield row(False, detail, remedy)
 
 
 def _new_database(url: str, row: Callable[..., CheckRow]) -> CheckRow:

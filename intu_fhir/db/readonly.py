@@ -4,6 +4,10 @@ The databases themselves see to it; the text is not judged. SQLite: the file is 
 ``query_only`` is on, an authorizer lets pass what reads, a progress handler ends what takes too
 long. PostgreSQL: a read-only transaction in a session that is read-only by default, a
 ``statement_timeout``, and the extended protocol, which takes a single statement.
+
+Reading alone can do harm on PostgreSQL: a function may read the server's files, or end the sessions
+of its own role. So what comes from elsewhere, by the web, runs there as a role that can do neither
+(``Reader``), and the role is looked at each time.
 """
 
 from __future__ import annotations
@@ -11,8 +15,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,52 @@ _PRAGMAS = frozenset(
     {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list"}
 )
 
+AUDIT_TRAIL = "audit_events"
+ADMINISTRATORS_ONLY = frozenset({AUDIT_TRAIL, "api_tokens"})
+"""Tables that a statement by the web shows to administrators, or to nobody."""
+
+_PAGES_OF_THE_FILE = frozenset({"sqlite_dbpage", "sqlite_stat4"})
+"""What shows pieces of all tables, where SQLite was built with it."""
+
+_POWERS = (
+    "pg_read_server_files",
+    "pg_write_server_files",
+    "pg_execute_server_program",
+    "pg_signal_backend",
+    "pg_read_all_data",
+    "pg_write_all_data",
+)
+_POWERFUL_FUNCTIONS = (
+    "pg_read_file",
+    "pg_read_binary_file",
+    "pg_ls_dir",
+    "pg_stat_file",
+    "pg_reload_conf",
+    "pg_rotate_logfile",
+    "lo_import",
+    "lo_export",
+)
+_TOO_MUCH = """
+SELECT 'is a superuser' FROM pg_roles WHERE rolname = session_user AND rolsuper
+UNION ALL
+SELECT 'is a member of ' || rolname FROM pg_roles
+WHERE rolname = ANY(%(powers)s) AND pg_has_role(session_user, oid, 'MEMBER')
+UNION ALL
+SELECT 'may run ' || proname FROM pg_proc
+WHERE proname = ANY(%(functions)s) AND pronamespace = 'pg_catalog'::regnamespace
+  AND has_function_privilege(session_user, oid, 'EXECUTE')
+UNION ALL
+SELECT 'may do all that the owner of the tables may' FROM pg_class
+WHERE relname = 'studies' AND pg_has_role(session_user, relowner, 'MEMBER')
+UNION ALL
+SELECT 'may read ' || relname FROM pg_class
+WHERE relname = ANY(%(hidden)s) AND relkind = 'r'
+  AND has_any_column_privilege(session_user, oid, 'SELECT')
+LIMIT 1
+"""
+"""What a role may that a reader must not. It asks for who has logged in, since a statement could
+give itself that role back."""
+
 
 class RefusedQuery(PermanentError):
     """The database refuses a statement: wrong SQL, or it would change something."""
@@ -45,55 +95,85 @@ class RefusedQuery(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a statement gives; ``rows`` can be read once, while the query is open."""
+    """What a statement gives; ``rows`` can be read once, while the query is open.
+
+    Args:
+        tables: what it reads, on SQLite.
+    """
 
     columns: tuple[str, ...]
     rows: Iterator[tuple[Any, ...]]
+    tables: Collection[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """As whom somebody asks who is not at the machine.
+
+    Args:
+        url: the staging database; on PostgreSQL as a role that reads and can do nothing else.
+        hidden: tables that are not shown.
+    """
+
+    url: str = field(repr=False)
+    hidden: frozenset[str] = ADMINISTRATORS_ONLY
 
 
 @contextlib.contextmanager
-def read_only_query(url: str, statement: str, *, timeout_seconds: float = 30.0) -> Iterator[Result]:
+def read_only_query(
+    asked: str | Reader, statement: str, *, timeout_seconds: float = 30.0
+) -> Iterator[Result]:
     """Run one statement read-only and give its rows while the context lasts.
 
     Args:
-        url: the staging database.
+        asked: the staging database, with the rights of the program; or as whom somebody else asks.
         statement: one SQL statement in the database's own dialect.
         timeout_seconds: when the database ends it.
 
     Raises:
-        RefusedQuery: the statement is wrong, would write, is more than one, or takes too long.
+        RefusedQuery: the statement is wrong, would write, is more than one, or takes too long; or
+            the role of a reader may do more than read.
         StoreUnavailable: the database cannot be reached.
     """
-    parsed = make_url(url)
-    run = _sqlite if parsed.get_backend_name() == "sqlite" else _postgresql
-    with run(parsed, statement, timeout_seconds) as result:
+    url = make_url(asked if isinstance(asked, str) else asked.url)
+    hidden = None if isinstance(asked, str) else asked.hidden
+    run = _sqlite if url.get_backend_name() == "sqlite" else _postgresql
+    with run(url, statement, timeout_seconds, hidden) as result:
         yield result
 
 
 @contextlib.contextmanager
-def _sqlite(url: URL, statement: str, timeout_seconds: float) -> Iterator[Result]:
+def _sqlite(
+    url: URL, statement: str, timeout_seconds: float, hidden: frozenset[str] | None
+) -> Iterator[Result]:
     address = f"{Path(url.database or '').absolute().as_uri()}?mode=ro"
+    seen: set[str] = set()
     with _sqlite_errors(), contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
         connection.execute("PRAGMA query_only = ON").close()
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
-        connection.set_authorizer(_authorize)
+        connection.set_authorizer(_authorizer(hidden or frozenset(), seen))
         ends_at = time.monotonic() + timeout_seconds
         connection.set_progress_handler(lambda: time.monotonic() > ends_at, _STEPS_BETWEEN_LOOKS)
         cursor = connection.execute(statement)
         if cursor.description is None:
             raise RefusedQuery("The statement gives no rows; write a SELECT")
-        yield Result(tuple(column[0] for column in cursor.description), cursor)
+        yield Result(tuple(column[0] for column in cursor.description), cursor, seen)
 
 
-def _authorize(
-    action: int, first: str | None, second: str | None, _database: str | None, _inner: str | None
-) -> int:
-    """Let pass what reads."""
-    if action in _READING:
-        return sqlite3.SQLITE_OK
-    if action == sqlite3.SQLITE_PRAGMA and first in _PRAGMAS:
-        return sqlite3.SQLITE_OK
-    return sqlite3.SQLITE_DENY
+def _authorizer(hidden: frozenset[str], seen: set[str]) -> Callable[..., int]:
+    """Return what lets pass what reads, but no hidden table, and notes what is read."""
+    if hidden:
+        hidden |= _PAGES_OF_THE_FILE
+
+    def authorize(action: int, first: str | None, *_: str | None) -> int:
+        if action == sqlite3.SQLITE_READ and first is not None:
+            seen.add(first)
+            return sqlite3.SQLITE_DENY if first in hidden else sqlite3.SQLITE_OK
+        if action in _READING or (action == sqlite3.SQLITE_PRAGMA and first in _PRAGMAS):
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    return authorize
 
 
 @contextlib.contextmanager
@@ -114,8 +194,12 @@ def _sqlite_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _postgresql(url: URL, statement: str, timeout_seconds: float) -> Iterator[Result]:
+def _postgresql(
+    url: URL, statement: str, timeout_seconds: float, hidden: frozenset[str] | None
+) -> Iterator[Result]:
     with _postgresql_errors(), _read_only_session(url, timeout_seconds) as connection:
+        if hidden is not None:
+            _require_reader(connection, hidden)
         columns = _described(connection, statement)
         with connection.cursor() as cursor:
             # Streaming uses the extended protocol: the server takes one statement only.
@@ -139,6 +223,25 @@ def _read_only_session(url: URL, timeout_seconds: float) -> Iterator[psycopg.Con
         yield connection
     finally:
         connection.close()  # without a commit
+
+
+def _require_reader(connection: psycopg.Connection[Any], hidden: frozenset[str]) -> None:
+    """Refuse a session that may do more than read.
+
+    Raises:
+        RefusedQuery: it may; the message says what.
+    """
+    asked = {
+        "powers": list(_POWERS),
+        "functions": list(_POWERFUL_FUNCTIONS),
+        "hidden": sorted(hidden),
+    }
+    found = connection.execute(_TOO_MUCH, asked).fetchone()
+    if found is not None:
+        raise RefusedQuery(
+            f"The role of web.sql.database {found[0]}; name one that "
+            "deploy/postgresql/reader-role.sql has made"
+        )
 
 
 def _described(connection: psycopg.Connection[Any], statement: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from intu_fhir.db.conditions import all_of, given
 from intu_fhir.db.failures import cause_column
 from intu_fhir.db.lanes import key_of
-from intu_fhir.db.readonly import read_only_query
+from intu_fhir.db.readonly import Reader, read_only_query
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, instance_deliveries, studies, work
 from intu_fhir.db.work import NO_FAILURE
@@ -62,6 +62,7 @@ class ReplayFilter:
         until: the row changed before this time.
         by_reception: ``since`` and ``until`` mean when the study's last instance came.
         where: an SQL predicate over the columns of ``replay_columns``.
+        reader: as whom the predicate is judged; None = with the rights of the program.
         step: deliver, or a step before it.
         cause: why it failed, as ``db.failures.causes`` tells it.
         keys: these rows of ``step`` alone.
@@ -74,6 +75,7 @@ class ReplayFilter:
     until: datetime | None = None
     by_reception: bool = False
     where: str | None = None
+    reader: Reader | None = None
     step: str | None = None
     cause: str | None = None
     keys: tuple[int, ...] | None = None
@@ -140,7 +142,7 @@ class ReplayQuery:
         self._database = database
         self._view = _view()
         self._conditions = self._filters(wanted)
-        self._chosen = self._judge(wanted.where, timeout_seconds) if wanted.where else None
+        self._chosen = self._judge(wanted, timeout_seconds) if wanted.where else None
 
     def rows(self, states: Collection[str]) -> list[ReplayRow]:
         """Return the rows in these states, in the order in which the studies came."""
@@ -181,7 +183,7 @@ class ReplayQuery:
             given(c.key.in_, wanted.keys),
         )
 
-    def _judge(self, predicate: str, timeout_seconds: float) -> list[tuple[bool, int]]:
+    def _judge(self, wanted: ReplayFilter, timeout_seconds: float) -> list[tuple[bool, int]]:
         """Return which rows a predicate is true of, as (is a delivery, key)."""
         view = sa.select(self._view).compile(
             dialect=self._database.engine.dialect, compile_kwargs={"literal_binds": True}
@@ -189,10 +191,10 @@ class ReplayQuery:
         # A person's own SQL, run where it can only read; the line break ends a comment of theirs.
         statement = (
             f"SELECT step, key FROM ({view}) AS work_and_deliveries "  # noqa: S608
-            f"WHERE (\n{predicate}\n)"
+            f"WHERE (\n{wanted.where}\n)"
         )
-        url = self._database.url
-        with read_only_query(url, statement, timeout_seconds=timeout_seconds) as result:
+        asked = wanted.reader or self._database.url
+        with read_only_query(asked, statement, timeout_seconds=timeout_seconds) as result:
             return sorted((step == DELIVER, int(key)) for step, key in result.rows)
 
     def _read(

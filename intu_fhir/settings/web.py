@@ -74,6 +74,11 @@ class WebSql(Settings):
 
     role: RoleName = "operator"
     """Least role that may ask questions of its own."""
+    database: str | None = Field(default=None, repr=False)
+    """On PostgreSQL: the URL of the staging database as a role that can only read, as
+    `deploy/postgresql/reader-role.sql` makes it; write its password as `${file:path}`. Absent = on
+    PostgreSQL nobody asks SQL by the web page or the API.
+    """
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     """When the database ends a statement, in seconds."""
     max_rows: Annotated[int, Field(ge=1, le=10_000)] = 500

@@ -51,6 +51,31 @@ def web_mistakes(site: Site, document: Document) -> Iterator[ConfigurationError]
         yield from _oidc(web, document)
     if web.dicomweb.enabled:
         yield from _dicomweb(web, document)
+    if web.sql.database is not None:
+        yield from _reader(site.database, web.sql.database, document)
+
+
+def _reader(ours: str, reader: str, document: Document) -> Iterator[ConfigurationError]:
+    """Judge the database that SQL of the page is asked of."""
+    where = ("web", "sql", "database")
+    if ours.startswith("sqlite:"):
+        yield document.mistake("has no meaning on SQLite, which knows no roles; remove it", *where)
+    elif not reader.startswith(("postgresql://", "postgresql+psycopg://")):
+        text = "not a database we know; write postgresql+psycopg://reader@host/name"
+        yield document.mistake(text, *where)
+    elif _user(reader) == _user(ours):
+        yield document.mistake(
+            "is the role that the program itself has, which may do more than read; name one that "
+            "deploy/postgresql/reader-role.sql has made",
+            *where,
+        )
+
+
+def _user(url: str) -> str | None:
+    try:
+        return urlsplit(url).username
+    except ValueError:
+        return None
 
 
 def _dicomweb(web: Web, document: Document) -> Iterator[ConfigurationError]:

@@ -7,18 +7,23 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from sqlalchemy.engine import URL, make_url
 
 from intu_fhir.cli.main import COMMANDS
+from intu_fhir.db import migrate
+from intu_fhir.db.readonly import Reader, RefusedQuery, read_only_query
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.receiver import Receiver
 from intu_fhir.settings.schema import Configuration, DicomDestination
 from tests.docs.pages import REPOSITORY
+from tests.support.databases import READER_ROLE, PostgresCluster, run_script
 
 DEPLOY = REPOSITORY / "deploy"
 CONTAINERFILE = DEPLOY / "container" / "Containerfile"
@@ -85,19 +90,23 @@ def test_the_image_builds_the_package_from_what_is_copied(tmp_path: Path) -> Non
 def _compose_site(folder: Path) -> Configuration:
     """Load the site of the compose file, its secret in a place that is there."""
     shutil.copytree(DEPLOY / "compose" / "site", folder / "site")
-    secret = folder / "database_password"
-    secret.write_text("words\n", encoding="utf-8")
     file = folder / "site" / "intu.yaml"
     text = file.read_text(encoding="utf-8")
-    assert "/run/secrets/database_password" in text
-    file.write_text(text.replace("/run/secrets/database_password", str(secret)), encoding="utf-8")
+    for name in ("database_password", "reader_password"):
+        (folder / name).write_text(f"words of {name}\n".replace(" ", "-"), encoding="utf-8")
+        assert f"/run/secrets/{name}" in text
+        assert name in COMPOSE["services"]["intu"]["secrets"]
+    file.write_text(text.replace("/run/secrets", str(folder)), encoding="utf-8")
     return load_configuration(folder / "site", {})
 
 
 def test_the_site_of_the_compose_file_is_valid(tmp_path: Path) -> None:
     """Its configuration loads, speaks to its database, and listens on the port it publishes."""
     configuration = _compose_site(tmp_path)
-    assert configuration.site.database == "postgresql+psycopg://intu:words@database/intu"
+    url = "postgresql+psycopg://{}:words-of-{}@database/intu"
+    assert configuration.site.database == url.format("intu", "database_password")
+    reader = configuration.site.web.sql.database
+    assert reader == url.format("intu_reader", "reader_password")
     assert "database" in COMPOSE["services"]
     (channel,) = configuration.channels
     port = channel.source.port
@@ -138,6 +147,39 @@ def test_compose_names_only_what_it_has() -> None:
             source = mount.partition(":")[0]
             there = (DEPLOY / "compose" / source).exists() if "/" in source else None
             assert there or source in COMPOSE["volumes"]
+
+
+@pytest.fixture
+def compose_database(tmp_path: Path) -> Iterator[URL]:
+    """A database that was made as the compose file has it made, as its superuser."""
+    for name in ("database", "reader"):
+        (tmp_path / f"{name}_password").write_text(f"{name}-words\n", encoding="utf-8")
+    cluster = PostgresCluster()
+    try:
+        url = cluster.url(cluster.create())
+        run_script(url, DEPLOY / "compose" / "roles.sql", secrets=str(tmp_path))
+        yield make_url(url)
+    finally:
+        cluster.stop()
+
+
+def test_the_program_of_the_compose_file_is_no_superuser(compose_database: URL) -> None:
+    """It owns its database and nothing else; SQL of the page is asked as a role that only reads."""
+    ours, reader = (
+        compose_database.set(username=name, password=password).render_as_string(hide_password=False)
+        for name, password in (("intu", "database-words"), ("intu_reader", "reader-words"))
+    )
+    migrate.upgrade(ours)
+    for _ in range(2):
+        run_script(compose_database.render_as_string(), READER_ROLE, tables="yes")
+    for harm in ("SELECT pg_read_file('/etc/passwd')", "SELECT pg_reload_conf()"):
+        with pytest.raises(RefusedQuery), read_only_query(ours, harm) as result:
+            list(result.rows)
+    with read_only_query(Reader(reader), "SELECT count(*) FROM studies") as result:
+        assert list(result.rows) == [(0,)]
+    service = COMPOSE["services"]["reader"]
+    assert "--variable=tables=yes" in service["command"][-1]
+    assert service["depends_on"] == {"intu": {"condition": "service_healthy"}}
 
 
 @pytest.mark.parametrize("item", OBJECTS, ids=lambda item: item["metadata"]["name"])

@@ -20,10 +20,13 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import make_url
 
+from tests.support.data import REPOSITORY
 from tests.support.programs import find, missing
 
 KINDS = ("sqlite", "postgresql")
+READER_ROLE = REPOSITORY / "deploy" / "postgresql" / "reader-role.sql"
 _START_SECONDS = 60.0
 
 
@@ -157,6 +160,27 @@ def start_postgres() -> PostgresServer:
     """Return the server that the tests use: the one named by the environment, or our own."""
     url = os.environ.get("INTU_TEST_POSTGRES")
     return PostgresServer(url) if url else PostgresCluster()
+
+
+def run_script(url: str, script: Path, **variables: str) -> None:
+    """Run a script of ours by psql, as an administrator does; it has to say nothing."""
+    psql = postgresql_program("psql")
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    options = [f"--variable={name}={value}" for name, value in variables.items()]
+    done = subprocess.run(
+        [psql, "--no-psqlrc", "--quiet", address, *options, f"--file={script}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def make_reader(url: str, role: str = "intu_test_page") -> str:
+    """Make the role that the web page asks SQL as; return the URL of the database with it."""
+    run_script(url, READER_ROLE, reader=role, tables="yes")
+    return make_url(url).set(username=role, password=None).render_as_string(hide_password=False)
 
 
 def sqlite_url(path: Path) -> str:

@@ -28,6 +28,7 @@ from intu_fhir.web.api.values import Asked, Moment, NamePath, Text, Uid, Whole
 from intu_fhir.web.context import Site
 from intu_fhir.web.http.needs import NotAllowed, needs
 from intu_fhir.web.pages.failures import find_cause
+from intu_fhir.web.reading import reader_for
 from intu_fhir.web.rendering import sql_role
 from intu_fhir.web.replays import MOST_WATCHED, Watched
 
@@ -40,7 +41,7 @@ class ReplayWish(Asked):
     Args:
         cause: ``name`` of one of ``GET /failures``.
         where: an SQL predicate over the columns of ``intu-fhir replay --columns``; needs the role
-            that may ask SQL.
+            that may ask SQL, and is asked as the page asks SQL.
         rebuild: build again first, since the mapping changed.
         force: send again what the destination has.
         expected: how many the dry run told; where it is another number now, nothing is done.
@@ -161,6 +162,7 @@ def _selection(site: Site, person: Person, wish: ReplayWish, sql: Role) -> Repla
         raise HTTPException(400, objection)
     if wish.where is not None and not person.may(sql):
         raise NotAllowed(sql)
+    reader = reader_for(site, person.role) if wish.where is not None else None
     wanted = ReplayFilter(
         study_instance_uid=wish.study,
         destination=wish.destination or None,
@@ -169,6 +171,7 @@ def _selection(site: Site, person: Person, wish: ReplayWish, sql: Role) -> Repla
         until=wish.until,
         by_reception=wish.rebuild,
         where=wish.where,
+        reader=reader,
     )
     if wish.cause:
         wanted = _for_cause(site, wanted, wish.cause)

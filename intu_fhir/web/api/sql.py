@@ -10,11 +10,10 @@ from pydantic import BaseModel, Field
 from intu_fhir.app.exporting import readable
 from intu_fhir.model.audit import Action
 from intu_fhir.settings.web import Web
-from intu_fhir.web.api.routing import SiteOf, new_router
+from intu_fhir.web.api.routing import PersonOf, SiteOf, new_router
 from intu_fhir.web.api.values import Asked, Whole
 from intu_fhir.web.http.needs import needs
-from intu_fhir.web.http.trail import event_of, note
-from intu_fhir.web.pages.sql import MAX_STATEMENT, ask
+from intu_fhir.web.pages.sql import MAX_STATEMENT, ask, record
 from intu_fhir.web.rendering import sql_role
 
 
@@ -41,12 +40,12 @@ def router(web: Web) -> APIRouter:
     routes = new_router("sql")
 
     @routes.post("/sql", dependencies=[needs(sql_role(web))])
-    def run_sql(request: Request, site: SiteOf, asked: Statement) -> Rows:
+    def run_sql(request: Request, site: SiteOf, person: PersonOf, asked: Statement) -> Rows:
         """Ask the staging database; the database itself makes sure that it only reads."""
         limit = min(asked.max_rows, site.web.sql.max_download_rows)
-        answer = ask(site, asked.statement, limit)
+        answer = ask(site, person.role, asked.statement, limit)
         rows = [[_plain(value) for value in row] for row in answer.rows]
-        note(site, event_of(request, site, Action.QUERIED, objects=len(rows), reason="sql"))
+        record(request, site, Action.QUERIED, answer, "sql")
         return Rows(columns=list(answer.columns), rows=rows, has_more=answer.has_more)
 
     return routes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -13,15 +13,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from intu_fhir.app.exporting import WRITERS, readable
-from intu_fhir.db.readonly import RefusedQuery, read_only_query
+from intu_fhir.db.readonly import ADMINISTRATORS_ONLY, AUDIT_TRAIL, RefusedQuery, read_only_query
 from intu_fhir.db.schema_report import tables, views
 from intu_fhir.errors import TransientError
 from intu_fhir.model.audit import Action
 from intu_fhir.settings.web import Web
+from intu_fhir.web.access.roles import Role
 from intu_fhir.web.context import Site
 from intu_fhir.web.fields import asked, one
 from intu_fhir.web.http.trail import event_of, note
-from intu_fhir.web.rendering import page, site_of, sql_role
+from intu_fhir.web.reading import reader_for, unable
+from intu_fhir.web.rendering import asker_of, page, site_of, sql_role
 from intu_fhir.web.routes import Route, get, post
 from intu_fhir.web.saved_queries import SAVED, opened
 
@@ -46,11 +48,16 @@ class Busy(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a statement gave; ``has_more`` where rows were left out."""
+    """What a statement gave; ``has_more`` where rows were left out.
+
+    Args:
+        tables: what it read, where the database tells.
+    """
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     has_more: bool
+    tables: Collection[str]
 
 
 def show(request: Request) -> Response:
@@ -58,7 +65,7 @@ def show(request: Request) -> Response:
     saved = SAVED.get(asked(request, "query"))
     now = site_of(request).clock.now()
     statement = opened(saved, now) if saved else ""
-    return _page(request, statement)
+    return _page(request, statement, problem=unable(site_of(request), _role(request)))
 
 
 def run(request: Request) -> Response:
@@ -66,10 +73,10 @@ def run(request: Request) -> Response:
     site = site_of(request)
     statement = one(request, "statement", longest=MAX_STATEMENT)
     try:
-        answer = ask(site, statement, site.web.sql.max_rows)
+        answer = ask(site, _role(request), statement, site.web.sql.max_rows)
     except RefusedQuery as error:
         return _page(request, statement, problem=str(error), status=400)
-    note(site, event_of(request, site, Action.QUERIED, objects=len(answer.rows), reason="sql"))
+    record(request, site, Action.QUERIED, answer, "sql")
     return _page(request, statement, answer=answer)
 
 
@@ -80,36 +87,42 @@ def download(request: Request) -> Response:
     if kind not in _KINDS:
         return _page(request, statement, problem="Choose CSV, JSON or Parquet.", status=400)
     try:
-        answer = ask(site, statement, site.web.sql.max_download_rows)
+        answer = ask(site, _role(request), statement, site.web.sql.max_download_rows)
         if answer.has_more:
             problem = f"More than {len(answer.rows)} rows; narrow it down, or use `intu-fhir sql`."
             return _page(request, statement, problem=problem, status=400)
         content = WRITERS[kind](answer.columns, answer.rows)
     except RefusedQuery as error:
         return _page(request, statement, problem=str(error), status=400)
-    reason = f"sql as {kind}"
-    note(site, event_of(request, site, Action.EXPORTED, objects=len(answer.rows), reason=reason))
+    record(request, site, Action.EXPORTED, answer, f"sql as {kind}")
     name = f'attachment; filename="intu-fhir.{kind}"'
     return Response(content, media_type=_KINDS[kind], headers={"content-disposition": name})
 
 
-def ask(site: Site, statement: str, limit: int) -> Answer:
-    """Run a statement.
+def record(request: Request, site: Site, action: Action, answer: Answer, reason: str) -> None:
+    """Write down that somebody asked, and that they have read the audit trail where they have."""
+    actions = [action, Action.AUDIT_READ] if AUDIT_TRAIL in answer.tables else [action]
+    count = len(answer.rows)
+    note(site, *(event_of(request, site, a, objects=count, reason=reason) for a in actions))
+
+
+def ask(site: Site, role: Role, statement: str, limit: int) -> Answer:
+    """Run a statement of somebody who has a role.
 
     Raises:
-        RefusedQuery: it is wrong, would write, or takes too long.
+        RefusedQuery: it is wrong, would write, takes too long, or reads what the role may not.
         Busy: enough others run.
     """
     settings = site.web.sql
     if not statement.strip():
         raise RefusedQuery("There is no statement; write a SELECT, or open a saved query")
-    url = site.configuration.site.database
+    reader = reader_for(site, role)
     with (
         _turn(settings.timeout_seconds),
-        read_only_query(url, statement, timeout_seconds=settings.timeout_seconds) as result,
+        read_only_query(reader, statement, timeout_seconds=settings.timeout_seconds) as result,
     ):
         rows, is_cut = _bounded(result.rows, limit)
-    return Answer(result.columns, rows, is_cut)
+        return Answer(result.columns, rows, is_cut, result.tables)
 
 
 def _bounded(found: Iterator[tuple[Any, ...]], limit: int) -> tuple[list[tuple[Any, ...]], bool]:
@@ -150,6 +163,7 @@ def _page(
     problem: str = "",
     status: int = 200,
 ) -> Response:
+    hidden = frozenset() if _role(request) >= Role.ADMINISTRATOR else ADMINISTRATORS_ONLY
     return page(
         request,
         "sql.html",
@@ -160,10 +174,16 @@ def _page(
         problem=problem,
         saved=SAVED,
         views=views(),
-        tables=tables(),
+        tables=[one for one in tables() if one.name not in hidden],
         cell=cell,
         settings=site_of(request).web.sql,
     )
+
+
+def _role(request: Request) -> Role:
+    person = asker_of(request).person
+    assert person is not None, "the route needs a role"
+    return person.role
 
 
 def routes(web: Web) -> tuple[Route, ...]:

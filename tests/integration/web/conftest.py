@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from intu_fhir.db import migrate
 from intu_fhir.demo.ehr import Fault
 from intu_fhir.web.running import WebPage
 from tests.support.api import Api, give_tokens
-from tests.support.databases import PostgresServer, sqlite_url
+from tests.support.databases import PostgresServer, make_reader, sqlite_url
 from tests.support.ports import free_port
 from tests.support.running import running_site
 from tests.support.studies import make_instance, make_study, uid
@@ -40,12 +41,14 @@ def guarded_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API over a running site: a study in two versions, one refused by the EHR, two held."""
     folder = tmp_path_factory.mktemp("api")
+    people = str(write_people(folder / "people"))
+    web: dict[str, Any] = {"port": free_port(), "users_file": people}
     url = sqlite_url(folder / "staging.db")
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres_server")
         url = server.url(server.create())
         migrate.upgrade(url)
-    web = {"port": free_port(), "users_file": str(write_people(folder / "people"))}
+        web["sql"] = {"database": make_reader(url)}
     with running_site(folder, url, web=web) as running:
         running.send(make_study("good"))
         running.rest()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from intu_fhir.db import migrate
 from intu_fhir.db.tables import audit_events, holds, resources
 from intu_fhir.demo.ehr import Fault
 from intu_fhir.web.running import WebPage
-from tests.support.databases import PostgresServer, sqlite_url
+from tests.support.databases import PostgresServer, make_reader, sqlite_url
 from tests.support.ports import free_port
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study, uid
@@ -49,13 +50,14 @@ def looked(
 ) -> Iterator[Looked]:
     """A site with one delivered study in two versions, and one that the EHR refused."""
     folder = tmp_path_factory.mktemp("pages")
+    web: dict[str, Any] = {"port": free_port()}
     url = sqlite_url(folder / "staging.db")
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres_server")
         url = server.url(server.create())
         migrate.upgrade(url)
-    options = {"web": {"port": free_port()}}
-    with running_site(folder, url, **options) as running:
+        web["sql"] = {"database": make_reader(url)}
+    with running_site(folder, url, web=web) as running:
         running.send(make_study("good", StudyDescription=HOSTILE))
         running.rest()
         running.send([make_instance("good", series=3, number=1)])

@@ -144,3 +144,20 @@ def test_foreign_pages_read_images_only_where_people_log_in(tmp_path: Path) -> N
     assert "could read every patient" in _mistake(tmp_path, dicomweb=foreign)
     assert _load(tmp_path, dicomweb=foreign, users_file="people")
     assert _load(tmp_path, dicomweb={"allowed_origins": ["http://localhost:3000"]})
+
+
+@pytest.mark.parametrize(
+    ("database", "reader", "said"),
+    [
+        ("sqlite:///staging.db", "postgresql://reader@db/intu", "knows no roles"),
+        ("postgresql+psycopg://intu:a@db/intu", "postgresql://intu:b@db/intu", "itself has"),
+        ("postgresql+psycopg://intu@db/intu", "mysql://reader@db/intu", "not a database"),
+    ],
+)
+def test_a_reader_is_a_role_of_its_own_on_postgresql(
+    tmp_path: Path, database: str, reader: str, said: str
+) -> None:
+    """SQL of the page is asked as a role that is not the program's; only PostgreSQL has roles."""
+    write_site(tmp_path, database=database, port=4104, web={"sql": {"database": reader}})
+    with pytest.raises(ConfigurationError, match=said):
+        load_configuration(tmp_path)
