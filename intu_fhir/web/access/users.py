@@ -131,7 +131,7 @@ def _hand_over(descriptor: int, place: Path) -> None:
 
 
 def _share_with_group(descriptor: int, group: int) -> None:
-    """Let the group of the folder read a new file; who is not in it keeps the file to themselves."""
+    """Let the group of the folder read a new file; who is not in it keeps it to themselves."""
     with contextlib.suppress(PermissionError):
         os.fchown(descriptor, -1, group)
         os.fchmod(descriptor, 0o640)

@@ -47,7 +47,9 @@ class Wish:
 def ask(request: Request) -> Response:
     """Say what would be put back, and ask; or do it, where that was seen."""
     if one(request, _CHOICE) == _CHOSEN and not several(request, "key"):
-        return RedirectResponse(f"/failures/{quote(one(request, 'cause'), safe='')}?said=choose", 303)
+        return RedirectResponse(
+            f"/failures/{quote(one(request, 'cause'), safe='')}?said=choose", 303
+        )
     site, wish = site_of(request), _wish(request)
     if one(request, "confirmed") == "yes":
         return _do(request, site, wish)

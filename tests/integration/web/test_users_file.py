@@ -110,7 +110,9 @@ def test_a_broken_file_shuts_nobody_out(tmp_path: Path, broken: bytes) -> None:
         assert client.get("/studies").status_code == 200
         with served.logged_in(Role.VIEWER) as another:
             assert another.get("/studies").status_code == 200
-        people.write_bytes(b"".join(one for one in good.splitlines(True) if b"operator:" not in one))
+        people.write_bytes(
+            b"".join(one for one in good.splitlines(True) if b"operator:" not in one)
+        )
         assert client.get("/studies").status_code == 303
 
 
