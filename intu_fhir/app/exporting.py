@@ -16,7 +16,7 @@ from intu_fhir.errors import PermanentError
 
 Rows: TypeAlias = Sequence[tuple[Any, ...]]
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 _JSON = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 

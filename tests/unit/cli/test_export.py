@@ -23,7 +23,7 @@ def _csv(*rows: tuple[Any, ...]) -> list[list[str]]:
     return list(csv.reader(io.StringIO(to_csv(names, rows).decode(), newline="")))[1:]
 
 
-@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\0=1"])
 def test_a_formula_in_a_text_does_not_run(formula: str) -> None:
     """A text that a spreadsheet would run gets an apostrophe in front."""
     assert _csv((formula,)) == [[f"'{formula}"]]
