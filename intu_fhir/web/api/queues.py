@@ -6,13 +6,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import HTTPException, Query
+from fastapi import HTTPException, Query, Request
 from pydantic import BaseModel, Field
 
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
 from intu_fhir.db.failures import Cause, FailureRow, causes, failures_of
 from intu_fhir.db.holds import Release, release
 from intu_fhir.db.review import HoldRow, QuarantineRow, list_holds, list_quarantine
+from intu_fhir.model.audit import Action
 from intu_fhir.model.cause import remedy_of
 from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
 from intu_fhir.web.access.roles import Role
@@ -32,6 +33,7 @@ from intu_fhir.web.api.values import (
     Uid,
 )
 from intu_fhir.web.http.needs import needs
+from intu_fhir.web.http.trail import note_look
 from intu_fhir.web.pages.failures import find_cause, name_of
 from intu_fhir.web.pages.search import position_in_time
 
@@ -81,7 +83,9 @@ routes = new_router("queues")
 
 
 @routes.get("/deliveries", dependencies=[needs(Role.VIEWER)])
-def get_deliveries(site: SiteOf, search: Annotated[DeliverySearch, Query()]) -> Page[DeliveryRow]:
+def get_deliveries(
+    request: Request, site: SiteOf, search: Annotated[DeliverySearch, Query()]
+) -> Page[DeliveryRow]:
     """List deliveries, what changed last first."""
     wanted = DeliveryFilter(
         study_instance_uid=search.study,
@@ -95,6 +99,7 @@ def get_deliveries(site: SiteOf, search: Annotated[DeliverySearch, Query()]) -> 
     with site.database.read() as connection:
         found = list_deliveries(connection, wanted)
     rows = found[: search.limit]
+    note_look(request, site, Action.QUERIED, what="deliveries", objects=len(rows))
     more = _position(rows[-1].updated_at, rows[-1].delivery_key) if len(found) > len(rows) else None
     return Page(items=rows, next=more)
 
@@ -108,7 +113,11 @@ def get_failures(site: SiteOf, destination: Text | None = None) -> list[CauseAns
 
 @routes.get("/failures/{cause}", dependencies=[needs(Role.VIEWER)])
 def get_failure(
-    site: SiteOf, cause: NamePath, after: After = None, limit: Limit = DEFAULT_LIMIT
+    request: Request,
+    site: SiteOf,
+    cause: NamePath,
+    after: After = None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> Page[FailureRow]:
     """List what fails for one cause, the newest first."""
     with site.database.read() as connection:
@@ -117,11 +126,13 @@ def get_failure(
             raise HTTPException(404, "nothing fails for this cause now; see GET /failures")
         found = failures_of(connection, known, after=after, limit=limit + 1)
     rows = found[:limit]
+    note_look(request, site, Action.QUERIED, what="failures", objects=len(rows))
     return Page(items=rows, next=str(rows[-1].key) if len(found) > limit else None)
 
 
 @routes.get("/holds", dependencies=[needs(Role.VIEWER)])
 def get_holds(
+    request: Request,
     site: SiteOf,
     study: Annotated[Uid | None, Query()] = None,
     released: bool = False,
@@ -129,7 +140,9 @@ def get_holds(
 ) -> list[HoldRow]:
     """List what waits for a person's decision, the oldest first."""
     with site.database.read() as connection:
-        return list_holds(connection, released=released, study_instance_uid=study, limit=limit)
+        rows = list_holds(connection, released=released, study_instance_uid=study, limit=limit)
+    note_look(request, site, Action.QUERIED, what="holds", objects=len(rows))
+    return rows
 
 
 @routes.post("/holds/{key}/release", dependencies=[needs(Role.OPERATOR)])
@@ -146,11 +159,13 @@ def release_hold(site: SiteOf, person: PersonOf, key: KeyPath) -> Released:
 
 @routes.get("/quarantine", dependencies=[needs(Role.VIEWER)])
 def get_quarantine(
-    site: SiteOf, reason: Text | None = None, limit: Limit = DEFAULT_LIMIT
+    request: Request, site: SiteOf, reason: Text | None = None, limit: Limit = DEFAULT_LIMIT
 ) -> list[QuarantineRow]:
     """List objects that were kept but are not published, the newest first."""
     with site.database.read() as connection:
-        return list_quarantine(connection, reason=reason, limit=limit)
+        rows = list_quarantine(connection, reason=reason, limit=limit)
+    note_look(request, site, Action.QUERIED, what="quarantine", objects=len(rows))
+    return rows
 
 
 def _cause(one: Cause) -> CauseAnswer:

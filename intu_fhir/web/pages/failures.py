@@ -10,9 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from intu_fhir.db.failures import Cause, causes, failures_of
+from intu_fhir.model.audit import Action
 from intu_fhir.model.cause import remedy_of
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.fields import asked, number
+from intu_fhir.web.http.trail import note_look
 from intu_fhir.web.rendering import page, site_of
 from intu_fhir.web.routes import get
 
@@ -67,6 +69,7 @@ def show_cause(request: Request) -> Response:
     if not found and after is not None:
         raise HTTPException(404)
     rows = found[:ROWS]
+    note_look(request, site, Action.QUERIED, what="failures", objects=len(rows))
     return page(
         request,
         "failure.html",

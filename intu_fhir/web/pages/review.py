@@ -7,7 +7,9 @@ from starlette.responses import Response
 
 from intu_fhir.db.holds import NEEDS_REBUILD
 from intu_fhir.db.review import list_holds, list_quarantine
+from intu_fhir.model.audit import Action
 from intu_fhir.web.access.roles import Role
+from intu_fhir.web.http.trail import note_look
 from intu_fhir.web.rendering import page, site_of
 from intu_fhir.web.routes import get
 
@@ -16,9 +18,12 @@ MOST = 200
 
 def show(request: Request) -> Response:
     """Show the page."""
-    with site_of(request).database.snapshot() as connection:
+    site = site_of(request)
+    with site.database.snapshot() as connection:
         holds = list_holds(connection, limit=MOST + 1)
         objects = list_quarantine(connection, limit=MOST + 1)
+    seen = len(holds[:MOST]) + len(objects[:MOST])
+    note_look(request, site, Action.QUERIED, what="review", objects=seen)
     return page(
         request,
         "review.html",

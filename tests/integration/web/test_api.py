@@ -118,6 +118,18 @@ def test_what_fails_is_told_by_cause(api: Api) -> None:
     assert len(states) == 1
 
 
+def test_whoever_lists_what_is_of_patients_is_audited(api: Api) -> None:
+    """Each list of deliveries, failures, holds or quarantined objects that is read is an event."""
+    cause = api.get("/failures")[0]["name"]
+    for path in ("/deliveries", f"/failures/{cause}", "/holds", "/quarantine", "/studies"):
+        before = len(api.running.rows(audit_events))
+        shown = api.get(path)
+        rows = shown if isinstance(shown, list) else shown["items"]
+        [event] = api.running.rows(audit_events)[before:]
+        seen = (event.action, event.actor, event.address, event.objects)
+        assert seen == ("queried", "token:administrator", "127.0.0.1", len(rows)), path
+
+
 def test_the_site_at_a_glance(api: Api) -> None:
     """Overview, destinations, holds, quarantine and who asks: as the pages have them."""
     standing = api.get("/overview")

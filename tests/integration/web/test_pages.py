@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from intu_fhir.db import migrate
-from intu_fhir.db.tables import audit_events, holds, resources
+from intu_fhir.db.tables import audit_events, holds, resources, studies
 from intu_fhir.demo.ehr import Fault
 from intu_fhir.web.running import WebPage
 from tests.support.databases import PostgresServer, make_reader, sqlite_url
@@ -95,8 +95,8 @@ class Links(HTMLParser):
             self.found.add(href)
 
 
-def test_every_link_of_every_page_leads_somewhere(looked: Looked) -> None:
-    """Whoever follows links from the overview finds a page behind each of them."""
+def _all_pages(looked: Looked) -> set[str]:
+    """Follow every link and return the addresses behind them."""
     seen: set[str] = set()
     ahead = {"/"}
     while ahead:
@@ -106,6 +106,12 @@ def test_every_link_of_every_page_leads_somewhere(looked: Looked) -> None:
         links.feed(looked.get(path))
         targets = {path.split("?")[0] + one if one[0] == "?" else one for one in links.found}
         ahead |= {one.split("#")[0] for one in targets} - seen
+    return seen
+
+
+def test_every_link_of_every_page_leads_somewhere(looked: Looked) -> None:
+    """Whoever follows links from the overview finds a page behind each of them."""
+    seen = _all_pages(looked)
     assert {"/grid", "/studies", "/failures", "/review", "/destinations", "/sql", "/audit"} <= seen
     assert f"/studies/{uid('good')}" in seen
     assert len([one for one in seen if "/versions/" in one]) == len(looked.running.rows(resources))
@@ -167,6 +173,24 @@ def test_looking_at_a_study_is_audited(looked: Looked) -> None:
     assert views() == before + 1
     looked.client.get(path, headers={"x-fragment": "live"})
     assert views() == before + 1
+
+
+def test_whoever_sees_a_patient_is_audited(looked: Looked) -> None:
+    """Each page that holds a patient's identifier, or what waits for a person, leaves an event."""
+    patients = _accession_numbers(looked)
+    unseen = []
+    for path in sorted(_all_pages(looked) - {"/audit"}):
+        before = len(looked.running.rows(audit_events))
+        text = looked.get(path)
+        is_noted = len(looked.running.rows(audit_events)) > before
+        if not is_noted and (path == "/review" or any(one in text for one in patients)):
+            unseen.append(path)
+    assert unseen == []
+    assert cause_in(looked.get("/failures")) in _all_pages(looked)
+
+
+def _accession_numbers(looked: Looked) -> set[str]:
+    return {row.accession_number for row in looked.running.rows(studies)}
 
 
 def test_a_destination_is_paused_and_resumed(looked: Looked) -> None:
