@@ -68,10 +68,16 @@ def drain(
 
 
 def prune(folder: str, **_: Any) -> None:
-    """Remove the files of studies and the headers that are old enough, by the rule of the site."""
+    """Remove the files of studies and the headers that are old enough, by the rule of the site.
+
+    Raises:
+        TransientError: by this machine's clock nothing can be said to be old.
+    """
     from intu_fhir.app.working import Working
 
     with _opened(folder) as app, _told_to_stop() as stop:
+        if not app.clock_watch.is_right():
+            raise TransientError(f"the clock of this machine is {app.clock_watch.fault}")
         working, wants = Working(app), app.configuration.site.retention
         if wants.after_days is not None:
             pruning = working.scheduled_prune()

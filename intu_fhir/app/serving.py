@@ -85,6 +85,7 @@ class Site:
         self.working = Working(self.app)
         self._engine = self.working.engine()
         self.working.look_again()
+        self.app.clock_watch.is_right()  # what is off is known before anybody asks
         self._engine.start()
 
     def _recover(self) -> None:

@@ -22,6 +22,7 @@ from intu_fhir.files.local import LocalFileStore
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.observe.tracing import NO_TRACING, Tracing
 from intu_fhir.pipeline.breaker import Breakers
+from intu_fhir.pipeline.clock_watch import ClockWatch
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Runner, StepFunction
 from intu_fhir.receive.reporting import OpenRequesters
@@ -132,6 +133,11 @@ class App:
             lease_seconds=site.lease_seconds,
             tracing=self.tracing,
         )
+
+    @cached_property
+    def clock_watch(self) -> ClockWatch:
+        """What says whether the clock of this machine may be worked by."""
+        return ClockWatch(self.database, self.clock, self.configuration.site.lease_seconds)
 
     @cached_property
     def tracing(self) -> Tracing:

@@ -198,7 +198,8 @@ class Working:
             chores.append(Chore(PRUNE_HEADERS, headers.remove_some, then=PRUNE_HEADERS))
         if self._scus:
             chores.append(Chore(HANG_UP, self._hang_up, then=HANG_UP))
-        return LocalEngine(self._app.runner(functions), lanes, chores)
+        may_work = self._app.clock_watch.is_right
+        return LocalEngine(self._app.runner(functions), lanes, chores, may_work)
 
     def _aggregate(self) -> AggregateStep:
         """Return what counts a study as complete."""

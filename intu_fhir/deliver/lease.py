@@ -8,8 +8,9 @@ knows nothing of fences. One request may take longer than a lease, and so may it
 * While the worker waits for a far side a heartbeat renews: a thread beside the delivery, which dies
   with the process. A longer lease would have done as well, but then the studies of a killed worker
   would wait for the longest request that there may be; so they wait for one lease.
-* Where the database is away, our own monotonic clock says when the lease is over. From then on
-  nothing is written.
+* Where the database is away, our own clocks say when the lease is over, and from then on nothing is
+  written: the monotonic one, since the other may be set back; the other, since the monotonic one
+  stands still while a machine sleeps.
 
 A worker that has asked nothing for longer than its requests can take is stuck: the heartbeat no
 longer speaks for it, and its study is free after a lease.
@@ -18,6 +19,7 @@ longer speaks for it, and its study is free after a lease.
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -54,6 +56,7 @@ class Lease:
         self._seconds, self._unasked = lease_seconds, unasked_seconds
         self._asked_at = clock.monotonic()
         self._until = self._asked_at + (claim.lease_until - clock.now()).total_seconds()
+        self._until_by_wall = claim.lease_until
         self._lost = False
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -84,10 +87,14 @@ class Lease:
 
     def _is_ours(self) -> bool:
         with self._lock:
-            now = self._clock.monotonic()
-            if not self._lost and now >= self._until - self._seconds * (1 - 1 / _SHARE):
-                self._renew(now)
-            return not self._lost and self._clock.monotonic() < self._until
+            if not self._lost and self._left() <= self._seconds * (1 - 1 / _SHARE):
+                self._renew(self._clock.monotonic())
+            return not self._lost and self._left() > 0
+
+    def _left(self) -> float:
+        """Return what is left of the lease, by the clock that says less."""
+        by_wall = (self._until_by_wall - self._clock.now()).total_seconds()
+        return min(self._until - self._clock.monotonic(), by_wall)
 
     def _renew(self, begun: float) -> None:
         try:
@@ -100,3 +107,4 @@ class Lease:
             pass  # it is ours until it ends; the next question asks the database again
         else:
             self._until = begun + self._seconds
+            self._until_by_wall = now + timedelta(seconds=self._seconds)

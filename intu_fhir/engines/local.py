@@ -37,6 +37,7 @@ class LocalEngine:
 
     Args:
         lanes: what to work on, each with how many threads.
+        may_work: asked before each piece of work; where it says no, all of them wait.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class LocalEngine:
         runner: Runner,
         lanes: Sequence[tuple[Lane, int]],
         chores: Sequence[Chore] = (),
+        may_work: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._runner = runner
+        self._runner, self._may_work = runner, may_work
         self._stopping = threading.Event()
         self._signals: dict[str, list[threading.Event]] = {}
         self._threads: list[threading.Thread] = []
@@ -128,7 +130,9 @@ class LocalEngine:
     ) -> None:
         while not self._stopping.is_set():
             event.clear()
-            if not self._runner.guard(signal, do_some):
+            if not self._runner.guard(signal, self._may_work):
+                event.wait(IDLE_SECONDS)
+            elif not self._runner.guard(signal, do_some):
                 event.wait(max(self._idle_seconds(idle), LEAST_SECONDS))
 
     @staticmethod

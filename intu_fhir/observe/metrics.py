@@ -66,6 +66,12 @@ COMMITMENTS = Counter(
     ["destination", "outcome"],
 )
 
+# All steps after the second.
+CLOCK_OFFSET = Gauge(
+    "intu_clock_offset_seconds",
+    "By how much the clock of this worker is ahead of the database's, below 0 where it is behind.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:

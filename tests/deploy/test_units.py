@@ -55,6 +55,15 @@ def test_a_unit_says_where_it_goes(unit: Path) -> None:
     assert first.startswith(f"# /etc/systemd/system/{unit.name}")
 
 
+def test_services_wait_for_the_time() -> None:
+    """What judges by times begins once the clock was set, on a machine that tells."""
+    for unit in (unit for unit in UNITS if unit.suffix == ".service"):
+        lines = unit.read_text(encoding="utf-8").splitlines()
+        for key in ("Wants=", "After="):
+            (names,) = (line.removeprefix(key).split() for line in lines if line.startswith(key))
+            assert "time-sync.target" in names
+
+
 def test_it_stops_later_than_the_receiver() -> None:
     """Systemd waits longer than the receiver takes to finish what is in hand."""
     text = (REPOSITORY / "deploy" / "systemd" / "intu-fhir.service").read_text(encoding="utf-8")

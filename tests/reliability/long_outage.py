@@ -113,7 +113,8 @@ def suffer(place: Ground, outage: Outage) -> Seen:
         ):
             begun = time.monotonic()
             for _ in range(outage.workers):
-                workers.start(replace(order, skew=skew, mutant=outage.mutant))
+                later = replace(order, skew=skew, is_later=True, mutant=outage.mutant)
+                workers.start(later)
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: not _missing(database), outage.patience, "the end")
             seen.seconds = time.monotonic() - begun

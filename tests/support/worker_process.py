@@ -18,8 +18,9 @@ from intu_fhir.app.serving import WORK, Site
 from intu_fhir.app.wiring import open_app
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.model.work import DELIVER
-from intu_fhir.observe.clock import SystemClock
+from intu_fhir.observe.clock import SystemClock, system_time
 from intu_fhir.observe.logging import configure_logging
+from intu_fhir.pipeline.clock_watch import ClockWatch
 from intu_fhir.settings.load import load_configuration
 from tests.support.forking import fork_for_each_line, log_to
 from tests.support.queue_mutants import break_queue
@@ -33,8 +34,15 @@ class SkewedClock(SystemClock):
     """
 
     def __init__(self, skew: float) -> None:
-        super().__init__()
-        self._start += timedelta(seconds=skew)
+        super().__init__(lambda: system_time() + timedelta(seconds=skew))
+
+
+class Unwatched(ClockWatch):
+    """Of a site whose database is ahead by as much as its workers: some hours later."""
+
+    def is_right(self) -> bool:
+        """Say yes."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class WorkOrder:
     Args:
         log: where its log goes.
         skew: by how many seconds its clock is ahead.
+        is_later: all clocks of the site are ahead, the database's as well.
         mutant: how it breaks its promise, or ``""``.
         bell: FIFO that wakes what delivers, or ``""``.
     """
@@ -51,6 +60,7 @@ class WorkOrder:
     folder: str
     log: str
     skew: float = 0.0
+    is_later: bool = False
     mutant: str = ""
     bell: str = ""
 
@@ -79,7 +89,10 @@ def _started(order: WorkOrder) -> Site:
     configuration = load_configuration(Path(order.folder))
     while True:
         with contextlib.suppress(StoreUnavailable):
-            site = Site(open_app(configuration, SkewedClock(order.skew)), {WORK})
+            app = open_app(configuration, SkewedClock(order.skew))
+            if order.is_later:
+                app.clock_watch = Unwatched(app.database, app.clock, 0)
+            site = Site(app, {WORK})
             site.start()
             return site
 

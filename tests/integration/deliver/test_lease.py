@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from intu_fhir.db import work
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.resources import VALID, BuiltResource, store_resource
 from intu_fhir.db.session import Database
+from intu_fhir.db.tables import deliveries
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.lease import Lease
 from intu_fhir.deliver.publish import LOST
@@ -27,6 +29,7 @@ from tests.integration.deliver.conftest import ConnectFhir
 from tests.support.clock import FakeClock
 from tests.support.far_sides import Peer, RawServer
 from tests.support.publications import imaging_study
+from tests.support.rows import rows_of
 from tests.support.seeded import stage
 from tests.support.studies import uid
 from tests.support.waiting import wait_until
@@ -200,3 +203,21 @@ def test_a_silent_pacs_costs_no_study_its_worker(database: Database, tmp_path: P
         assert _claim(database, clock) is None
         worker.join()
     assert [type(one) for one in outcomes] == [Retry]
+
+
+def test_a_clock_set_back_puts_no_renewal_off(database: Database, clock: FakeClock) -> None:
+    """A third of the lease passes on the monotonic clock, too; the new end is by the new time."""
+    lease = Lease(database, clock, _claimed(database, clock), 60)
+    clock.step_wall(-3_600)
+    now = clock.advance(25)
+    assert lease.keep()
+    (row,) = rows_of(database, deliveries)
+    assert row.lease_until == now + timedelta(seconds=60)
+
+
+def test_a_machine_that_slept_has_lost_its_lease(database: Database, clock: FakeClock) -> None:
+    """Where the monotonic clock stood still, the wall clock says that another one has the study."""
+    lease = Lease(database, clock, _claimed(database, clock), 60)
+    clock.step_wall(61)
+    assert _claim(database, clock) is not None
+    assert not lease.keep()
