@@ -36,11 +36,15 @@ def _yaml(path: str) -> Any:
 
 COMPOSE = _yaml("compose/compose.yaml")
 OBJECTS: list[dict[str, Any]] = _yaml("kubernetes/intu-fhir.yaml")["items"]
-PODS = {
-    item["metadata"]["name"]: item["spec"]["template"]["spec"]
-    for item in OBJECTS
-    if "template" in item["spec"]
-}
+
+
+def _template(item: dict[str, Any]) -> Any:
+    """Return what an object makes pods of, or None."""
+    spec = item["spec"].get("jobTemplate", item)["spec"]
+    return spec.get("template")
+
+
+PODS = {item["metadata"]["name"]: _template(item)["spec"] for item in OBJECTS if _template(item)}
 
 
 def test_the_containerfile_has_no_fault() -> None:
@@ -85,6 +89,43 @@ def test_the_image_builds_the_package_from_what_is_copied(tmp_path: Path) -> Non
         timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_image_does_what_the_pages_promise() -> None:
+    """Each extra that a page tells to install is in the image, but for the engine beside it."""
+    (installed,) = re.findall(r"pip install .*\[([a-z0-9,]+)\]", CONTAINERFILE.read_text("utf-8"))
+    told = {
+        extra
+        for page in (REPOSITORY / "docs").rglob("*.md")
+        for extras in re.findall(r"intu-fhir\[([a-z0-9,]+)\]", page.read_text("utf-8"))
+        for extra in extras.split(",")
+    }
+    assert told - {"airflow"} == set(installed.split(","))
+
+
+def test_the_image_can_dump_the_database() -> None:
+    """Its pg_dump is not older than the server of compose; the page says up to which it is good."""
+    (client,) = re.findall(r"postgresql-client-(\d+)", CONTAINERFILE.read_text("utf-8"))
+    server = COMPOSE["services"]["database"]["image"].removeprefix("postgres:")
+    assert int(client) >= int(server)
+    page = (REPOSITORY / "docs" / "how-to" / "run-in-containers.md").read_text("utf-8")
+    assert re.findall(r"PostgreSQL (\d+) or older", page) == [client]
+
+
+def test_a_backup_has_a_place_of_its_own() -> None:
+    """The job writes to a volume that nothing else has, and reads what receivers write."""
+    pod = PODS["intu-backup"]
+    (container,) = pod["containers"]
+    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    command, folder = container["args"]
+    assert command == "backup"
+    assert folder.startswith(mounts["backup"] + "/")
+    receiving = PODS["intu-receive"]
+    shared = [one for one in pod["volumes"] if one["name"] != "backup"]
+    assert shared == receiving["volumes"]
+    assert set(mounts) - {"backup"} == {one["name"] for one in receiving["volumes"]}
+    claims = {i["metadata"]["name"] for i in OBJECTS if i["kind"] == "PersistentVolumeClaim"}
+    assert "intu-backup" in claims
 
 
 def _compose_site(folder: Path) -> Configuration:
@@ -213,14 +254,10 @@ def test_containers_run_commands_that_exist() -> None:
 
 def test_services_find_their_pods() -> None:
     """Each service and budget selects the labels of a pod that is there."""
-    labels = [
-        item["spec"]["template"]["metadata"]["labels"]
-        for item in OBJECTS
-        if "template" in item["spec"]
-    ]
+    labels = [_template(item)["metadata"]["labels"] for item in OBJECTS if _template(item)]
     for item in OBJECTS:
         selector = item["spec"].get("selector", {})
-        if item["kind"] != "PersistentVolumeClaim":
+        if item["kind"] not in {"PersistentVolumeClaim", "CronJob"}:
             assert selector.get("matchLabels", selector) in labels
 
 
