@@ -1,8 +1,13 @@
-"""``python -m tools.docs.site`` lays the pages out for ``mkdocs.yml``, where links expect them."""
+"""``python -m tools.docs.site`` lays the pages out for ``mkdocs.yml``, where links expect them.
+
+With a folder as argument it shows the pictures of that one.
+"""
 
 from __future__ import annotations
 
 import shutil
+import sys
+from pathlib import Path
 
 from tools.docs.pages import REPOSITORY
 
@@ -22,7 +27,7 @@ SCREENSHOTS = REPOSITORY / "build-output" / "screenshots"
 """Where the tests in a browser leave their pictures; shown on the site where they are there."""
 
 
-def main() -> None:
+def main(screenshots: Path = SCREENSHOTS) -> None:
     """Lay the pages out anew."""
     shutil.rmtree(PAGES, ignore_errors=True)
     for part in PARTS:
@@ -32,11 +37,11 @@ def main() -> None:
             shutil.copytree(source, target)
         else:
             shutil.copy(source, target)
-    _show_screenshots()
+    _show_screenshots(screenshots)
 
 
-def _show_screenshots() -> None:
-    pictures = sorted(SCREENSHOTS.glob("*.png"))
+def _show_screenshots(screenshots: Path) -> None:
+    pictures = sorted(screenshots.glob("*.png"))
     if not pictures:
         return
     folder = PAGES / "docs" / "screenshots"
@@ -49,4 +54,4 @@ def _show_screenshots() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))
