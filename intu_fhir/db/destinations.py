@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.audit import record_audit
+from intu_fhir.db.kept_back import state_of
 from intu_fhir.db.tables import deliveries, destination_states
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.audit import Action, AuditEvent
-from intu_fhir.model.destination import CLOSED, DOWN, HALF_OPEN, PAUSED, RECOVERING, UP
+from intu_fhir.model.destination import CLOSED
 from intu_fhir.model.work import DEAD, HELD, RETRYING, RUNNING, WAITING
 
 _AN_HOUR = timedelta(hours=1)
@@ -118,7 +119,7 @@ def _row(
     columns = {column: known[column] for column in _STATE_COLUMNS}
     return DestinationRow(
         name=name,
-        state=_state(known),
+        state=state_of(known),
         **columns,
         waiting=counts.get((name, WAITING), 0),
         running=counts.get((name, RUNNING), 0),
@@ -162,14 +163,6 @@ def _oldest_due(connection: Connection, name: str) -> datetime | None:
         for backlog in (False, True)
     ]
     return min((head for head in heads if head is not None), default=None)
-
-
-def _state(known: Any) -> str:
-    if known["paused_at"] is not None:
-        return PAUSED
-    if known["breaker"] == CLOSED:
-        return UP
-    return RECOVERING if known["breaker"] == HALF_OPEN else DOWN
 
 
 def pause(connection: Connection, name: str, *, by: str, reason: str, now: datetime) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.kept_back import KeptBack, kept_back
 from intu_fhir.db.tables import (
     associations,
     attempts,
@@ -47,7 +48,10 @@ class QueueCount:
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """Work that is due and that nobody has taken."""
+    """Work that is due and that nobody has taken, though somebody could have.
+
+    What is due to a destination that is paused, or that does not answer, waits for that.
+    """
 
     step: str
     destination: str
@@ -60,6 +64,7 @@ class Overview:
     """The five steps at one moment.
 
     Args:
+        kept_back: destinations that are paused, down or recovering.
         undescribed: instances whose complete header is still to be read.
         rates: what was done in the last hour: ``instances``, ``settled``, ``built``,
             ``delivered`` and ``failed`` tries.
@@ -74,6 +79,7 @@ class Overview:
     undescribed_since: datetime | None
     queue: Sequence[QueueCount]
     overdue: Sequence[Overdue]
+    kept_back: Sequence[KeptBack]
     rates: dict[str, int]
     held: int
     held_since: datetime | None
@@ -84,6 +90,7 @@ def overview(connection: Connection, now: datetime) -> Overview:
     """Return how the steps stand."""
     undescribed, undescribed_since = _undescribed(connection)
     held, held_since = _held(connection)
+    kept = kept_back(connection)
     return Overview(
         studies=_count(connection, studies),
         associations_open=_open_associations(connection, now),
@@ -93,7 +100,8 @@ def overview(connection: Connection, now: datetime) -> Overview:
         undescribed=undescribed,
         undescribed_since=undescribed_since,
         queue=[*_open(connection), *_dead(connection)],
-        overdue=_overdue(connection, now),
+        overdue=_overdue(connection, kept, now),
+        kept_back=kept,
         rates=_rates(connection, now - RATE_OVER),
         held=held,
         held_since=held_since,
@@ -176,8 +184,22 @@ def _named(queue: sa.Table) -> sa.ColumnElement[Any]:
     return work.c.step if queue is work else deliveries.c.destination
 
 
-def _overdue(connection: Connection, now: datetime) -> list[Overdue]:
-    found: list[Overdue] = []
+def _overdue(connection: Connection, kept: Sequence[KeptBack], now: datetime) -> list[Overdue]:
+    by_name = {one.destination: one for one in kept}
+    found = (_could_go(one, by_name.get(one.destination), now) for one in _due(connection, now))
+    return [one for one in found if one is not None]
+
+
+def _could_go(due: Overdue, kept: KeptBack | None, now: datetime) -> Overdue | None:
+    """Return what could go, since when: to who does not answer it is a probe that could."""
+    if kept is None:
+        return due
+    if kept.next_probe_at is None or kept.next_probe_at > now:
+        return None
+    return replace(due, count=1, since=max(due.since, kept.next_probe_at))
+
+
+def _due(connection: Connection, now: datetime) -> Iterator[Overdue]:
     for queue, step, destination in _QUEUES:
         free = sa.or_(queue.c.lease_until.is_(None), queue.c.lease_until <= now)
         rows = connection.execute(
@@ -185,8 +207,7 @@ def _overdue(connection: Connection, now: datetime) -> list[Overdue]:
             .where(queue.c.due_at.is_not(None), queue.c.due_at <= now, free)
             .group_by(_named(queue))
         )
-        found += [Overdue(*row) for row in rows]
-    return found
+        yield from (Overdue(*row) for row in rows)
 
 
 def _rates(connection: Connection, since: datetime) -> dict[str, int]:

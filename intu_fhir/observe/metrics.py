@@ -96,10 +96,17 @@ QUEUE_OLDEST = Standing(
     ("step", "destination", "state"),
 )
 OVERDUE = Standing(
-    "intu_overdue_items", "What is due and nobody has taken.", ("step", "destination")
+    "intu_overdue_items",
+    "What is due and nobody has taken; without what waits for a paused or unreached destination.",
+    ("step", "destination"),
 )
 OVERDUE_OLDEST = Standing(
     "intu_overdue_oldest_seconds", "For how long the first of them is due.", ("step", "destination")
+)
+KEPT_BACK = Standing(
+    "intu_destination_kept_back_seconds",
+    "For how long a destination is paused, down or recovering; absent where it is up.",
+    ("destination", "state"),
 )
 HOLDS = Standing("intu_holds", "Holds that wait for a person.")
 QUARANTINED = Standing("intu_quarantined_last_day", "Objects put aside in the last 24 hours.")

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from intu_fhir.db.overview import Overview, QueueCount
-from intu_fhir.model.work import DEAD, DELIVER, RETRYING
-from intu_fhir.web.words import many
+from intu_fhir.db.kept_back import KeptBack
+from intu_fhir.db.overview import Overdue, Overview, QueueCount
+from intu_fhir.model.cause import cause_of
+from intu_fhir.model.destination import PAUSED, RECOVERING
+from intu_fhir.model.work import DEAD, DELIVER, RETRYING, RUNNING, WAITING
+from intu_fhir.web.words import age, many
 
 PATIENCE = timedelta(minutes=2)
 """So long work may be due, and a header be unread, before somebody has to look."""
@@ -40,23 +43,18 @@ def stuck(seen: Overview, now: datetime) -> list[Stuck]:
 
 
 def _stuck(seen: Overview, now: datetime) -> Iterator[Stuck]:
+    kept = {one.destination: one for one in seen.kept_back if one.state != RECOVERING}
     for row in seen.queue:
         if row.state == DEAD:
             yield _dead(row)
-        elif row.state == RETRYING:
+        elif row.state == RETRYING and row.destination not in kept:
             yield _retrying(row)
+    for one in kept.values():
+        waits = sum(row.count for row in seen.queue if _waits_for(row, one))
+        yield _paused(one, waits) if one.state == PAUSED else _down(one, waits, now)
     for late in seen.overdue:
         if now - late.since > PATIENCE:
-            where = f"to {late.destination}" if late.destination else f"in step {late.step}"
-            yield Stuck(
-                "retrying",
-                f"{many(late.count, 'piece')} of work {where} due, and nobody takes it",
-                late.since,
-                "See that a worker runs: `intu-fhir serve` or `intu-fhir worker`. If one does, "
-                "it has more to do than it can; allow more at once, or start another.",
-                f"/studies?state={_STATE_OF_STEP.get(late.step, 'delivering')}",
-                "Show studies",
-            )
+            yield _nobody(late)
     if seen.undescribed_since and now - seen.undescribed_since > PATIENCE:
         yield Stuck(
             "retrying",
@@ -67,6 +65,54 @@ def _stuck(seen: Overview, now: datetime) -> Iterator[Stuck]:
             "Show studies",
         )
     yield from _for_a_decision(seen)
+
+
+def _waits_for(row: QueueCount, kept: KeptBack) -> bool:
+    return row.destination == kept.destination and row.state in {WAITING, RUNNING, RETRYING}
+
+
+def _paused(kept: KeptBack, waits: int) -> Stuck:
+    why = f": {kept.why}" if kept.why else ""
+    return Stuck(
+        "held",
+        f"{kept.destination} is paused by {kept.by or 'somebody'}{why}",
+        kept.since,
+        f"{_waiting(waits)} and loses no try. Resume it when it may go on.",
+        f"/destinations#{kept.destination}",
+        "Resume",
+    )
+
+
+def _down(kept: KeptBack, waits: int, now: datetime) -> Stuck:
+    probe = f"; the next probe goes {age(kept.next_probe_at, now)}" if kept.next_probe_at else ""
+    why = f"{cause_of(kept.why)}. " if kept.why else ""
+    return Stuck(
+        "retrying",
+        f"{kept.destination} does not answer",
+        kept.since,
+        f"{why}{_waiting(waits)} and goes by itself when it answers{probe}.",
+        f"/destinations#{kept.destination}",
+        "Show destination",
+    )
+
+
+def _waiting(count: int) -> str:
+    """Return the beginning of a sentence about what waits."""
+    found = many(count, "delivery", "deliveries")
+    return f"What is there to send ({found}) waits" if count else "What comes waits"
+
+
+def _nobody(late: Overdue) -> Stuck:
+    where = f"to {late.destination}" if late.destination else f"in step {late.step}"
+    return Stuck(
+        "retrying",
+        f"{many(late.count, 'piece')} of work {where} due, and nobody takes it",
+        late.since,
+        "See that a worker runs: `intu-fhir serve` or `intu-fhir worker`. If one does, "
+        "it has more to do than it can; allow more at once, or start another.",
+        f"/studies?state={_STATE_OF_STEP.get(late.step, 'delivering')}",
+        "Show studies",
+    )
 
 
 _STATE_OF_STEP = {"aggregate": "receiving", "build": "building", DELIVER: "delivering"}

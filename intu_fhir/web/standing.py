@@ -104,6 +104,8 @@ def _of_overview(state: Overview, now: datetime) -> Iterator[Metric]:
     due = [((one.step, one.destination), one) for one in state.overdue]
     yield _family(m.OVERDUE, [(labels, one.count) for labels, one in due])
     yield _family(m.OVERDUE_OLDEST, [(labels, _age(one.since, now)) for labels, one in due])
+    kept = [((one.destination, one.state), _age(one.since, now)) for one in state.kept_back]
+    yield _family(m.KEPT_BACK, kept)
     yield _family(m.HOLDS, [((), state.held)])
     yield _family(m.QUARANTINED, [((), state.quarantined)])
     yield _family(m.LAST_HOUR, [((_DONE[key],), n) for key, n in state.rates.items()])

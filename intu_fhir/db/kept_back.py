@@ -1,0 +1,66 @@
+"""Destinations that get nothing, or less than they could: paused by a person, or not answering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from intu_fhir.db.tables import destination_states
+from intu_fhir.model.destination import CLOSED, DOWN, HALF_OPEN, PAUSED, RECOVERING, UP
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBack:
+    """A destination that work waits for because it is paused or does not answer.
+
+    Args:
+        state: ``paused``, ``down`` (its breaker is open) or ``recovering``.
+        since: when it was paused, or when it stopped answering.
+        by: who paused it.
+        why: in the words of who paused it, or why it was not reached the last time.
+        next_probe_at: when one delivery tries whether it answers.
+    """
+
+    destination: str
+    state: str
+    since: datetime | None
+    by: str
+    why: str
+    next_probe_at: datetime | None
+
+
+def kept_back(connection: Connection) -> list[KeptBack]:
+    """Return the destinations that are paused, down or recovering, by name."""
+    s = destination_states.c
+    found = connection.execute(
+        sa.select(destination_states)
+        .where(sa.or_(s.paused_at.is_not(None), s.breaker != CLOSED))
+        .order_by(s.destination)
+    )
+    return [_kept_back(row) for row in found.mappings()]
+
+
+def _kept_back(row: Any) -> KeptBack:
+    state = state_of(row)
+    paused = state == PAUSED
+    return KeptBack(
+        destination=row["destination"],
+        state=state,
+        since=row["paused_at"] if paused else row["opened_at"],
+        by=row["paused_by"] if paused else "",
+        why=row["pause_reason"] if paused else row["last_error"],
+        next_probe_at=None if paused else row["next_probe_at"],
+    )
+
+
+def state_of(row: Any) -> str:
+    """Return the state of a destination in one word; a pause is told before anything else."""
+    if row["paused_at"] is not None:
+        return PAUSED
+    if row["breaker"] == CLOSED:
+        return UP
+    return RECOVERING if row["breaker"] == HALF_OPEN else DOWN
