@@ -211,14 +211,11 @@ def _due(connection: Connection, now: datetime) -> Iterator[Overdue]:
 
 
 def _rates(connection: Connection, since: datetime) -> dict[str, int]:
-    stored = sa.select(sa.func.coalesce(sa.func.sum(associations.c.stored), 0))
     good = sa.func.count().filter(attempts.c.outcome == DELIVERED)
     tried = sa.select(good, sa.func.count()).where(attempts.c.ended_at >= since)
     delivered, tries = connection.execute(tried).one()
     return {
-        "instances": int(
-            connection.execute(stored.where(associations.c.started_at >= since)).scalar_one()
-        ),
+        "instances": _count(connection, instances, instances.c.received_at >= since),
         AGGREGATE: _count(connection, generations, generations.c.settled_at >= since),
         BUILD: _count(connection, resources, resources.c.built_at >= since),
         DELIVERED: delivered,

@@ -208,6 +208,7 @@ instances = Table(
     Index("ix_instances_study_key", "study_key", "series_key"),
     Index("ix_instances_series_key", "series_key"),
     Index("ix_instances_association_id", "association_id"),
+    Index("ix_instances_received_at", "received_at"),
     Index(
         "ix_instances_undescribed",
         "instance_key",

@@ -132,8 +132,11 @@ def _charts(site: Site) -> list[Chart]:
     ehrs = [name for name, one in site.configuration.site.destinations.items() if _is_fhir(one)]
     fine, coarse = day_until(now, _TEN_MINUTES), day_until(now, _HOUR)
     since = datetime.fromtimestamp(min(fine.start, coarse.start), now.tzinfo)
+    until = datetime.fromtimestamp(max(fine.end, coarse.end), now.tzinfo)
     with site.database.snapshot() as connection:
-        day = activity(connection, since, seconds=_TEN_MINUTES, failure_seconds=_HOUR, ehrs=ehrs)
+        day = activity(
+            connection, since, until, seconds=_TEN_MINUTES, failure_seconds=_HOUR, ehrs=ehrs
+        )
     per_minute = Series("instances", {at: n / 10 for at, n in day.instances.items()})
     studies = Series("studies", {at: n / 10 for at, n in day.studies.items()})
     return [
