@@ -82,7 +82,8 @@ def _counts(
 ) -> dict[int, int]:
     """Count rows by interval, each interval as one stretch of the index of the time.
 
-    To put a million rows into intervals takes SQLite two seconds, to count them a tenth of one.
+    SQLite counts a million rows so in a tenth of the time that it takes to sort them into
+    intervals.
     """
     begin = sa.bindparam("begin", type_=time.type)
     end = sa.bindparam("end", type_=time.type)
