@@ -2,6 +2,8 @@
 // Everything works without it.
 
 const LONGEST_PAUSE_SECONDS = 60;
+const LONGEST_ANSWER_SECONDS = 8;
+const LONGEST_KEPT_SECONDS = 60;
 
 // On a narrow screen the links of the frame stand beside each other: show the one that is open.
 function showWhereWeAre() {
@@ -19,10 +21,52 @@ function say(isLive, text) {
   state.replaceChildren(dot, text);
 }
 
-// Somebody who has marked rows or writes must not lose that.
+const stale = document.querySelector("[data-stale]");
+
+// Above the content, since that is what it speaks of. Said once, not at each try.
+function warn(text, link) {
+  if (!stale) return;
+  const place = stale.querySelector("[data-stale-text]");
+  if (!stale.hidden && stale.dataset.said === text) return;
+  stale.dataset.said = text;
+  place.replaceChildren(text);
+  if (link) place.append(" ", link);
+  stale.hidden = false;
+}
+
+function unwarn() {
+  if (stale) stale.hidden = true;
+}
+
+function timeOf(moment) {
+  return moment.toLocaleTimeString("en-GB");
+}
+
+function linkToLogin() {
+  const link = document.createElement("a");
+  link.href = `/login?next=${encodeURIComponent(location.pathname)}`;
+  link.textContent = "Log in";
+  return link;
+}
+
+function isChanged(field) {
+  if (field.matches("[type=checkbox], [type=radio]")) return field.checked !== field.defaultChecked;
+  if (!field.matches("select")) return field.value !== field.defaultValue;
+  const options = [...field.options];
+  const first = Math.max(options.findIndex((one) => one.defaultSelected), 0);
+  return !field.multiple && field.selectedIndex !== first;
+}
+
+function isSelected(region) {
+  const selection = getSelection();
+  return selection.rangeCount > 0 && !selection.isCollapsed && selection.getRangeAt(0).intersectsNode(region);
+}
+
+// Somebody who has marked rows, writes, copies or stands on a button must not lose that.
 function isInUse(region) {
-  if (region.querySelector("input[type=checkbox]:checked, dialog[open]")) return true;
-  return region.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
+  if (region.querySelector("dialog[open]") || isSelected(region)) return true;
+  if ([...region.querySelectorAll("input, select, textarea")].some(isChanged)) return true;
+  return region.contains(document.activeElement) && document.activeElement.matches("input, select, textarea, button, summary");
 }
 
 function whereFocusIs(region) {
@@ -32,32 +76,77 @@ function whereFocusIs(region) {
   return focused.id ? `#${CSS.escape(focused.id)}` : href ? `a[href="${CSS.escape(href)}"]` : null;
 }
 
-async function renew(region) {
-  const answer = await fetch(location.href, { headers: { "X-Fragment": "live" }, cache: "no-store", redirect: "error" });
-  if (!answer.ok) throw new Error(String(answer.status));
-  const text = await answer.text();
-  if (text === region.lastText || isInUse(region)) return;
-  region.lastText = text;
+// What is opened and closed, and how far tables were moved, as somebody has left it.
+function arrangement(region) {
   const focus = whereFocusIs(region);
-  const opened = [...region.querySelectorAll("details[open][id]")].map((one) => one.id);
+  const details = [...region.querySelectorAll("details[id]")].map((one) => [one.id, one.open]);
+  const moved = [...region.querySelectorAll(".scroll")].map((one) => [one.scrollLeft, one.scrollTop]);
+  return () => {
+    for (const [id, open] of details) region.querySelector(`#${CSS.escape(id)}`)?.toggleAttribute("open", open);
+    region.querySelectorAll(".scroll").forEach((one, index) => one.scrollTo(...(moved[index] ?? [0, 0])));
+    if (focus) region.querySelector(focus)?.focus({ preventScroll: true });
+  };
+}
+
+class SessionEnded extends Error {}
+
+async function newest() {
+  const answer = await fetch(location.href, {
+    headers: { "X-Fragment": "live" }, cache: "no-store", redirect: "error",
+    signal: AbortSignal.timeout(LONGEST_ANSWER_SECONDS * 1000),
+  });
+  if (answer.status === 401) throw new SessionEnded();
+  if (!answer.ok) throw new Error(String(answer.status));
+  return answer.text();
+}
+
+// Returns whether what stands there is the newest.
+async function renew(region) {
+  const text = await newest();
+  if (text === region.lastText) return true;
+  if (isInUse(region)) return false;
+  region.lastText = text;
+  const arrange = arrangement(region);
   const made = new DOMParser().parseFromString(text, "text/html");
   region.replaceChildren(...made.body.childNodes);
-  for (const id of opened) region.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
-  if (focus) region.querySelector(focus)?.focus({ preventScroll: true });
+  arrange();
+  return true;
 }
 
 function keepLive(region) {
   const seconds = Number(region.dataset.live);
   let pause = seconds;
+  let shownAt = new Date();
+
+  function isNewest() {
+    shownAt = new Date();
+    unwarn();
+    say(true, `live, every ${seconds} s`);
+  }
+
+  function isKept() {
+    say(false, `kept as it is while you use it, from ${timeOf(shownAt)}`);
+    if (new Date() - shownAt < LONGEST_KEPT_SECONDS * 1000) unwarn();
+    else warn(`Not renewed while you use this page. What stands here is from ${timeOf(shownAt)}.`);
+  }
+
+  function failed(error) {
+    pause = Math.min(pause * 2, LONGEST_PAUSE_SECONDS);
+    say(false, `not live, next try in ${pause} s`);
+    const from = `What stands here is from ${timeOf(shownAt)}.`;
+    if (error instanceof SessionEnded) warn(`Your session has ended. ${from}`, linkToLogin());
+    else warn(`Not live: intu-fhir does not answer. ${from}`);
+  }
+
   async function next() {
     if (document.visibilityState === "visible") {
       try {
-        await renew(region);
+        const isDone = await renew(region);
         pause = seconds;
-        say(true, `live, every ${seconds} s`);
-      } catch {
-        pause = Math.min(pause * 2, LONGEST_PAUSE_SECONDS);
-        say(false, `not live, next try in ${pause} s`);
+        if (isDone) isNewest();
+        else isKept();
+      } catch (error) {
+        failed(error);
       }
     }
     setTimeout(next, pause * 1000);
