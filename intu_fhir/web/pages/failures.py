@@ -15,7 +15,7 @@ from intu_fhir.model.cause import remedy_of
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.fields import asked, number
 from intu_fhir.web.http.trail import note_look
-from intu_fhir.web.rendering import page, site_of
+from intu_fhir.web.rendering import is_background, page, site_of
 from intu_fhir.web.routes import get
 
 ROWS = 100
@@ -64,7 +64,7 @@ def show_cause(request: Request) -> Response:
     with site.database.read() as connection:
         cause = find_cause(causes(connection), name)
         if cause is None:
-            return page(request, "failure_gone.html", title="Failures", status=404)
+            return _gone(request)
         found = failures_of(connection, cause, after=after, limit=ROWS + 1)
     if not found and after is not None:
         raise HTTPException(404)
@@ -82,6 +82,12 @@ def show_cause(request: Request) -> Response:
         next_after=rows[-1].key if len(found) > ROWS else "",
         is_first=after is None,
     )
+
+
+def _gone(request: Request) -> Response:
+    """Say that it is over; for a page that has shown the cause until now this is good news."""
+    status = 200 if is_background(request) else 404
+    return page(request, "failure_gone.html", title="Failures", status=status)
 
 
 ROUTES = (
