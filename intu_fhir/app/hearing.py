@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +15,9 @@ from intu_fhir.db.session import Database
 from intu_fhir.errors import InvalidDataSet, NotAuthorized
 from intu_fhir.model.archive_commitment import (
     COMMITTED,
+    FAILED,
+    REJECTED,
+    UNANSWERED,
     Closed,
     CommitmentAnswer,
     NextTry,
@@ -75,6 +78,17 @@ def who_may_answer(archives: Mapping[str, Archive]) -> dict[str, frozenset[str]]
         for title in archive.titles:
             found[title] = found.get(title, frozenset()) | {archive.ours}
     return found
+
+
+def count_from_zero(archives: Collection[str]) -> None:
+    """Have the counters of these PACS stand at 0 before anything happens.
+
+    To Prometheus a counter that begins at 1 has not risen: the first missing promise would raise
+    no alert.
+    """
+    for name in archives:
+        for outcome in (COMMITTED, FAILED, UNANSWERED, REJECTED, GIVEN_UP):
+            metrics.COMMITMENTS.labels(name, outcome)
 
 
 @dataclass(frozen=True)

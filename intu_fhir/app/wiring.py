@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from intu_fhir.aggregate.settle import first_look_seconds
 from intu_fhir.app.committing import CommitmentResults
-from intu_fhir.app.hearing import Archive, Hearing, archives_of
+from intu_fhir.app.hearing import Archive, Hearing, archives_of, count_from_zero
 from intu_fhir.app.storing import open_files, uploader_of
 from intu_fhir.db import migrate
 from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
@@ -171,6 +171,7 @@ class App:
     @cached_property
     def hearing(self) -> Hearing:
         """What takes their answers."""
+        count_from_zero(self.asked)
         return Hearing(self.database, self.clock, self.configuration.site.retry, self.asked)
 
     @cached_property

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import structlog
 
-from intu_fhir.model.instance import Origin
+from intu_fhir.model.instance import Disposition, Origin
 from intu_fhir.observe import metrics
 from intu_fhir.observe.tracing import Span
+from intu_fhir.receive import statuses
 from intu_fhir.receive.intake import Intake
 from intu_fhir.receive.ports import AssociationEnded, EndReason
 
@@ -60,6 +61,17 @@ def end_span(span: Span, intake: Intake, ended: Ended) -> None:
 
 
 _WELL = frozenset({EndReason.RELEASED, EndReason.STOPPED})
+
+
+def count_from_zero(channel: str) -> None:
+    """Have the counters of a channel stand at 0 before anything happens.
+
+    To Prometheus a counter that begins at 1 has not risen: the first refusal would raise no alert.
+    """
+    for status in statuses.FAILURES:
+        metrics.RECEIVE_REFUSALS.labels(channel, f"{status:04X}")
+    for disposition in Disposition:
+        metrics.RECEIVE_OBJECTS.labels(channel, disposition)
 
 
 def report_association(

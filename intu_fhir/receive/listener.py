@@ -18,6 +18,7 @@ from intu_fhir.observe.clock import Clock
 from intu_fhir.observe.tracing import NO_TRACING, Tracing
 from intu_fhir.receive.connection import Connection, Service
 from intu_fhir.receive.door import Door
+from intu_fhir.receive.ending import count_from_zero
 from intu_fhir.receive.intake import FreeSpace, Store
 from intu_fhir.receive.negotiation import Policy
 from intu_fhir.receive.ports import (
@@ -133,6 +134,7 @@ class Listener:
         except (OSError, ValueError) as error:
             raise _no_port(host, port, error) from error
         self._port = self._socket.getsockname()[1]
+        count_from_zero(self._channel.id)
         self._socket.settimeout(_ACCEPT_TICK_SECONDS)
         name = f"listener {self._channel.id}"
         self._thread = threading.Thread(target=self._accept_loop, name=name, daemon=True)

@@ -116,6 +116,27 @@ DISPOSITIONS = {
 }
 
 
+FAILURES = frozenset(
+    answer.status
+    for answer in (
+        *(row.answer for row in (*ERRORS, *COMMITMENT_ERRORS, *EVENT_ERRORS)),
+        *DISPOSITIONS.values(),
+        *EVENT_ANSWERS,
+        *COMMITMENT_ANSWERS,
+        INVALID_INSTANCE,
+        SOP_CLASS_NOT_SUPPORTED,
+        UNRECOGNIZED_OPERATION,
+        MISTYPED_ARGUMENT,
+        LOW_ON_SPACE,
+        OBJECT_TOO_LARGE,
+        CONTEXT_MISMATCH,
+        WITHOUT_DATA_SET,
+    )
+    if answer != SUCCESS
+)
+"""Every status that a request can be refused with."""
+
+
 def answer_to_error(error: Exception) -> Answer:
     """Return the answer for an object that could not be accepted because of ``error``."""
     return next(row.answer for row in ERRORS if isinstance(error, row.error))
