@@ -18,10 +18,13 @@ from pathlib import Path
 
 import structlog
 
+from intu_fhir.observe.summed import Counted, OtherProcesses, counted_here
 from intu_fhir.receive.ports import StopReport
 
 _log = structlog.get_logger("intu_fhir.serve")
-READY = "ready"
+READY, COUNTED, STOPPED = "ready", "counted", "stopped"
+"""What a line of another process begins with."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STEADY_SECONDS = 60.0
 _MORE_SECONDS = 10.0
@@ -50,6 +53,7 @@ class Processes:
         folder: the configuration that they read.
         ledger: descriptor of the shared count of associations.
         on_death: tidies up after the process with this number, before it is started again.
+        others: takes what they count.
         log_level: what they log.
     """
 
@@ -59,10 +63,11 @@ class Processes:
         count: int,
         ledger: int,
         on_death: Callable[[int], None],
+        others: OtherProcesses,
         log_level: str = "INFO",
     ) -> None:
         self._folder, self._ledger, self._log_level = folder, ledger, log_level
-        self._on_death = on_death
+        self._on_death, self._others = on_death, others
         self._stopping = threading.Event()
         self._children = [_Child(number) for number in range(2, count + 1)]
 
@@ -130,11 +135,20 @@ class Processes:
                 process.terminate()
             assert process.stdout is not None
             for line in process.stdout:
-                if line.strip() == READY:
-                    child.ready.set()
-                else:
-                    child.reports = _reports(line)
+                self._hear(child, line.strip())
+            self._others.ended(child.number)
             return process.wait()
+
+    def _hear(self, child: _Child, line: str) -> None:
+        """Take one line of what a process says."""
+        if line == READY:
+            child.ready.set()
+            return
+        kind, _, said = line.partition(" ")
+        if kind == COUNTED:
+            self._others.hear(child.number, json.loads(said))
+        else:
+            child.reports = _reports(said)
 
 
 def _reports(line: str) -> list[StopReport]:
@@ -151,4 +165,24 @@ def say_reports(reports: Sequence[StopReport]) -> None:
     """Tell the first process what stopping this one cut short."""
     fields = StopReport.__slots__
     rows = [{name: getattr(report, name) for name in fields} for report in reports]
-    os.write(1, f"{json.dumps(rows)}\n".encode())
+    _say(STOPPED, rows)
+
+
+class Counting:
+    """Tells the first process what this one has counted, where that has changed."""
+
+    def __init__(self) -> None:
+        self._last: list[Counted] = []
+
+    def say(self) -> None:
+        """Say it now."""
+        numbers = counted_here()
+        if numbers != self._last:
+            _say(COUNTED, numbers)
+        self._last = numbers
+
+
+def _say(kind: str, what: object) -> None:
+    left = f"{kind} {json.dumps(what)}\n".encode()
+    while left:
+        left = left[os.write(1, left) :]

@@ -8,12 +8,15 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from intu_fhir.app.processes import receiver_name, say_ready, say_reports
+from intu_fhir.app.processes import Counting, receiver_name, say_ready, say_reports
 from intu_fhir.app.serving import RECEIVE, Site
 from intu_fhir.app.wiring import App
 from intu_fhir.observe.logging import configure_logging
 from intu_fhir.receive.ledger import Ledger
 from intu_fhir.settings.load import load_configuration
+
+COUNTED_EVERY_SECONDS = 2.0
+"""So old may be what the first process knows of our counters."""
 
 
 def receive(folder: str, number: str, ledger: str, log_level: str) -> int:
@@ -33,12 +36,17 @@ def receive(folder: str, number: str, ledger: str, log_level: str) -> int:
     app = App(load_configuration(Path(folder)))
     app.receiver = receiver_name(app.receiver, int(number))
     site = Site(app, {RECEIVE}, process=int(number), ledger=Ledger(int(ledger), int(number)))
+    counting = Counting()
     try:
         site.start()
         say_ready()
-        stop.wait()
+        while not stop.wait(COUNTED_EVERY_SECONDS):
+            counting.say()
+    except BrokenPipeError:
+        pass  # the first process is gone; nobody is left to be told
     finally:
         reports = site.stop()
+    counting.say()
     say_reports(reports)
     return 1 if any(report.cut or report.stuck for report in reports) else 0
 

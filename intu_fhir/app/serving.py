@@ -94,7 +94,7 @@ class Site:
         Where a port is taken, the last run may not have ended: nothing of it is touched. Else
         nobody receives, so the names of all processes are those of the dead.
         """
-        limits = self.app.configuration.site.receiver
+        app, limits = self.app, self.app.configuration.site.receiver
         for channel in self.app.configuration.enabled_channels():
             require_free_port(channel.source.host, channel.source.port)
         others = [receiver_name(self.app.receiver, number) for number in range(2, MOST + 1)]
@@ -108,6 +108,7 @@ class Site:
             limits.processes,
             descriptor,
             self._after_death,
+            app.others,
             self.log_level,
         )
         self.processes.start()

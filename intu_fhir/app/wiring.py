@@ -20,6 +20,7 @@ from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.observe.clock import Clock, SystemClock
+from intu_fhir.observe.summed import OtherProcesses
 from intu_fhir.observe.tracing import NO_TRACING, Tracing
 from intu_fhir.pipeline.breaker import Breakers
 from intu_fhir.pipeline.clock_watch import ClockWatch
@@ -51,6 +52,7 @@ class App:
     Args:
         receiver: names this host's receiver in staging; stays the same over restarts.
         holder: names this process in leases.
+        others: what the other receiving processes of this one have counted.
     """
 
     configuration: Configuration
@@ -59,6 +61,8 @@ class App:
     holder: str = field(
         default_factory=lambda: f"{socket.gethostname()[:32]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     )
+
+    others: OtherProcesses = field(default_factory=OtherProcesses)
 
     @cached_property
     def database(self) -> Database:

@@ -14,6 +14,7 @@ from anyio import CapacityLimiter
 
 from intu_fhir.db.session import Database
 from intu_fhir.observe.clock import Clock
+from intu_fhir.observe.summed import OtherProcesses
 from intu_fhir.settings.schema import Configuration
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.attempts import Attempts
@@ -68,6 +69,11 @@ class Site:
     def web(self) -> Web:
         """The section ``web`` of the configuration."""
         return self.configuration.site.web
+
+    @property
+    def others(self) -> OtherProcesses:
+        """What the other receiving processes of this one have counted."""
+        return self.app.others
 
     @cached_property
     def visits(self) -> Visits:

@@ -19,6 +19,7 @@ from intu_fhir.errors import IntuError
 from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVERED
 from intu_fhir.observe import metrics as m
 from intu_fhir.observe.clock import Clock
+from intu_fhir.observe.summed import OtherProcesses
 from intu_fhir.settings.schema import Configuration
 from intu_fhir.web.cached import Cached
 
@@ -52,11 +53,17 @@ class Observed(Protocol):
         """Its time."""
         ...
 
+    @property
+    def others(self) -> OtherProcesses:
+        """What its other receiving processes have counted."""
+        ...
+
 
 def metrics_response(site: Observed, cached: Cached) -> Response:
-    """Return the metrics of this process, and the state of the site, for Prometheus."""
+    """Return what this process and those it has started count, and the state of the site."""
     standing = cached.get("standing", STANDING_SECONDS, lambda: standing_metrics(site))
-    return Response(generate_latest() + standing, media_type=CONTENT_TYPE_LATEST)
+    counted = generate_latest(site.others.registry())
+    return Response(counted + standing, media_type=CONTENT_TYPE_LATEST)
 
 
 def standing_metrics(site: Observed) -> bytes:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from intu_fhir.app.wiring import App
 from intu_fhir.db.session import Database
 from intu_fhir.observe.clock import Clock
+from intu_fhir.observe.summed import OtherProcesses
 from intu_fhir.settings.schema import Configuration
 from intu_fhir.settings.web import Web
 from intu_fhir.web.cached import Cached
@@ -37,6 +38,7 @@ class Watched:
     configuration: Configuration
     database: Database
     clock: Clock
+    others: OtherProcesses
 
 
 class WatchPage:
@@ -62,7 +64,7 @@ class WatchPage:
         self._is_stopping = is_stopping
         self._app, self._is_receiving = app, is_receiving
         self._database = Database(app.configuration.site.database, pool_size=_THREADS)
-        self._watched = Watched(app.configuration, self._database, app.clock)
+        self._watched = Watched(app.configuration, self._database, app.clock, app.others)
         self._cached = Cached()
         self._web = Web(
             host=host,

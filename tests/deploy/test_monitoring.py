@@ -44,6 +44,15 @@ def exposed(tmp_path: Path, database: Database) -> str:
         return client.get("/metrics").text
 
 
+def test_metrics_hold_those_of_other_processes(tmp_path: Path, database: Database) -> None:
+    """`/metrics` of the page counts what another receiving process has told."""
+    labels = {"channel": "other", "as": "stored"}
+    with serving(tmp_path, database.url) as served, served.client() as client:
+        served.app.others.hear(2, [("counter", "intu_receive_objects_total", labels, 7.0)])
+        text = client.get("/metrics").text
+    assert 'intu_receive_objects_total{as="stored",channel="other"} 7.0' in text
+
+
 def _families(text: str) -> dict[str, Metric]:
     return {family.name: family for family in text_string_to_metric_families(text)}
 

@@ -255,3 +255,26 @@ def test_no_process_outlives_the_first(
             found = connection.execute(sa.select(sa.func.count()).select_from(instances))
             assert found.scalar_one() == 1
         database.close()
+
+
+def test_metrics_are_those_of_all_processes(start: Start) -> None:
+    """Whichever process has stored an object, `/metrics` of the first one counts it."""
+    site = start(processes=2)
+    port = site.listeners[0].port
+    before = _stored(site)
+    with ThreadPoolExecutor(8) as pool:
+        sent = list(pool.map(lambda n: store(port, f"counted {n}", range(1, 4)), range(16)))
+    assert sum(map(len, sent)) == 48
+    assert len({row[0] for row in rows(site, associations.c.receiver)}) == 2
+    wait_until(lambda: _stored(site) - before == 48, 20, "the counts of both")
+    [child] = children(site)
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: children(site) not in ([], [child]), 20, "another process")
+    assert _stored(site) - before == 48
+
+
+def _stored(site: Site) -> float:
+    """Return how many objects Prometheus sees stored."""
+    labels = {"channel": "radiology", "as": "stored"}
+    registry = site.app.others.registry()
+    return registry.get_sample_value("intu_receive_objects_total", labels) or 0.0
