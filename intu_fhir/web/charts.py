@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
+from intu_fhir.web.words import zone_name
+
 WIDTH, HEIGHT = 1_000, 100
 """Units of the drawing; it is stretched to the place it gets."""
 
@@ -150,8 +152,9 @@ def _grid() -> Markup:
 
 def _along(span: Span) -> list[str]:
     step = (span.end - span.start) / (_LABELS - 1)
-    times = (span.start + round(step * index) for index in range(_LABELS))
-    return [datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M") for at in times]
+    times = [span.start + round(step * index) for index in range(_LABELS)]
+    labels = [datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M") for at in times]
+    return [*labels[:-1], f"{labels[-1]} {zone_name()}"]
 
 
 def _summary(

@@ -60,6 +60,7 @@ def environment() -> Environment:
     )
     made.filters.update(words.FILTERS)
     made.globals.update(glyph=words.glyph, asset=asset, Role=Role, version=version("intu-fhir"))
+    made.globals["zone"] = words.zone_name
     return made
 
 

@@ -39,7 +39,7 @@ function unwarn() {
 }
 
 function timeOf(moment) {
-  return moment.toLocaleTimeString("en-GB");
+  return moment.toLocaleTimeString("en-GB", { timeZoneName: "short" });
 }
 
 function linkToLogin() {
