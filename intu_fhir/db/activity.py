@@ -114,21 +114,53 @@ def _failures(connection: Connection, since: datetime, seconds: int) -> dict[str
 def _latencies(
     connection: Connection, since: datetime, ehrs: Collection[str]
 ) -> tuple[list[Latency], float]:
-    """Return the times of deliveries that hold the study's newest content."""
-    d = deliveries.c
-    conditions = [d.delivered_at >= since, d.destination.in_(list(ehrs)), d.have >= d.want]
-    number = connection.execute(
-        sa.select(sa.func.count()).select_from(deliveries).where(*conditions)
-    ).scalar_one()
+    """Return how long the first word of each destination took for each generation.
+
+    What is sent again, of whatever age its images are, is no news to the destination. It is what
+    ``v_turnaround`` tells, of the attempts since a time.
+    """
+    first = _first_words(since, ehrs)
+    number = connection.execute(sa.select(sa.func.count()).select_from(first)).scalar_one()
     every = -(-int(number) // SAMPLE)
+    g = generations.c
+    is_newest = sa.and_(g.generation == studies.c.generation, g.revision == studies.c.revision)
+    until_then = (
+        sa.select(sa.func.max(instances.c.received_at))
+        .where(instances.c.study_key == g.study_key, instances.c.received_at <= g.settled_at)
+        .scalar_subquery()
+    )
+    last = sa.case((is_newest, studies.c.last_received_at), else_=until_then)
+    of_generation = sa.and_(g.study_key == first.c.study_key, g.generation == first.c.generation)
     found = (
-        sa.select(d.delivered_at, studies.c.last_received_at)
-        .join_from(deliveries, studies, studies.c.study_key == d.study_key)
-        .where(*conditions)
-        .order_by(d.delivered_at)
+        sa.select(first.c.ended_at, sa.type_coerce(last, instances.c.received_at.type))
+        .join_from(first, generations, of_generation)
+        .join(studies, studies.c.study_key == g.study_key)
+        .order_by(first.c.ended_at)
     )
     if every > 1:
-        found = found.where(d.delivery_key % every == 0)
+        found = found.where(first.c.attempt_key % every == 0)
     rows = connection.execute(found.limit(SAMPLE * 2))
-    latencies = [Latency(at, (at - received).total_seconds()) for at, received in rows]
+    latencies = [Latency(at, (at - received).total_seconds()) for at, received in rows if received]
     return [one for one in latencies if one.seconds >= 0], 1 / max(every, 1)
+
+
+def _first_words(since: datetime, ehrs: Collection[str]) -> sa.Subquery:
+    """Return the attempts by which a destination first had a generation."""
+    t, before = attempts.c, attempts.alias("before")
+    earlier = sa.select(sa.literal(1)).where(
+        before.c.delivery_key == t.delivery_key,
+        before.c.generation == t.generation,
+        before.c.outcome == DELIVERED,
+        before.c.attempt_key < t.attempt_key,
+    )
+    return (
+        sa.select(t.attempt_key, t.ended_at, t.generation, deliveries.c.study_key)
+        .join_from(attempts, deliveries, deliveries.c.delivery_key == t.delivery_key)
+        .where(
+            t.ended_at >= since,
+            t.outcome == DELIVERED,
+            deliveries.c.destination.in_(list(ehrs)),
+            ~earlier.exists(),
+        )
+        .subquery()
+    )

@@ -66,14 +66,16 @@ class Overview:
     Args:
         kept_back: destinations that are paused, down or recovering.
         undescribed: instances whose complete header is still to be read.
-        rates: what was done in the last hour: ``instances``, ``settled``, ``built``,
-            ``delivered`` and ``failed`` tries.
+        associations_since: when the one began that has been open for longest.
+        rates: what was done in the last hour: ``associations`` begun,
+            ``instances``, ``settled``, ``built``, ``delivered`` and ``failed`` tries.
         held: studies and deliveries that wait for a person.
         quarantined: objects put aside in the last day.
     """
 
     studies: int
     associations_open: int
+    associations_since: datetime | None
     last_received: datetime | None
     undescribed: int
     undescribed_since: datetime | None
@@ -90,10 +92,12 @@ def overview(connection: Connection, now: datetime) -> Overview:
     """Return how the steps stand."""
     undescribed, undescribed_since = _undescribed(connection)
     held, held_since = _held(connection)
+    associations_open, associations_since = _open_associations(connection, now)
     kept = kept_back(connection)
     return Overview(
         studies=_count(connection, studies),
-        associations_open=_open_associations(connection, now),
+        associations_open=associations_open,
+        associations_since=associations_since,
         last_received=connection.execute(
             sa.select(sa.func.max(studies.c.last_received_at))
         ).scalar_one(),
@@ -116,12 +120,14 @@ def _count(connection: Connection, table: sa.Table, *conditions: sa.ColumnElemen
     return int(connection.execute(counted).scalar_one())
 
 
-def _open_associations(connection: Connection, now: datetime) -> int:
+def _open_associations(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
     """Count associations that are open; one of more than a day is a lost one."""
     c = associations.c
-    return _count(
-        connection, associations, c.started_at >= now - timedelta(days=1), c.ended_at.is_(None)
+    counted = sa.select(sa.func.count(), sa.func.min(c.started_at)).where(
+        c.started_at >= now - timedelta(days=1), c.ended_at.is_(None)
     )
+    number, since = connection.execute(counted).one()
+    return int(number), since
 
 
 def _undescribed(connection: Connection) -> tuple[int, datetime | None]:
@@ -215,6 +221,7 @@ def _rates(connection: Connection, since: datetime) -> dict[str, int]:
     tried = sa.select(good, sa.func.count()).where(attempts.c.ended_at >= since)
     delivered, tries = connection.execute(tried).one()
     return {
+        "associations": _count(connection, associations, associations.c.started_at >= since),
         "instances": _count(connection, instances, instances.c.received_at >= since),
         AGGREGATE: _count(connection, generations, generations.c.settled_at >= since),
         BUILD: _count(connection, resources, resources.c.built_at >= since),

@@ -120,8 +120,8 @@ UPLOADS_OVERDUE = Standing(
 )
 LAST_HOUR = Standing(
     "intu_last_hour_items",
-    "What was done in the last hour: instances stored, studies settled and built, "
-    "tries that delivered and that failed.",
+    "What was done in the last hour: associations begun, instances stored, studies settled and "
+    "built, tries that delivered and that failed.",
     ("done",),
 )
 FILES_FREE = Standing("intu_files_free_bytes", "Free space where the file store is.")

@@ -27,6 +27,7 @@ STANDING_SECONDS = 5.0
 """So long is the state of the site kept between two who ask."""
 
 _DONE = {
+    "associations": "begun",
     "instances": "stored",
     AGGREGATE: "settled",
     BUILD: "built",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from intu_fhir.web.words import duration, number
 
 _FRESH_SECONDS, _CHART_SECONDS = 2.0, 30.0
 _TEN_MINUTES, _HOUR = 600, 3_600
+_COLOURS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,11 @@ def steps(seen: Overview) -> list[Step]:
         state="running" if seen.associations_open else "done",
         in_hand=seen.associations_open,
         what="associations open",
-        rate=seen.rates["instances"],
-        rated="instances in the last hour",
+        rate=seen.rates["associations"],
+        rated="begun in the last hour",
         failing=0,
         dead=0,
-        oldest=None,
+        oldest=seen.associations_since,
     )
     staging = Step(
         name="Stage",
@@ -91,8 +93,8 @@ def steps(seen: Overview) -> list[Step]:
         state="running" if seen.undescribed else "done",
         in_hand=seen.undescribed,
         what="headers to read",
-        rate=seen.quarantined,
-        rated="quarantined in the last day",
+        rate=seen.rates["instances"],
+        rated="instances in the last hour",
         failing=0,
         dead=0,
         oldest=seen.undescribed_since,
@@ -145,7 +147,9 @@ def _charts(site: Site) -> list[Chart]:
         bars(
             "Last image to EHR", "by hour", coarse, _percentiles(day.latencies), duration, over=True
         ),
-        bars("Failed tries", "by hour and destination", coarse, _failures(day), number, named=True),
+        bars(
+            "Failed tries", "by hour and destination", coarse, failed_tries(day), number, named=True
+        ),
     ]
 
 
@@ -165,11 +169,19 @@ def _percentiles(latencies: Sequence[Latency]) -> list[Series]:
     ]
 
 
-def _failures(day: Activity) -> list[Series]:
-    failures: Mapping[str, Mapping[int, float]] = {
-        name: {at: float(n) for at, n in counts.items()} for name, counts in day.failures.items()
-    }
-    return [Series(name, failures[name]) for name in sorted(failures)]
+def failed_tries(day: Activity) -> list[Series]:
+    """Return those with most failures by name, and all others as one: there are six colours."""
+    worst = sorted(day.failures, key=lambda name: (-sum(day.failures[name].values()), name))
+    shown = worst if len(worst) <= _COLOURS else worst[: _COLOURS - 1]
+    found = [Series(name, _floats(day.failures[name])) for name in sorted(shown)]
+    rest = Counter[int]()
+    for name in worst[len(shown) :]:
+        rest.update(day.failures[name])
+    return [*found, Series(f"{len(worst) - len(shown)} others", _floats(rest))] if rest else found
+
+
+def _floats(counts: Mapping[int, int]) -> Mapping[int, float]:
+    return {at: float(number) for at, number in counts.items()}
 
 
 ROUTES = (get("/", Role.VIEWER, show),)

@@ -82,9 +82,53 @@ def test_the_overview_reads_no_instance_but_those_of_its_time(database: Database
     with statements_of(database) as asked, database.read() as connection:
         overview(connection, NOW)
         activity(connection, START, NOW, seconds=600, failure_seconds=600, ehrs=["ehr"])
-    counts = [one for one in asked if "instances.received_at" in one[0] and "WHERE" in one[0]]
-    found = {one[0]: one[1] for one in counts if "described_at IS NULL" not in one[0]}
+    counts = [one for one in asked if "count(*)" in one[0].partition("FROM")[0]]
+    found = {text: given for text, given in counts if "instances.received_at >=" in text}
     assert len(found) == 2
     for text, given in found.items():
         plan = "\n".join(plan_of(database, text, given, ["enable_seqscan", "enable_bitmapscan"]))
         assert "ix_instances_received_at" in plan, plan
+
+
+def test_associations_are_told_with_the_oldest_that_is_open(database: Database) -> None:
+    """Those begun in the last hour are counted; of the open ones it is told since when."""
+    with database.write() as connection:
+        for number in range(3):
+            stage(connection, f"s{number}", at=START + timedelta(minutes=number))
+        is_open = t.associations.c.association_id != "a-s0"
+        connection.execute(t.associations.update().where(is_open).values(ended_at=None))
+        seen = overview(connection, NOW)
+    assert seen.rates["associations"] == 3
+    assert (seen.associations_open, seen.associations_since) == (2, START + timedelta(minutes=1))
+
+
+def test_latency_ends_with_the_first_word_of_a_generation(database: Database) -> None:
+    """A replay a day later, or a rebuild, does not make the way of an image longer."""
+    with database.write() as connection:
+        key = stage(connection, "one", deliveries={"ehr": "delivered", "pacs": "delivered"})
+        connection.execute(
+            t.generations.insert().values(
+                study_key=key,
+                generation=1,
+                revision=2,
+                evidence="quiet",
+                number_of_series=1,
+                number_of_instances=2,
+                settled_at=START + timedelta(seconds=20),
+            )
+        )
+        for minutes, destination in ((1, "ehr"), (25, "ehr"), (2, "pacs")):
+            _delivered(connection, destination, START + timedelta(minutes=minutes))
+        for since in (START, START + timedelta(minutes=20)):
+            day = activity(connection, since, NOW, seconds=600, failure_seconds=600, ehrs=["ehr"])
+            found = [one.seconds for one in day.latencies]
+            assert found == ([59.0] if since == START else [])
+
+
+def _delivered(connection: Connection, destination: str, at: datetime) -> None:
+    d = t.deliveries.c
+    key = connection.execute(
+        t.deliveries.select().with_only_columns(d.delivery_key).where(d.destination == destination)
+    ).scalar_one()
+    one = {"delivery_key": key, "generation": 1, "number": 1, "outcome": "delivered"}
+    connection.execute(t.attempts.insert().values(**one, started_at=at, ended_at=at))

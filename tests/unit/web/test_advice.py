@@ -19,6 +19,7 @@ LONG_AGO = START - timedelta(minutes=10)
 NOTHING = Overview(
     studies=5,
     associations_open=0,
+    associations_since=None,
     last_received=LONG_AGO,
     undescribed=0,
     undescribed_since=None,
