@@ -23,6 +23,7 @@ from intu_fhir.web.rendering import page, site_of
 from intu_fhir.web.routes import get
 
 MOST_FILES = 50
+Release = Literal["r4", "r5"]
 
 
 def mappings_of(configuration: Configuration) -> Mapping[str, Path]:
@@ -41,12 +42,20 @@ def mappings_of(configuration: Configuration) -> Mapping[str, Path]:
     return found
 
 
+def release_of(wanted: str, configuration: Configuration) -> Release:
+    """Return the FHIR release that is asked for, else the one that all destinations take."""
+    if wanted in ("r4", "r5"):
+        return "r5" if wanted == "r5" else "r4"
+    fhir = (one for one in configuration.site.destinations.values() if one.type == "fhir")
+    return "r5" if {one.release for one in fhir} == {"r5"} else "r4"
+
+
 def show(request: Request) -> Response:
     """Show the resource as it would be built now."""
     site, uid = site_of(request), uid_of(request)
     known = mappings_of(site.configuration)
     chosen = asked(request, "mapping")
-    release: Literal["r4", "r5"] = "r5" if asked(request, "release") == "r5" else "r4"
+    release = release_of(asked(request, "release"), site.configuration)
     preview, problem = None, ""
     try:
         preview = preview_study(site.app, uid, release=release, mapping=known.get(chosen))
