@@ -132,8 +132,10 @@ has an association of its own."""
 
 _SCU_STORE = """\
 An instance counts as delivered only by an answer to its own message with its own SOP Instance UID.
-Instances that an archive has answered for are not sent again. What is tried again is tried in a
-new association, with increasing waits, until it becomes a dead letter for a person to look at."""
+Instances that an archive has answered for are not sent again, but for at most 25 after this program
+was killed: they come as they came before, under the same SOP Instance UIDs. What is tried again is
+tried in a new association, with increasing waits, until it becomes a dead letter for a person to
+look at."""
 
 _MEDIA = """\
 The batch door (`intu-fhir import`) reads DICOM files, folders, zip archives and media with a
