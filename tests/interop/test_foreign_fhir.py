@@ -12,13 +12,19 @@ from typing import Any
 import pytest
 
 from intu_fhir.build.document import document_reference
+from intu_fhir.deliver.answers import token
 from intu_fhir.deliver.document import complete
 from intu_fhir.deliver.fhir import FhirClient, Publication
-from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Retry
+from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.settings.schema import FhirDestination
 from tests.support.foreign_fhir import ForeignServer, hapi, medplum
-from tests.support.publications import delivered, imaging_study, publication
+from tests.support.publications import (
+    PATIENT_SYSTEM,
+    delivered,
+    imaging_study,
+    publication,
+)
 from tests.support.running import running_site
 from tests.support.studies import make_study
 
@@ -98,6 +104,37 @@ def test_another_writer_keeps_what_it_wrote(server: ForeignServer, client: FhirC
     delivered(client.publish(publication(late, uid, first)))
     [merged] = _found(server, uid)
     assert (merged["note"], merged["numberOfInstances"]) == ([{"text": "theirs"}], 3)
+
+
+@pytest.mark.parametrize("release", ["r4", "r5"])
+def test_a_patient_that_the_server_finds(
+    hapi_servers: Mapping[str, ForeignServer], release: str
+) -> None:
+    """A conditional subject: held without the patient, then one resource, others' notes kept.
+
+    Medplum's router is not asked: it keeps the search as it is, in a transaction too.
+    """
+    server = hapi_servers[release]
+    uid, patient = "1.2.3.8", {"system": PATIENT_SYSTEM, "value": "PAT-0008"}
+    wanted = {"reference": f"Patient?identifier={token(*patient.values())}", "type": "Patient"}
+
+    def study(instances: int) -> dict[str, Any]:
+        subject = {**wanted, "identifier": patient}
+        return imaging_study(uid, instances=instances, release=server.release, subject=subject)
+
+    with closing(_client(server)) as client:
+        held = client.publish(publication(study(2), uid))
+        assert isinstance(held, Hold), held
+        server.post("Patient", {"resourceType": "Patient", "identifier": [patient]})
+        first = delivered(client.publish(publication(study(2), uid)))
+        [stored] = _found(server, uid)
+        assert stored["subject"]["reference"].startswith("Patient/")
+        server.put(f"ImagingStudy/{first.server_id}", {**stored, "note": [{"text": "theirs"}]})
+        second = delivered(client.publish(publication(study(3), uid, first)))
+        forgotten = delivered(client.publish(publication(study(4), uid)))
+    [merged] = _found(server, uid)
+    assert merged["id"] == first.server_id == second.server_id == forgotten.server_id
+    assert (merged["note"], merged["numberOfInstances"]) == ([{"text": "theirs"}], 4)
 
 
 def test_an_invalid_resource_is_rejected_with_the_server_s_words(
