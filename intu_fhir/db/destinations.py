@@ -165,11 +165,16 @@ def _oldest_due(connection: Connection, name: str) -> datetime | None:
     return min((head for head in heads if head is not None), default=None)
 
 
-def pause(connection: Connection, name: str, *, by: str, reason: str, now: datetime) -> bool:
+def pause(
+    connection: Connection, name: str, *, by: str, reason: str, now: datetime, address: str = ""
+) -> bool:
     """Let nothing more go to a destination; False where it was paused already.
 
     What is on its way is finished. What waits goes on waiting, and loses no attempt by it. Who
     did it, and why, goes to the audit trail.
+
+    Args:
+        address: where they came from, where they are not at the machine.
     """
     remember(connection, name, now)
     s = destination_states.c
@@ -178,7 +183,8 @@ def pause(connection: Connection, name: str, *, by: str, reason: str, now: datet
         .where(s.destination == name, s.paused_at.is_(None))
         .values(paused_at=now, paused_by=by[:_NAME], pause_reason=reason, updated_at=now)
     )
-    return _audited(connection, written, AuditEvent(Action.PAUSED, now, by), name, reason)
+    event = AuditEvent(Action.PAUSED, now, by, address=address)
+    return _audited(connection, written, event, name, reason)
 
 
 def remember(connection: Connection, name: str, now: datetime) -> None:
@@ -187,7 +193,7 @@ def remember(connection: Connection, name: str, now: datetime) -> None:
     connection.execute(row.on_conflict_do_nothing())
 
 
-def resume(connection: Connection, name: str, *, by: str, now: datetime) -> bool:
+def resume(connection: Connection, name: str, *, by: str, now: datetime, address: str = "") -> bool:
     """Let deliveries go to a destination again; False where it was not paused."""
     s = destination_states.c
     written = connection.execute(
@@ -195,7 +201,8 @@ def resume(connection: Connection, name: str, *, by: str, now: datetime) -> bool
         .where(s.destination == name, s.paused_at.is_not(None))
         .values(paused_at=None, paused_by="", pause_reason="", updated_at=now)
     )
-    return _audited(connection, written, AuditEvent(Action.RESUMED, now, by), name, "")
+    event = AuditEvent(Action.RESUMED, now, by, address=address)
+    return _audited(connection, written, event, name, "")
 
 
 def _audited(

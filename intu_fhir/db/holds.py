@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -127,10 +128,15 @@ def close_holds(
     )
 
 
-def release(connection: Connection, hold_key: int, *, by: str, now: datetime) -> Release:
+def release(
+    connection: Connection, hold_key: int, *, by: str, now: datetime, address: str = ""
+) -> Release:
     """Release a hold by a person's decision, and say what comes of it.
 
     The deliveries it kept back become due, unless another hold still keeps them.
+
+    Args:
+        address: where they came from, where they are not at the machine.
     """
     hold = connection.execute(sa.select(holds).where(holds.c.hold_key == hold_key)).one_or_none()
     if hold is None:
@@ -143,7 +149,8 @@ def release(connection: Connection, hold_key: int, *, by: str, now: datetime) ->
         return Release.NEEDS_REBUILD
     connection.execute(sa.update(holds).where(is_open).values(released_at=now, released_by=by))
     let_go(connection, hold.study_key, now)
-    record_audit(connection, _released(connection, hold, by, now))
+    event = _released(connection, hold, by, now)
+    record_audit(connection, replace(event, address=address))
     return Release.ASKED_AGAIN if hold.destination else Release.RELEASED
 
 

@@ -68,11 +68,20 @@ def store_quarantined(connection: Connection, item: Quarantined, *, receiver: st
 
 
 def take_out(
-    connection: Connection, quarantine_key: int, *, by: str, reason: str, now: datetime
+    connection: Connection,
+    quarantine_key: int,
+    *,
+    by: str,
+    reason: str,
+    now: datetime,
+    address: str = "",
 ) -> bool:
     """Drop an object from quarantine by a person's decision; False where there is none.
 
     Its file is written down for removal, which ``Prune.remove_files`` does afterwards.
+
+    Args:
+        address: where they came from, where they are not at the machine.
     """
     its_own = quarantine.c.quarantine_key == quarantine_key
     row = connection.execute(sa.select(quarantine).where(its_own)).one_or_none()
@@ -86,6 +95,7 @@ def take_out(
             Action.DELETED,
             now,
             by,
+            address=address,
             study_instance_uid=row.study_instance_uid,
             association_id=row.association_id,
             objects=1,

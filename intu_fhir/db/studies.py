@@ -158,8 +158,14 @@ def generation_revision(connection: Connection, study_key: int, generation: int)
     )
 
 
-def request_settling(connection: Connection, uid: str, *, by: str, now: datetime) -> bool:
-    """Ask for a study to be settled at once; return False where it has nothing to settle."""
+def request_settling(
+    connection: Connection, uid: str, *, by: str, now: datetime, address: str = ""
+) -> bool:
+    """Ask for a study to be settled at once; return False where it has nothing to settle.
+
+    Args:
+        address: where who asks comes from, where they are not at the machine.
+    """
     key = connection.execute(
         sa.update(studies)
         .where(studies.c.study_instance_uid == uid)
@@ -178,7 +184,8 @@ def request_settling(connection: Connection, uid: str, *, by: str, now: datetime
             sa.update(studies).where(studies.c.study_key == key).values(settle_requested_by=None)
         )
         return False
-    record_audit(connection, AuditEvent(Action.SETTLED, now, actor=by, study_instance_uid=uid))
+    event = AuditEvent(Action.SETTLED, now, by, address=address, study_instance_uid=uid)
+    record_audit(connection, event)
     return True
 
 

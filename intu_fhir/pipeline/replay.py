@@ -57,6 +57,7 @@ class ReplaySelection:
         dry_run: only say what would be done.
         per_minute: how many become due within a minute; None = all at once.
         by: who asks for it, for the audit trail; empty = whoever calls tells it itself.
+        address: where they come from, where they are not at the machine.
         reason: why, in the words of who asks.
     """
 
@@ -66,6 +67,7 @@ class ReplaySelection:
     dry_run: bool = False
     per_minute: float | None = None
     by: str = ""
+    address: str = ""
     reason: str = ""
 
 
@@ -194,6 +196,7 @@ def _tell(
         now,
         selection.by,
         Actor.PERSON,
+        address=selection.address,
         study_instance_uid=selection.filter.study_instance_uid or "",
         destination=selection.filter.destination or "",
         objects=number,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import HTTPException
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from intu_fhir.db.destinations import (
     DestinationRow,
@@ -19,8 +19,8 @@ from intu_fhir.db.destinations import (
     resume,
 )
 from intu_fhir.web.access.roles import Role
-from intu_fhir.web.api.routing import PersonOf, SiteOf, new_router
-from intu_fhir.web.api.values import Asked, NamePath
+from intu_fhir.web.api.routing import AddressOf, PersonOf, SiteOf, new_router
+from intu_fhir.web.api.values import NamePath, Why
 from intu_fhir.web.context import Site
 from intu_fhir.web.http.needs import needs
 
@@ -55,12 +55,6 @@ class DestinationAnswer(BaseModel):
     oldest_due: datetime | None
 
 
-class Why(Asked):
-    """Why, for those who see it."""
-
-    reason: str = Field("", max_length=500, pattern=r"^[^\x00]*$")
-
-
 routes = new_router("destinations")
 
 
@@ -76,22 +70,24 @@ def get_destinations(site: SiteOf) -> list[DestinationAnswer]:
 
 @routes.post("/destinations/{name}/pause", dependencies=[needs(Role.OPERATOR)])
 def pause_destination(
-    site: SiteOf, person: PersonOf, name: NamePath, why: Why | None = None
+    site: SiteOf, person: PersonOf, address: AddressOf, name: NamePath, why: Why | None = None
 ) -> DestinationAnswer:
     """Let nothing more go to a destination; what is on its way is finished."""
     _require(site, name)
-    reason = why.reason if why else ""
+    reason, now = why.reason if why else "", site.clock.now()
     with site.database.write() as connection:
-        pause(connection, name, by=person.name, reason=reason, now=site.clock.now())
+        pause(connection, name, by=person.name, reason=reason, now=now, address=address)
     return _one(site, name)
 
 
 @routes.post("/destinations/{name}/resume", dependencies=[needs(Role.OPERATOR)])
-def resume_destination(site: SiteOf, person: PersonOf, name: NamePath) -> DestinationAnswer:
+def resume_destination(
+    site: SiteOf, person: PersonOf, address: AddressOf, name: NamePath
+) -> DestinationAnswer:
     """Let deliveries go to a destination again."""
     _require(site, name)
     with site.database.write() as connection:
-        resume(connection, name, by=person.name, now=site.clock.now())
+        resume(connection, name, by=person.name, now=site.clock.now(), address=address)
     return _one(site, name)
 
 

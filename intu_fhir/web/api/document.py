@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.api import (
+    commitments,
     destinations,
     overview,
     queues,
@@ -55,6 +56,7 @@ def api_routes(web: Web) -> list[APIRoute]:
         study.routes,
         versions.routes,
         queues.routes,
+        commitments.routes,
         destinations.routes,
         replays.routes,
         sql.router(web),

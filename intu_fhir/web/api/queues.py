@@ -12,12 +12,16 @@ from pydantic import BaseModel, Field
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
 from intu_fhir.db.failures import Cause, FailureRow, causes, failures_of
 from intu_fhir.db.holds import Release, release
+from intu_fhir.db.pruning import Pruner
+from intu_fhir.db.quarantine import take_out
 from intu_fhir.db.review import HoldRow, QuarantineRow, list_holds, list_quarantine
-from intu_fhir.model.audit import Action
+from intu_fhir.errors import StoreUnavailable
+from intu_fhir.model.audit import Action, Actor
 from intu_fhir.model.cause import remedy_of
 from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
+from intu_fhir.upkeep.prune import Prune
 from intu_fhir.web.access.roles import Role
-from intu_fhir.web.api.routing import PersonOf, SiteOf, new_router
+from intu_fhir.web.api.routing import AddressOf, PersonOf, SiteOf, new_router
 from intu_fhir.web.api.values import (
     DEFAULT_LIMIT,
     MOST,
@@ -31,6 +35,7 @@ from intu_fhir.web.api.values import (
     Position,
     Text,
     Uid,
+    Why,
 )
 from intu_fhir.web.http.needs import needs
 from intu_fhir.web.http.trail import note_look
@@ -77,6 +82,17 @@ class Released(BaseModel):
     """That a hold was released."""
 
     released: bool
+
+
+class Removed(BaseModel):
+    """That an object is not in quarantine any more.
+
+    ``file_removed`` is false where its file is removed later: a backup is being made, or the store
+    does not answer.
+    """
+
+    removed: bool
+    file_removed: bool
 
 
 routes = new_router("queues")
@@ -146,10 +162,11 @@ def get_holds(
 
 
 @routes.post("/holds/{key}/release", dependencies=[needs(Role.OPERATOR)])
-def release_hold(site: SiteOf, person: PersonOf, key: KeyPath) -> Released:
+def release_hold(site: SiteOf, person: PersonOf, address: AddressOf, key: KeyPath) -> Released:
     """Let a hold go; what it kept back is due, unless another hold keeps it still."""
+    now = site.clock.now()
     with site.database.write() as connection:
-        found = release(connection, key, by=person.name, now=site.clock.now())
+        found = release(connection, key, by=person.name, now=now, address=address)
     if found is Release.NOT_OPEN:
         raise HTTPException(404, "there is no open hold of this key; see GET /api/v1/holds")
     if found is Release.NEEDS_REBUILD:
@@ -166,6 +183,23 @@ def get_quarantine(
         rows = list_quarantine(connection, reason=reason, limit=limit)
     note_look(request, site, Action.QUERIED, what="quarantine", objects=len(rows))
     return rows
+
+
+@routes.post("/quarantine/{key}/remove", dependencies=[needs(Role.ADMINISTRATOR)])
+def remove_quarantined(
+    site: SiteOf, person: PersonOf, address: AddressOf, key: KeyPath, why: Why | None = None
+) -> Removed:
+    """Remove an object from quarantine, and its file for good."""
+    now, reason = site.clock.now(), why.reason if why else ""
+    with site.database.write() as connection:
+        if not take_out(connection, key, by=person.name, reason=reason, now=now, address=address):
+            raise HTTPException(404, "there is no such object; see GET /api/v1/quarantine")
+    prune = Prune(site.database, site.app.files, site.clock, Pruner(person.name, Actor.PERSON))
+    try:
+        gone = prune.remove_files()
+    except StoreUnavailable:
+        gone = None  # it is written down, and goes with the next files that are removed
+    return Removed(removed=True, file_removed=gone is not None)
 
 
 def _cause(one: Cause) -> CauseAnswer:

@@ -23,7 +23,7 @@ from intu_fhir.model.work import (
 )
 from intu_fhir.pipeline.replay import Replayed, ReplaySelection, chosen_rows, replay
 from intu_fhir.web.access.roles import Person, Role
-from intu_fhir.web.api.routing import PersonOf, SiteOf, new_router
+from intu_fhir.web.api.routing import AddressOf, PersonOf, SiteOf, new_router
 from intu_fhir.web.api.values import Asked, Moment, NamePath, Text, Uid, Whole
 from intu_fhir.web.context import Site
 from intu_fhir.web.http.needs import NotAllowed, needs
@@ -126,12 +126,13 @@ def try_replay(site: SiteOf, person: PersonOf, wish: ReplayWish) -> Counted:
 
 
 @routes.post("/replays", status_code=202, dependencies=[needs(Role.OPERATOR)])
-def begin_replay(site: SiteOf, person: PersonOf, wish: ReplayWish) -> Begun:
+def begin_replay(site: SiteOf, person: PersonOf, address: AddressOf, wish: ReplayWish) -> Begun:
     """Put deliveries and failed steps back; they become due at once, or at a pace.
 
     Never sends again what a destination has, unless `force`; never lets a held study go.
     """
     selection = _selection(site, person, wish, sql_role(site.web))
+    selection = replace(selection, address=address)
     would = _counted(replay(site.database, site.clock, replace(selection, dry_run=True)))
     if wish.expected is not None and would.total != wish.expected:
         raise HTTPException(409, f"it would be {would.total} now; nothing was done")

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from intu_fhir.web.access.roles import Person
 from intu_fhir.web.context import Site
+from intu_fhir.web.http.identify import person_address
 from intu_fhir.web.http.needs import Needs
 from intu_fhir.web.rendering import asker_of, site_of
 
@@ -45,5 +46,10 @@ def _person(request: Request) -> Person:
     return person
 
 
+def _address(request: Request) -> str:
+    return person_address(request, site_of(request))
+
+
 SiteOf: TypeAlias = Annotated[Site, Depends(site_of)]
 PersonOf: TypeAlias = Annotated[Person, Depends(_person)]
+AddressOf: TypeAlias = Annotated[str, Depends(_address)]

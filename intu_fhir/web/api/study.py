@@ -14,7 +14,7 @@ from intu_fhir.db.study_report import StudyReport, study_report
 from intu_fhir.db.timeline import Event, timeline
 from intu_fhir.model.audit import Action
 from intu_fhir.web.access.roles import Role
-from intu_fhir.web.api.routing import PersonOf, SiteOf, new_router
+from intu_fhir.web.api.routing import AddressOf, PersonOf, SiteOf, new_router
 from intu_fhir.web.api.values import DEFAULT_LIMIT, After, Limit, Page, UidPath
 from intu_fhir.web.context import Site
 from intu_fhir.web.http.needs import needs
@@ -86,10 +86,11 @@ def get_instances(
 
 
 @routes.post("/studies/{uid}/settle", dependencies=[needs(Role.OPERATOR)])
-def settle(site: SiteOf, person: PersonOf, uid: UidPath) -> Settling:
+def settle(site: SiteOf, person: PersonOf, address: AddressOf, uid: UidPath) -> Settling:
     """Count a study as complete now; it is published without waiting for its quiet time."""
+    now = site.clock.now()
     with site.database.write() as connection:
         if find_study(connection, uid) is None:
             raise HTTPException(404, UNKNOWN)
-        asked = request_settling(connection, uid, by=person.name, now=site.clock.now())
+        asked = request_settling(connection, uid, by=person.name, now=now, address=address)
     return Settling(settling=asked)

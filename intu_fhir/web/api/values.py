@@ -93,6 +93,12 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Why(Asked):
+    """Why, for those who see it."""
+
+    reason: str = Field("", max_length=500, pattern=r"^[^\x00]*$")
+
+
 class Page(BaseModel, Generic[T]):
     """Some rows of a list.
 

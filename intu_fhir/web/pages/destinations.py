@@ -17,6 +17,7 @@ from intu_fhir.settings.schema import DicomDestination, FhirDestination
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.context import Site
 from intu_fhir.web.fields import one
+from intu_fhir.web.http.identify import person_address
 from intu_fhir.web.rendering import asker_of, page, site_of
 from intu_fhir.web.routes import get, post
 
@@ -58,8 +59,9 @@ def pause_it(request: Request) -> Response:
     """Let nothing more go to a destination."""
     site, name = site_of(request), _known(request)
     reason = one(request, "reason", longest=MAX_REASON).strip()
+    by, now, where = _who(request), site.clock.now(), person_address(request, site)
     with site.database.write() as connection:
-        pause(connection, name, by=_who(request), reason=reason, now=site.clock.now())
+        pause(connection, name, by=by, reason=reason, now=now, address=where)
     site.cached.forget("destinations")
     return RedirectResponse("/destinations?said=paused", 303)
 
@@ -67,8 +69,9 @@ def pause_it(request: Request) -> Response:
 def resume_it(request: Request) -> Response:
     """Let deliveries go to a destination again."""
     site, name = site_of(request), _known(request)
+    by, now, where = _who(request), site.clock.now(), person_address(request, site)
     with site.database.write() as connection:
-        resume(connection, name, by=_who(request), now=site.clock.now())
+        resume(connection, name, by=by, now=now, address=where)
     site.cached.forget("destinations")
     return RedirectResponse("/destinations?said=resumed", 303)
 

@@ -24,6 +24,7 @@ from intu_fhir.model.work import AGGREGATE, DEAD, RETRYING
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.difference import difference, pretty
 from intu_fhir.web.fields import asked, number, one
+from intu_fhir.web.http.identify import person_address
 from intu_fhir.web.http.trail import note_look
 from intu_fhir.web.rendering import asker_of, page, site_of
 from intu_fhir.web.routes import get, post
@@ -165,10 +166,11 @@ def settle(request: Request) -> Response:
     site, uid = site_of(request), uid_of(request)
     person = asker_of(request).person
     assert person is not None
+    now, where = site.clock.now(), person_address(request, site)
     with site.database.write() as connection:
         if find_study(connection, uid) is None:
             raise HTTPException(404)
-        asked_for = request_settling(connection, uid, by=person.name, now=site.clock.now())
+        asked_for = request_settling(connection, uid, by=person.name, now=now, address=where)
     return RedirectResponse(f"{address(uid)}?said={'settling' if asked_for else 'settled'}", 303)
 
 
@@ -187,8 +189,9 @@ def release_hold(request: Request) -> Response:
     hold_key = number(request.path_params["key"])
     if hold_key is None or person is None:
         raise HTTPException(404)
+    now, where = site.clock.now(), person_address(request, site)
     with site.database.write() as connection:
-        released = release(connection, hold_key, by=person.name, now=site.clock.now())
+        released = release(connection, hold_key, by=person.name, now=now, address=where)
     said = _SAID_OF_A_HOLD[released]
     back = one(request, "back")
     target = back if back.startswith("/studies/") else "/review"

@@ -8,11 +8,13 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from intu_fhir.db.tables import audit_events
+from intu_fhir.db.commitment_tables import storage_commitment_items, storage_commitments
+from intu_fhir.db.tables import associations, audit_events
 from intu_fhir.web.access.roles import Role
 from tests.docs.pages import REPOSITORY, blocks, read
 from tests.support.api import V1, Api
-from tests.support.studies import uid
+from tests.support.clock import START
+from tests.support.studies import make_instance, uid
 from tests.support.waiting import wait_until
 from tests.support.web import token_in
 
@@ -213,6 +215,48 @@ def test_the_trail_is_for_administrators(api: Api) -> None:
         _problem(client.get("/audit"), 403)
 
 
+def test_an_object_is_removed_from_quarantine(api: Api) -> None:
+    """An administrator removes it with its file, once, and is recorded; an operator may not."""
+    api.running.send([make_instance("good", number=1, SeriesDescription="other")])
+    [found] = api.get("/quarantine")
+    path, why = f"/quarantine/{found['quarantine_key']}/remove", {"reason": "sent again"}
+    file = api.running.folder / "files" / found["file"]
+    assert file.exists()
+    api.post(path, why, status=403)
+    removed = api.post(path, why, role=Role.ADMINISTRATOR)
+    assert removed == {"removed": True, "file_removed": True}
+    assert (file.exists(), api.get("/quarantine")) == (False, [])
+    api.post(path, why, role=Role.ADMINISTRATOR, status=404)
+    [event] = [row for row in api.running.rows(audit_events) if row.action == "deleted"]
+    assert (event.actor, event.address) == ("token:administrator", "127.0.0.1")
+    assert "sent again" in event.reason
+
+
+def test_commitments_are_listed_and_shown(api: Api) -> None:
+    """Requests for storage commitment come by state and requester, each with its instances."""
+    with api.running.site.app.database.write() as connection:
+        association = connection.execute(sa.select(sa.func.min(associations.c.association_id)))
+        row = {
+            "association_id": association.scalar_one(),
+            "calling_ae_title": "CT1",
+            "transaction_uid": "1.2.3.4",
+            "state": "reported",
+            "asked_at": START,
+            "number_of_instances": 1,
+        }
+        key = connection.execute(storage_commitments.insert().values(row)).inserted_primary_key
+        assert key is not None
+        item = {"number": 1, "sop_class_uid": "1.2", "sop_instance_uid": "1.3", "result": "0112"}
+        connection.execute(storage_commitment_items.insert().values(commitment_key=key[0], **item))
+    [listed] = api.get("/commitments", state="reported", requester="CT1")
+    assert listed["transaction_uid"] == "1.2.3.4"
+    assert api.get("/commitments", state="asked") == []
+    assert api.get("/commitments/1.2.3.4") == [item]
+    with api.client() as client:
+        _problem(client.get("/commitments/9.9"), 404)
+        _problem(client.get("/commitments", params={"state": "nonsense"}), 422)
+
+
 def test_every_refusal_has_one_shape(api: Api) -> None:
     """Wherever a request ends, what comes back is a problem of RFC 9457 that says what to do."""
     with api.client() as client:
@@ -260,7 +304,7 @@ def test_the_document_names_every_route_and_its_role(api: Api) -> None:
     document = api.get("/openapi.json")
     assert document["openapi"].startswith("3.1")
     operations = [one for path in document["paths"].values() for one in path.values()]
-    assert len(operations) == 25
+    assert len(operations) == 28
     for one in operations:
         assert one["x-role"] in {"viewer", "operator", "administrator"}
         assert one["description"]
