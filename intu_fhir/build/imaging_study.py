@@ -16,7 +16,7 @@ from intu_fhir.mappings import Mapping, Release
 from intu_fhir.mappings.load import elements_of
 from intu_fhir.mappings.rules import Rule
 from intu_fhir.model.canonical import canonical_json
-from intu_fhir.model.finding import Finding, Severity
+from intu_fhir.model.finding import INSTANCES_LEFT_OUT, Finding, Severity
 from intu_fhir.model.study import Instance, Study
 
 __all__ = ["BuildContext", "Built", "ImageService", "build_imaging_study"]
@@ -172,7 +172,7 @@ def _within_size(
         listed = False
     if listed:
         return []
-    notes.add("instances_left_out", "study", study.uid, "SOPInstanceUID")
+    notes.add(INSTANCES_LEFT_OUT, "study", study.uid, "SOPInstanceUID")
     size = len(canonical_json(resource))
     if size <= context.max_body_bytes:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from intu_fhir.model.finding import IMAGES_EXPIRED, Finding, Severity
+from intu_fhir.model.finding import IMAGES_EXPIRED, INSTANCES_LEFT_OUT, Finding, Severity
 
 MOST_PER_CODE = 20
 """How many findings of one code and attribute are told one by one."""
@@ -76,7 +76,7 @@ REASONS: Mapping[str, tuple[Severity, str]] = {
     "untranslated_code": (_WARNING, "has no SNOMED CT translation; the meaning is sent as text"),
     "incomplete_code": (_INFORMATION, "neither code nor meaning; it is left out"),
     "repeated_name": (_INFORMATION, "the same person twice; named once"),
-    "instances_left_out": (
+    INSTANCES_LEFT_OUT: (
         _INFORMATION,
         "too many or too large to list; counts are complete, instances are not listed",
     ),

@@ -15,6 +15,7 @@ from intu_fhir.db.upsert import insert
 from intu_fhir.model.canonical import canonical_json, read_exact
 from intu_fhir.model.companion import SHARED, Companion, Identity
 from intu_fhir.model.delivered import DeliveredResource
+from intu_fhir.model.work import Claim
 
 _CHUNK = 400
 """Identifiers of one statement; both databases bound its parameters."""
@@ -130,16 +131,17 @@ def record_delivered(
     )
 
 
-def record_study_place(connection: Connection, delivery_key: int, at: Known) -> None:
+def record_study_place(connection: Connection, held: Claim, at: Known) -> None:
     """Keep where the study is at a server, before all that goes beside it has got there.
 
+    A worker that has lost the study meanwhile writes nothing: the next one may know better.
     What was remarked on this very content before still holds: it was not sent again.
     """
     d = deliveries.c
     is_same = d.content_hash == at.content_hash
     connection.execute(
         sa.update(deliveries)
-        .where(d.delivery_key == delivery_key)
+        .where(d.delivery_key == held.key, d.fence == held.fence)
         .values(
             server_id=at.server_id,
             server_version=at.server_version,

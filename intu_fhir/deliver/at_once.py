@@ -147,12 +147,13 @@ class AtOnce:
             else:
                 progress.places[study] = place
         place = progress.places[study]
-        self.keeper.ledger.keep_study(place, self.study.content_hash)
+        self.keeper.ledger.keep_study(place, self.study.content_hash, self.study.remark)
         return Delivered(
             "200",
             server_id=place.id,
             version=place.version,
             content_hash=self.study.content_hash,
+            warning=self.study.remark,
         )
 
     def _found(self, entries: Sequence[Entry]) -> list[Place] | None:

@@ -26,6 +26,7 @@ class Publication:
         last_warning: what was remarked on it.
         identity: of a resource that goes beside the study; None = the study's own.
         gone: elements that must not stay at the server, even where another wrote there since.
+        remark: what the ledger is to say of it where it is delivered.
     """
 
     study_uid: str
@@ -37,6 +38,7 @@ class Publication:
     last_warning: str = ""
     identity: Identity | None = None
     gone: frozenset[str] = frozenset()
+    remark: str = ""
 
     def is_there(self, digest: str) -> bool:
         """Say whether the server has this very content, so that it is not sent."""

@@ -39,6 +39,7 @@ from intu_fhir.deliver.publication import (
     private_values,
     transaction_of_one,
 )
+from intu_fhir.deliver.remarks import unlisted
 from intu_fhir.deliver.server import FhirServer, bearing, token
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
 
@@ -91,7 +92,7 @@ class Publisher:
         self._token = token(self._system, self._value)
         self._private = private_values(publication.resource)
         self._resource = publication.resource
-        self._remark = ""
+        self._remark = publication.remark
         self._sent: Json | None = None
         self._offers = UNKNOWN
         self._searches = 0
@@ -140,7 +141,7 @@ class Publisher:
 
     def _shrink(self, count: int) -> None:
         self._resource = without_instances(self._resource)
-        self._remark = f"sent without the list of its {count} instances, for their number"
+        self._remark = unlisted(count)
 
     # ---- the ways to one resource
 

@@ -20,3 +20,8 @@ def still_said(before: str, *now: str) -> str:
     parts = before.split(_BETWEEN)
     kept = [part for part in parts if not any(words in part for words in _SAID_EACH_TIME)]
     return joined(*kept, *now)
+
+
+def unlisted(count: int) -> str:
+    """Say that a study was sent without its instances, which are counted there."""
+    return f"sent without the list of its {count} instances, for their number"

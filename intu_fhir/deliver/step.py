@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from intu_fhir.db.companions import (
     companions_of,
@@ -34,13 +35,14 @@ from intu_fhir.deliver.document import DocumentPublisher, goes_as_document, stud
 from intu_fhir.deliver.fhir import FhirClient, Publication
 from intu_fhir.deliver.lease import REQUESTS_UNASKED, Lease
 from intu_fhir.deliver.ledger import Wanted
+from intu_fhir.deliver.remarks import unlisted
 from intu_fhir.deliver.subject import link_subject
 from intu_fhir.deliver.tally import warning_of
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.canonical import content_hash
 from intu_fhir.model.companion import DOCUMENT, Companion, Identity
 from intu_fhir.model.delivered import DeliveredResource
-from intu_fhir.model.finding import IMAGES_EXPIRED
+from intu_fhir.model.finding import IMAGES_EXPIRED, INSTANCES_LEFT_OUT
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, InstanceOutcome
 from intu_fhir.model.work import Claim, NotYet
 from intu_fhir.observe.clock import Clock, SystemClock
@@ -202,6 +204,7 @@ class FhirDelivery:
             version=known.server_version,
             last_hash=known.content_hash,
             last_warning=known.warning,
+            remark=_unlisted(stored, linked),
             gone=frozenset({"endpoint"}) if _is_expired(stored) else frozenset(),
         )
 
@@ -215,7 +218,17 @@ class FhirDelivery:
 
 def _is_expired(stored: StoredResource) -> bool:
     """Say whether its images were deleted in due time, so that nothing may lead to them."""
-    return any(one.get("code") == IMAGES_EXPIRED for one in stored.findings)
+    return _has(stored, IMAGES_EXPIRED)
+
+
+def _has(stored: StoredResource, code: str) -> bool:
+    return any(one.get("code") == code for one in stored.findings)
+
+
+def _unlisted(stored: StoredResource, resource: Mapping[str, Any]) -> str:
+    """Say what the ledger is to tell of a study that was built without its instances."""
+    count = resource.get("numberOfInstances", 0)
+    return unlisted(count) if _has(stored, INSTANCES_LEFT_OUT) and count else ""
 
 
 def _as_registered(publication: Publication) -> Publication:
@@ -258,7 +271,7 @@ class ResourceLedger:
         """Note where the study is and what was remarked on it, before the rest has followed."""
         at = Known(place.id, place.version, content_hash, warning)
         with self._delivery.database.write() as connection:
-            record_study_place(connection, self._claim.key, at)
+            record_study_place(connection, self._claim, at)
 
     def flush(self) -> None:
         """Put on disk what was noted: it is the server's own word, whoever holds the lease."""

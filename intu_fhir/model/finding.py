@@ -17,6 +17,9 @@ class Severity(StrEnum):
 IMAGES_EXPIRED = "images_expired"
 """Code of what a study has whose images were deleted in due time; no endpoint leads to them."""
 
+INSTANCES_LEFT_OUT = "instances_left_out"
+"""Code of what a study has whose instances are counted in its resource and not listed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -282,6 +282,21 @@ def test_what_was_remarked_on_the_study_stays(tmp_path: Path, migrated_database_
     assert said == [expected, expected]
 
 
+@pytest.mark.parametrize("publish", [{}, EVERYTHING], ids=["alone", "at once"])
+def test_what_was_built_without_its_list_is_said(
+    tmp_path: Path, migrated_database_url: str, publish: dict[str, Any]
+) -> None:
+    """The ledger tells of a study that was over the limit when it was built, as of any other."""
+    with running_site(
+        tmp_path, migrated_database_url, ehr={"publish": publish, "max_instances": 1}
+    ) as running:
+        running.send([make_instance(number=number, **EQUIPMENT) for number in (1, 2)])
+        running.rest()
+        [study] = running.imaging_studies()
+        assert [one for one in study["series"] if "instance" in one] == []
+        assert _warning(running).startswith("sent without the list of its 2 instances")
+
+
 def _warning(running: Running) -> str:
     return str(next(row.warning for row in running.rows(deliveries) if row.destination == "ehr"))
 

@@ -56,6 +56,22 @@ def test_a_remark_on_a_study_is_kept_before_the_rest_follows(
         Known("7", "2", "b", ""),
     ):
         with database.write() as connection:
-            record_study_place(connection, claim.key, at)
+            record_study_place(connection, claim, at)
             said.append(known_at(connection, claim.key).warning)
     assert said == [REMARK, REMARK, ""]
+
+
+def test_who_lost_a_study_does_not_say_where_it_is(database: Database, clock: FakeClock) -> None:
+    """The place that a worker of before notes late is not written over what the next one knows."""
+    late = _claim(database, clock)
+    clock.advance(61)
+    with database.write() as connection:
+        newer = work.claim(
+            connection, DELIVER, "ehr", holder="n", now=clock.now(), lease_seconds=60, limit=None
+        )
+    assert newer is not None
+    for claim, version in ((newer, "2"), (late, "1")):
+        with database.write() as connection:
+            record_study_place(connection, claim, Known("7", version, version, ""))
+    with database.read() as connection:
+        assert known_at(connection, late.key).server_version == "2"

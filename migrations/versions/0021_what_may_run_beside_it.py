@@ -1,7 +1,7 @@
 """Which programs may run on the schema: those of before go on beside a newer one.
 
-Revision ID: 0020
-Revises: 0019
+Revision ID: 0021
+Revises: 0020
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0020"
-down_revision: str | None = "0019"
+revision: str = "0021"
+down_revision: str | None = "0020"
 branch_labels: str | None = None
 depends_on: str | None = None
 
@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("runs_from", name=op.f("pk_schema_versions")),
         comment="One row: which versions of the program may run beside the newest one.",
     )
-    op.execute("INSERT INTO schema_versions (runs_from) VALUES ('0020')")
+    op.execute("INSERT INTO schema_versions (runs_from) VALUES ('0021')")
 
 
 def downgrade() -> None:
