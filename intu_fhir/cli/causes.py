@@ -7,7 +7,7 @@ from dataclasses import asdict
 from intu_fhir.cli.program import Program, console, print_json, say
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
-from intu_fhir.db.failures import Cause, causes
+from intu_fhir.db.failures import Cause, causes, left_out
 from intu_fhir.model.cause import remedy_of
 
 
@@ -15,12 +15,16 @@ def show_causes(program: Program, destination: str | None, *, wants_json: bool) 
     """Print the causes of everything that fails, what concerns most first."""
     with program.database() as database, database.read() as connection:
         found = causes(connection, destination)
+        cut = left_out(connection, found, destination)
     if wants_json:
         print_json([asdict(one) | {"remedy": remedy_of(one.example)} for one in found])
     elif not found:
         say("Nothing fails.")
     else:
         show_table(console(), found, _columns(), below=_BELOW)
+    if cut:
+        say(cut, stderr=True)
+    if found and not wants_json:
         say("Mend a cause, then replay what it concerns: `intu-fhir replay --cause TEXT`.")
 
 

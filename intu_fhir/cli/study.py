@@ -83,6 +83,8 @@ def _show_head(screen: Console, report: StudyReport) -> None:
         if text:
             style = state_style(study.state) if title == "State" else None
             screen.print(f"{title:<10} {clean(text)}", style=style)
+    for one in report.cut:
+        screen.print(one.words, style="yellow")
     for step in report.work:
         if step.last_error:
             screen.print(f"{step.step:<10} {step.state}: {clean(step.last_error)}", style="red")

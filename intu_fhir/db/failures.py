@@ -78,6 +78,27 @@ def causes(connection: Connection, destination: str | None = None) -> list[Cause
     return sorted(found, key=lambda one: (-one.dead, -one.retrying, one.destination, one.cause))
 
 
+def number_of_causes(connection: Connection, destination: str | None = None) -> int:
+    """Return how many there are; of each half of the queue ``causes`` names so many at most."""
+    queues = (deliveries,) if destination is not None else (deliveries, work)
+    return sum(_number_of_causes(connection, queue, destination) for queue in queues)
+
+
+def _number_of_causes(connection: Connection, queue: sa.Table, destination: str | None) -> int:
+    every = sa.select(*_place(queue), cause_column(queue).label(_CAUSE)).distinct()
+    found = every.where(_fails(queue), *_at(queue, destination)).subquery()
+    return connection.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
+
+
+def left_out(connection: Connection, found: Sequence[Cause], destination: str | None = None) -> str:
+    """Say what ``causes`` leaves out; empty where it named all."""
+    if len(found) < MOST_CAUSES:
+        return ""
+    of = number_of_causes(connection, destination)
+    shown = f"the first {len(found):,} of {of:,} causes, those that concern most"
+    return f"Only {shown}, are shown." if of > len(found) else ""
+
+
 def _causes(connection: Connection, queue: sa.Table, destination: str | None) -> Iterator[Cause]:
     if destination is not None and queue is work:
         return

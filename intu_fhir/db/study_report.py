@@ -30,7 +30,28 @@ from intu_fhir.db.tables import (
 from intu_fhir.model.audit import Action
 
 MANY = 1_000
-"""Most rows of a kind that a report of one study takes in."""
+"""Most rows of a kind that a report of one study takes in; where there are more, it says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a report leaves out of one kind of rows.
+
+    Args:
+        of: how many there are.
+        newest: those that came last are shown, else those that came first.
+    """
+
+    what: str
+    shown: int
+    of: int
+    newest: bool
+
+    @property
+    def words(self) -> str:
+        """Return it as a sentence."""
+        which = "last" if self.newest else "first"
+        return f"Only the {which} {self.shown:,} of {self.of:,} {self.what} are shown."
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +199,8 @@ class StudyReport:
     acts: list[ActRow]
     headers_removed: int
     """Instances whose complete header was removed by retention."""
+    cut: list[Cut]
+    """Kinds of rows that are not here in full."""
 
 
 def study_report(connection: Connection, study_instance_uid: str) -> StudyReport | None:
@@ -185,36 +208,59 @@ def study_report(connection: Connection, study_instance_uid: str) -> StudyReport
     study = find_study(connection, study_instance_uid)
     if study is None:
         return None
-    key = study.study_key
+    key, cut = study.study_key, list[Cut]()
+    read = _Reading(connection, cut)
     return StudyReport(
         study=study,
-        series=_series(connection, key),
-        associations=_associations(connection, key),
-        generations=_generations(connection, key),
-        resources=_resources(connection, key),
-        work=_work(connection, key),
+        series=_series(read, key),
+        associations=_associations(read, key),
+        generations=_generations(read, key),
+        resources=_resources(read, key),
+        work=_work(read, key),
         holds=list_holds(
             connection, released=True, study_instance_uid=study_instance_uid, limit=MANY
         ),
         deliveries=list_deliveries(
             connection, DeliveryFilter(study_instance_uid=study_instance_uid, limit=MANY)
         ),
-        attempts=_attempts(connection, key),
-        images=_images(connection, key),
-        promises=_promises(connection, key),
-        acts=_acts(connection, study_instance_uid),
+        attempts=_attempts(read, key),
+        images=_images(read, key),
+        promises=_promises(read, key),
+        acts=_acts(read, study_instance_uid),
         headers_removed=without_header(connection, key),
+        cut=cut,
     )
 
 
-def _rows(connection: Connection, found: sa.Select[Any]) -> list[dict[str, Any]]:
-    return [dict(row) for row in connection.execute(found.limit(MANY)).mappings()]
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Reads rows, and notes of what there are more than a report takes in."""
+
+    connection: Connection
+    cut: list[Cut]
+
+    def first(self, what: str, found: sa.Select[Any]) -> list[dict[str, Any]]:
+        """Return the first rows."""
+        return self._rows(what, found, newest=False)
+
+    def last(self, what: str, found: sa.Select[Any]) -> list[dict[str, Any]]:
+        """Return the last rows of what is read from the newest on, in order."""
+        return self._rows(what, found, newest=True)[::-1]
+
+    def _rows(self, what: str, found: sa.Select[Any], *, newest: bool) -> list[dict[str, Any]]:
+        rows = [dict(row) for row in self.connection.execute(found.limit(MANY)).mappings()]
+        if len(rows) == MANY:
+            every = sa.select(sa.func.count()).select_from(found.order_by(None).subquery())
+            of = self.connection.execute(every).scalar_one()
+            if of > MANY:
+                self.cut.append(Cut(what, MANY, of, newest))
+        return rows
 
 
-def _series(connection: Connection, key: int) -> list[SeriesRow]:
+def _series(read: _Reading, key: int) -> list[SeriesRow]:
     c = series.c
     found = sa.select(*(c[name] for name in SeriesRow.__slots__)).where(c.study_key == key)
-    rows = [SeriesRow(**row) for row in _rows(connection, found.order_by(c.series_key))]
+    rows = [SeriesRow(**row) for row in read.first("series", found.order_by(c.series_key))]
     return sorted(rows, key=lambda row: _number(row.series_number))
 
 
@@ -224,7 +270,7 @@ def _number(raw: str) -> float:
     return int(raw) if raw.isascii() and raw.isdigit() else float("inf")
 
 
-def _associations(connection: Connection, key: int) -> list[AssociationRow]:
+def _associations(read: _Reading, key: int) -> list[AssociationRow]:
     c = associations.c
     counted = (
         sa.select(sa.func.count())
@@ -239,30 +285,31 @@ def _associations(connection: Connection, key: int) -> list[AssociationRow]:
         .where(association_studies.c.study_key == key)
         .order_by(c.started_at, c.association_id)
     )
-    return [AssociationRow(**row) for row in _rows(connection, found)]
+    return [AssociationRow(**row) for row in read.first("associations", found)]
 
 
-def _generations(connection: Connection, key: int) -> list[GenerationRow]:
+def _generations(read: _Reading, key: int) -> list[GenerationRow]:
     c = generations.c
     found = sa.select(*(c[name] for name in GenerationRow.__slots__)).where(c.study_key == key)
-    return [GenerationRow(**row) for row in _rows(connection, found.order_by(c.generation))]
+    return [GenerationRow(**row) for row in read.first("generations", found.order_by(c.generation))]
 
 
-def _resources(connection: Connection, key: int) -> list[ResourceRow]:
+def _resources(read: _Reading, key: int) -> list[ResourceRow]:
     c = resources.c
     found = sa.select(*(c[name] for name in ResourceRow.__slots__)).where(c.study_key == key)
     return [
-        ResourceRow(**row) for row in _rows(connection, found.order_by(c.generation, c.built_at))
+        ResourceRow(**row)
+        for row in read.first("versions", found.order_by(c.generation, c.built_at))
     ]
 
 
-def _work(connection: Connection, key: int) -> list[WorkRow]:
+def _work(read: _Reading, key: int) -> list[WorkRow]:
     c = work.c
     found = sa.select(*(c[name] for name in WorkRow.__slots__)).where(c.study_key == key)
-    return [WorkRow(**row) for row in _rows(connection, found.order_by(c.step))]
+    return [WorkRow(**row) for row in read.first("steps", found.order_by(c.step))]
 
 
-def _attempts(connection: Connection, key: int) -> list[AttemptRow]:
+def _attempts(read: _Reading, key: int) -> list[AttemptRow]:
     names = [name for name in AttemptRow.__slots__ if name != "destination"]
     found = (
         sa.select(deliveries.c.destination, *(attempts.c[name] for name in names))
@@ -270,10 +317,10 @@ def _attempts(connection: Connection, key: int) -> list[AttemptRow]:
         .where(deliveries.c.study_key == key)
         .order_by(attempts.c.attempt_key.desc())
     )
-    return [AttemptRow(**row) for row in reversed(_rows(connection, found))]
+    return [AttemptRow(**row) for row in read.last("tries", found)]
 
 
-def _images(connection: Connection, key: int) -> list[ImagesRow]:
+def _images(read: _Reading, key: int) -> list[ImagesRow]:
     c = instance_deliveries.c
     found = (
         sa.select(
@@ -289,10 +336,10 @@ def _images(connection: Connection, key: int) -> list[ImagesRow]:
         .group_by(deliveries.c.destination, c.status, c.delivered, c.transcoded_to)
         .order_by(deliveries.c.destination, c.status, c.transcoded_to)
     )
-    return [ImagesRow(**row) for row in _rows(connection, found)]
+    return [ImagesRow(**row) for row in read.first("answers of archives", found)]
 
 
-def _promises(connection: Connection, key: int) -> list[PromiseRow]:
+def _promises(read: _Reading, key: int) -> list[PromiseRow]:
     c = archive_commitments.c
     found = (
         sa.select(*(c[name] for name in PromiseRow.__slots__))
@@ -300,12 +347,14 @@ def _promises(connection: Connection, key: int) -> list[PromiseRow]:
         .where(deliveries.c.study_key == key)
         .order_by(c.request_key.desc())
     )
-    return [PromiseRow(**row) for row in reversed(_rows(connection, found))]
+    return [PromiseRow(**row) for row in read.last("requests for a promise", found)]
 
 
-def _acts(connection: Connection, study_instance_uid: str) -> list[ActRow]:
+def _acts(read: _Reading, study_instance_uid: str) -> list[ActRow]:
     c = audit_events.c
     found = sa.select(*(c[name] for name in ActRow.__slots__)).where(
         c.study_instance_uid == study_instance_uid, c.action.in_(_ACTS)
     )
-    return [ActRow(**row) for row in _rows(connection, found.order_by(c.audit_event_key))]
+    return [
+        ActRow(**row) for row in read.first("acts of people", found.order_by(c.audit_event_key))
+    ]

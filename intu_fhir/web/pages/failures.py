@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from intu_fhir.db.failures import Cause, causes, failures_of
+from intu_fhir.db.failures import Cause, causes, failures_of, left_out
 from intu_fhir.model.audit import Action
 from intu_fhir.model.cause import remedy_of
 from intu_fhir.web.access.roles import Role
@@ -44,11 +44,13 @@ def show(request: Request) -> Response:
     destination = asked(request, "destination") or None
     with site.database.read() as connection:
         found = causes(connection, destination)
+        cut = left_out(connection, found, destination)
     return page(
         request,
         "failures.html",
         title="Failures",
         causes=found,
+        cut=cut,
         destination=destination,
         destinations=list(site.configuration.site.destinations),
         name_of=name_of,
