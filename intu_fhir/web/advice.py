@@ -77,29 +77,31 @@ def _paused(kept: KeptBack, waits: int) -> Stuck:
         "held",
         f"{kept.destination} is paused by {kept.by or 'somebody'}{why}",
         kept.since,
-        f"{_waiting(waits)} and loses no try. Resume it when it may go on.",
+        f"{_waiting(waits)}; no try is lost. Resume it when it may go on.",
         f"/destinations#{kept.destination}",
         "Resume",
     )
 
 
 def _down(kept: KeptBack, waits: int, now: datetime) -> Stuck:
-    probe = f"; the next probe goes {age(kept.next_probe_at, now)}" if kept.next_probe_at else ""
-    why = f"{cause_of(kept.why)}. " if kept.why else ""
+    probe = f" The next probe goes {age(kept.next_probe_at, now)}." if kept.next_probe_at else ""
+    why = cause_of(kept.why)
+    why = f"{why[0].upper()}{why[1:]}. " if why else ""
     return Stuck(
         "retrying",
         f"{kept.destination} does not answer",
         kept.since,
-        f"{why}{_waiting(waits)} and goes by itself when it answers{probe}.",
+        f"{why}{_waiting(waits)}; all goes by itself when it answers.{probe}",
         f"/destinations#{kept.destination}",
         "Show destination",
     )
 
 
 def _waiting(count: int) -> str:
-    """Return the beginning of a sentence about what waits."""
-    found = many(count, "delivery", "deliveries")
-    return f"What is there to send ({found}) waits" if count else "What comes waits"
+    """Say how much waits."""
+    if not count:
+        return "Nothing waits yet"
+    return f"{many(count, 'delivery', 'deliveries')} {'waits' if count == 1 else 'wait'}"
 
 
 def _nobody(late: Overdue) -> Stuck:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from intu_fhir.db.tables import deliveries
 from intu_fhir.demo.ehr import Fault
 from intu_fhir.web.running import WebPage
-from tests.support.browser import Watch, chromium, watch
+from tests.support.browser import PICTURES, Watch, chromium, watch
 from tests.support.databases import sqlite_url
 from tests.support.hostile import HOSTILE_TEXTS
 from tests.support.ports import free_port
@@ -33,6 +33,8 @@ class Looked:
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, which draws three dimensions without a graphics card, too."""
+    for old in PICTURES.glob("*.png"):  # of a page or a name that there may be no more
+        old.unlink()
     with chromium(*SOFTWARE_GRAPHICS) as one:
         yield one
 

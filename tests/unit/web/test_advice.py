@@ -120,21 +120,21 @@ def test_nothing_is_stuck_where_all_goes() -> None:
             {"kept_back": [KEPT], "queue": [_queued(WAITING)]},
             "held",
             "ehr is paused by anna: new disks",
-            "(3 deliveries) waits and loses no try. Resume it",
+            "3 deliveries wait; no try is lost. Resume it",
             "/destinations#ehr",
         ),
         (
             {"kept_back": [replace(KEPT, by="", why="")]},
             "held",
             "ehr is paused by somebody",
-            "What comes waits and loses no try",
+            "Nothing waits yet; no try is lost",
             "/destinations#ehr",
         ),
         (
             {"kept_back": [replace(KEPT, state=DOWN, by="", why="no connection (refused)")]},
             "retrying",
             "ehr does not answer",
-            "no connection. What comes waits and goes by itself when it answers.",
+            "No connection. Nothing waits yet; all goes by itself when it answers.",
             "/destinations#ehr",
         ),
     ],
@@ -162,7 +162,7 @@ def test_the_next_probe_is_told() -> None:
     """Of who does not answer it is told when it is asked again."""
     probe = START + timedelta(seconds=40)
     [one] = _advice(kept_back=[replace(KEPT, state=DOWN, next_probe_at=probe)])
-    assert "the next probe goes in 40 s" in one.remedy
+    assert "The next probe goes in 40 s." in one.remedy
 
 
 def test_the_worst_comes_first() -> None:
