@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -130,7 +131,11 @@ def database(migrated_database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Keep what a test sets up for logs from the tests after it."""
+    """Keep what a test sets up for logs from the tests after it, and logs from standard output.
+
+    A site of a test runs in the same process as a command whose output is looked at.
+    """
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     yield
     structlog.reset_defaults()
 
