@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from intu_fhir.db.tables import deliveries
 from intu_fhir.demo.ehr import Fault
@@ -17,7 +17,6 @@ from tests.support.hostile import HOSTILE_TEXTS
 from tests.support.ports import free_port
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study
-from tests.support.viewer import SOFTWARE_GRAPHICS
 from tests.support.waiting import wait_until
 from tests.support.web import Served, serving
 
@@ -31,11 +30,18 @@ class Looked:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium, which draws three dimensions without a graphics card, too."""
+def playwright() -> Iterator[Playwright]:
+    """What starts and leads browsers."""
+    with sync_playwright() as one:
+        yield one
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """The system's Chromium."""
     for old in PICTURES.glob("*.png"):  # of a page or a name that there may be no more
         old.unlink()
-    with chromium(*SOFTWARE_GRAPHICS) as one:
+    with chromium(playwright, "--disable-gpu") as one:
         yield one
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Response
+from playwright.sync_api import Browser, Page, Playwright, Response
 from pydicom.data import get_testdata_file
 
-from tests.support.browser import PICTURES
+from tests.support.browser import PICTURES, chromium
 from tests.support.images import PATH, serving_images
 from tests.support.ports import free_port
-from tests.support.viewer import require_viewer, viewer
+from tests.support.viewer import SOFTWARE_GRAPHICS, require_viewer, viewer
 from tests.support.waiting import wait_until
 
 NATIVE, JPEG, JPEG_2000 = "CT_small.dcm", "examples_ybr_color.dcm", "examples_jpeg2k.dcm"
@@ -33,6 +33,13 @@ class Opened:
     page: Page
     url: str
     service: str
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """A Chromium that draws three dimensions without a graphics card: that takes most of a core."""
+    with chromium(playwright, *SOFTWARE_GRAPHICS) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright
 
 from tests.support.programs import find, missing
 
@@ -33,17 +33,16 @@ _OVERFLOW = """() => {
 
 
 @contextmanager
-def chromium(*flags: str) -> Iterator[Browser]:
+def chromium(playwright: Playwright, *flags: str) -> Iterator[Browser]:
     """Start the system's Chromium, or skip the test."""
     program = find("chromium") or find("chromium-browser") or find("google-chrome")
     if program is None:
         missing("Chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *flags])
-        try:
-            yield browser
-        finally:
-            browser.close()
+    browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *flags])
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 @dataclass
