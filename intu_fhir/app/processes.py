@@ -135,12 +135,16 @@ class Processes:
                 process.terminate()
             assert process.stdout is not None
             for line in process.stdout:
-                self._hear(child, line.strip())
+                try:
+                    self._hear(child, line.strip())
+                except (ValueError, TypeError, LookupError):
+                    # One that is killed while it writes leaves half a line.
+                    _log.warning("receiver_not_understood", worker=str(child.number))
             self._others.ended(child.number)
             return process.wait()
 
     def _hear(self, child: _Child, line: str) -> None:
-        """Take one line of what a process says."""
+        """Take one line of what a process says; errors of any kind where it is cut off."""
         if line == READY:
             child.ready.set()
             return

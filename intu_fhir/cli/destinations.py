@@ -29,7 +29,7 @@ from intu_fhir.db.destinations import (
     resume,
 )
 from intu_fhir.db.session import Database
-from intu_fhir.model.destination import DOWN, PAUSED, RECOVERING
+from intu_fhir.model.destination import DOWN, LATER, PAUSED, RECOVERING
 from intu_fhir.observe.clock import SystemClock
 
 
@@ -81,6 +81,10 @@ def _why(row: DestinationRow) -> str:
         return (
             f"no answer since {local_time(row.opened_at)} ({row.last_error}); "
             f"next probe at {local_time(row.next_probe_at)}"
+        )
+    if row.state == LATER:
+        return (
+            f"has asked to be left alone until {local_time(row.free_at)}; resume it to try before"
         )
     if row.state == RECOVERING:
         return f"answers again; {row.allowed} at the same time until it has shown that it copes"

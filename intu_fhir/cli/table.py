@@ -30,6 +30,7 @@ STATE_STYLES = {
     "invalid": "bold red",
     "held": "yellow",
     "paused": "yellow",
+    "later": "yellow",
     "recovering": "yellow",
     "retrying": "yellow",
     "valid": "green",

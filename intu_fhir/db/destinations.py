@@ -27,7 +27,8 @@ class DestinationRow:
     """One destination, for people to look at.
 
     Args:
-        state: ``up``, ``paused``, ``down`` (its breaker is open) or ``recovering``.
+        state: ``up``, ``paused``, ``down`` (its breaker is open), ``recovering``, or ``later``: it
+            has asked to be left alone until ``free_at``.
         breaker: ``closed``, ``open`` or ``half_open``.
         silences: deliveries in a row that did not reach it.
         allowed: studies on their way at the same time while it recovers, None = as configured.
@@ -47,6 +48,7 @@ class DestinationRow:
     silences: int
     opened_at: datetime | None
     next_probe_at: datetime | None
+    free_at: datetime | None
     allowed: int | None
     last_error: str
     waiting: int
@@ -71,6 +73,7 @@ _STATE_COLUMNS = (
     "silences",
     "opened_at",
     "next_probe_at",
+    "free_at",
     "allowed",
     "last_error",
 )
@@ -119,7 +122,7 @@ def _row(
     columns = {column: known[column] for column in _STATE_COLUMNS}
     return DestinationRow(
         name=name,
-        state=state_of(known),
+        state=state_of(known, now),
         **columns,
         waiting=counts.get((name, WAITING), 0),
         running=counts.get((name, RUNNING), 0),
@@ -194,12 +197,16 @@ def remember(connection: Connection, name: str, now: datetime) -> None:
 
 
 def resume(connection: Connection, name: str, *, by: str, now: datetime, address: str = "") -> bool:
-    """Let deliveries go to a destination again; False where it was not paused."""
+    """Let deliveries go to a destination at once, though it is paused or wants to be left alone.
+
+    Returns:
+        False where it was neither.
+    """
     s = destination_states.c
     written = connection.execute(
         sa.update(destination_states)
-        .where(s.destination == name, s.paused_at.is_not(None))
-        .values(paused_at=None, paused_by="", pause_reason="", updated_at=now)
+        .where(s.destination == name, sa.or_(s.paused_at.is_not(None), s.free_at > now))
+        .values(paused_at=None, paused_by="", pause_reason="", free_at=None, updated_at=now)
     )
     event = AuditEvent(Action.RESUMED, now, by, address=address)
     return _audited(connection, written, event, name, "")

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.tables import destination_states
-from intu_fhir.model.destination import CLOSED, DOWN, HALF_OPEN, PAUSED, RECOVERING, UP
+from intu_fhir.model.destination import CLOSED, DOWN, HALF_OPEN, LATER, PAUSED, RECOVERING, UP
+
+_OF_A_RATE = timedelta(seconds=60)
+"""A longer time to wait is no matter of so many studies a minute: the destination wants it."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptBack:
-    """A destination that work waits for because it is paused or does not answer.
+    """A destination that work waits for because it is paused, does not answer or wants nothing now.
 
     Args:
-        state: ``paused``, ``down`` (its breaker is open) or ``recovering``.
+        state: ``paused``, ``down`` (its breaker is open), ``recovering`` or ``later``.
         since: when it was paused, or when it stopped answering.
         by: who paused it.
         why: in the words of who paused it, or why it was not reached the last time.
-        next_probe_at: when one delivery tries whether it answers.
+        next_probe_at: when one delivery tries whether it answers, or may go again.
     """
 
     destination: str
@@ -33,20 +36,23 @@ class KeptBack:
     next_probe_at: datetime | None
 
 
-def kept_back(connection: Connection) -> list[KeptBack]:
-    """Return the destinations that are paused, down or recovering, by name."""
+def kept_back(connection: Connection, now: datetime) -> list[KeptBack]:
+    """Return the destinations that are not simply up, by name."""
     s = destination_states.c
+    later = s.free_at > now + _OF_A_RATE
     found = connection.execute(
         sa.select(destination_states)
-        .where(sa.or_(s.paused_at.is_not(None), s.breaker != CLOSED))
+        .where(sa.or_(s.paused_at.is_not(None), s.breaker != CLOSED, later))
         .order_by(s.destination)
     )
-    return [_kept_back(row) for row in found.mappings()]
+    return [_kept_back(row, now) for row in found.mappings()]
 
 
-def _kept_back(row: Any) -> KeptBack:
-    state = state_of(row)
+def _kept_back(row: Any, now: datetime) -> KeptBack:
+    state = state_of(row, now)
     paused = state == PAUSED
+    if state == LATER:
+        return KeptBack(row["destination"], state, row["updated_at"], "", "", row["free_at"])
     return KeptBack(
         destination=row["destination"],
         state=state,
@@ -57,10 +63,11 @@ def _kept_back(row: Any) -> KeptBack:
     )
 
 
-def state_of(row: Any) -> str:
+def state_of(row: Any, now: datetime) -> str:
     """Return the state of a destination in one word; a pause is told before anything else."""
     if row["paused_at"] is not None:
         return PAUSED
     if row["breaker"] == CLOSED:
-        return UP
+        free_at = row["free_at"]
+        return LATER if free_at is not None and free_at > now + _OF_A_RATE else UP
     return RECOVERING if row["breaker"] == HALF_OPEN else DOWN

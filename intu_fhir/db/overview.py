@@ -93,7 +93,7 @@ def overview(connection: Connection, now: datetime) -> Overview:
     undescribed, undescribed_since = _undescribed(connection)
     held, held_since = _held(connection)
     associations_open, associations_since = _open_associations(connection, now)
-    kept = kept_back(connection)
+    kept = kept_back(connection, now)
     return Overview(
         studies=_count(connection, studies),
         associations_open=associations_open,

@@ -85,14 +85,28 @@ class Turn:
                 connection.execute(
                     sa.select(sa.func.set_config(name, f"{round(seconds * 1_000)}ms", True))
                 )
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SPACE, self._key)))
+            self._locked_there(connection)
             yield
+
+    def _locked_there(self, connection: sa.Connection) -> None:
+        try:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SPACE, self._key)))
+        except sa.exc.OperationalError as error:
+            if type(error.orig).__name__ == "LockNotAvailable":
+                raise _waited() from error
+            raise
 
     @contextlib.contextmanager
     def _in_file(self, path: str) -> Iterator[None]:
         """Have a file beside the database: it is let go with the process, however that ends."""
         until = time.monotonic() + self._wait
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            file = _opened(path)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{path} cannot be opened ({error.strerror}); give it to the user that the service "
+                "runs as, or remove it while nothing runs"
+            ) from error
         try:
             while not _locked(file):
                 if time.monotonic() >= until:
@@ -101,6 +115,15 @@ class Turn:
             yield
         finally:
             os.close(file)
+
+
+def _opened(path: str) -> int:
+    """Open a file beside a database; what root makes belongs to who has the database."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:
+        owner = os.stat(path.rpartition("-turn")[0])
+        os.fchown(file, owner.st_uid, owner.st_gid)
+    return file
 
 
 def _locked(file: int) -> bool:

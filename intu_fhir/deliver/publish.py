@@ -305,6 +305,8 @@ class Publisher:
         answer = self._send(method, path, body, headers)
         count = number_of_instances(body)
         if http_rule(answer.status).verdict is Verdict.SHRINK and count:
+            if not self._keep_going():
+                raise _Lost
             self._shrink(count)
             body = self._sent = without_instances(body)
             answer = self._send(method, path, body, headers)
@@ -353,7 +355,8 @@ class Publisher:
     ) -> Delivered:
         return Delivered(
             status=status,
-            warning="; ".join(filter(None, (self._remark, remark))),
+            # Where nothing is sent, what was remarked on what is there still holds.
+            warning="" if unchanged else "; ".join(filter(None, (self._remark, remark))),
             server_id=place.id,
             version=place.version,
             content_hash=self._wanted.content_hash,

@@ -8,8 +8,8 @@ from datetime import datetime
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 """States of a breaker."""
 
-UP, PAUSED, DOWN, RECOVERING = "up", "paused", "down", "recovering"
-"""States of a destination, as lists show them."""
+UP, PAUSED, DOWN, RECOVERING, LATER = "up", "paused", "down", "recovering", "later"
+"""States of a destination, as lists show them; ``later``: it has asked to be left alone."""
 
 
 @dataclass(frozen=True, slots=True)

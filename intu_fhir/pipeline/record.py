@@ -72,8 +72,10 @@ class Recorder:
             StaleClaim: another worker has the work now; nothing is written.
         """
         if claim.step == DELIVER and not isinstance(result, NotYet | Follows | Finished):
-            if isinstance(result, Delivered):
-                lock_study(connection, claim.study_key)  # who follows looks at it in its turn
+            if isinstance(result, Delivered | Hold):
+                # Who follows looks at it in its turn; and who holds a study takes it before its
+                # delivery, as those who build and release do.
+                lock_study(connection, claim.study_key)
             record_attempt(connection, claim, Attempt(started_at, now, result))
         else:
             # The receiver, too, takes a study before its work: nobody waits in a circle.

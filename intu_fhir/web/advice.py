@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from intu_fhir.db.kept_back import KeptBack
 from intu_fhir.db.overview import Overdue, Overview, QueueCount
 from intu_fhir.model.cause import cause_of
-from intu_fhir.model.destination import PAUSED, RECOVERING
+from intu_fhir.model.destination import LATER, PAUSED, RECOVERING
 from intu_fhir.model.work import DEAD, DELIVER, RETRYING, RUNNING, WAITING
 from intu_fhir.web.words import age, many
 
@@ -51,7 +51,8 @@ def _stuck(seen: Overview, now: datetime) -> Iterator[Stuck]:
             yield _retrying(row)
     for one in kept.values():
         waits = sum(row.count for row in seen.queue if _waits_for(row, one))
-        yield _paused(one, waits) if one.state == PAUSED else _down(one, waits, now)
+        tell = {PAUSED: _paused, LATER: _later}.get(one.state, _down)
+        yield tell(one, waits, now)
     for late in seen.overdue:
         if now - late.since > PATIENCE:
             yield _nobody(late)
@@ -71,7 +72,7 @@ def _waits_for(row: QueueCount, kept: KeptBack) -> bool:
     return row.destination == kept.destination and row.state in {WAITING, RUNNING, RETRYING}
 
 
-def _paused(kept: KeptBack, waits: int) -> Stuck:
+def _paused(kept: KeptBack, waits: int, _now: datetime) -> Stuck:
     why = f": {kept.why}" if kept.why else ""
     return Stuck(
         "held",
@@ -80,6 +81,18 @@ def _paused(kept: KeptBack, waits: int) -> Stuck:
         f"{_waiting(waits)}; no try is lost. Resume it when it may go on.",
         f"/destinations#{kept.destination}",
         "Resume",
+    )
+
+
+def _later(kept: KeptBack, waits: int, now: datetime) -> Stuck:
+    return Stuck(
+        "retrying",
+        f"{kept.destination} has asked to be left alone",
+        kept.since,
+        f"{_waiting(waits)}; all goes by itself, the first {age(kept.next_probe_at, now)}. Ask its "
+        "operators about its limits, and set max_per_minute; resume it to try before.",
+        f"/destinations#{kept.destination}",
+        "Show destination",
     )
 
 

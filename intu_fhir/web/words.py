@@ -33,6 +33,7 @@ GLYPHS: Mapping[str, str] = {
     "major": "✕",
     "held": "‖",
     "paused": "‖",
+    "later": "↻",
     "filtered": "⌀",
     "staged": "▫",
     "none": "·",

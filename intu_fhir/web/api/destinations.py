@@ -28,7 +28,8 @@ from intu_fhir.web.http.needs import needs
 class DestinationAnswer(BaseModel):
     """One destination.
 
-    ``state`` is up, paused, down (its breaker is open) or recovering. ``max_per_minute`` is its
+    ``state`` is up, paused, down (its breaker is open), recovering, or later: it has asked to be
+    left alone until ``free_at``. ``max_per_minute`` is its
     configured rate limit, null = none. ``delivered_last_hour`` is how fast it goes.
     ``is_configured`` is false where it only stands in the database.
     """
@@ -44,6 +45,7 @@ class DestinationAnswer(BaseModel):
     silences: int
     opened_at: datetime | None
     next_probe_at: datetime | None
+    free_at: datetime | None
     allowed: int | None
     last_error: str
     waiting: int

@@ -16,6 +16,8 @@ from intu_fhir.db.destinations import (
     pause,
     resume,
 )
+from intu_fhir.db.gates import hold_back
+from intu_fhir.db.overview import overview
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import audit_events, deliveries
 from intu_fhir.model.work import DELIVER, Claim
@@ -135,3 +137,32 @@ def test_who_pauses_and_resumes_is_audited_once(database: Database, clock: FakeC
             ("paused", "jo", "pacs", "upgrade"),
             ("resumed", "ann", "pacs", ""),
         ]
+
+
+def test_who_asks_to_be_left_alone_is_seen_and_can_be_tried(
+    database: Database, clock: FakeClock
+) -> None:
+    """A pause that the destination itself wants is no dead worker, and a person may end it."""
+    _stage(database, "waiting")
+    clock.advance(60)
+    until = clock.now() + timedelta(hours=1)
+    with database.write() as connection:
+        hold_back(connection, "pacs", until, clock.now())
+        assert [one.state for one in overview(connection, clock.now()).kept_back] == ["later"]
+        assert overview(connection, clock.now()).overdue == []
+    row = _rows(database, clock, "pacs")["pacs"]
+    assert (row.state, row.free_at) == ("later", until)
+    assert _claim(database, clock) is None
+    with database.write() as connection:
+        assert resume(connection, "pacs", by="ann", now=clock.now())
+    assert _rows(database, clock, "pacs")["pacs"].state == "up"
+    assert _claim(database, clock) is not None
+
+
+def test_a_rate_limit_is_no_wish_to_be_left_alone(database: Database, clock: FakeClock) -> None:
+    """What comes within moments by a rate limit leaves a destination up."""
+    _stage(database, "waiting")
+    with database.write() as connection:
+        hold_back(connection, "pacs", clock.now() + timedelta(seconds=30), clock.now())
+        assert overview(connection, clock.now()).kept_back == []
+    assert _rows(database, clock, "pacs")["pacs"].state == "up"

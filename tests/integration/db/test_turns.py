@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from intu_fhir.db.session import Database
 from intu_fhir.db.turns import Turn
 from intu_fhir.errors import StoreUnavailable
+from tests.support.databases import sqlite_url
 
 _HAVE_IT = """
 import sys
@@ -65,3 +68,32 @@ def test_a_turn_is_let_go_after_an_error(database: Database) -> None:
         pass
     with turn, database.write():
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who alone makes files for others")
+def test_what_root_made_serves_the_service_too(tmp_path: Path) -> None:
+    """The file of a turn that root took once belongs to who has the database."""
+    file = tmp_path / "staging.db"
+    file.touch()
+    os.chown(file, 65_534, 65_534)
+    database = Database(sqlite_url(file))
+    with Turn(database, "a"):
+        pass
+    database.close()
+    [turn] = tmp_path.glob("*-turn*")
+    assert (turn.stat().st_uid, turn.stat().st_gid) == (65_534, 65_534)
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """Who cannot have a turn is told of which file that is; the work is tried again."""
+    file = tmp_path / "staging.db"
+    file.touch()
+    database = Database(sqlite_url(file))
+    with Turn(database, "a"):
+        pass
+    [turn] = tmp_path.glob("*-turn*")
+    turn.unlink()
+    turn.mkdir()
+    with pytest.raises(StoreUnavailable, match=turn.name), Turn(database, "a"):
+        pass
+    database.close()

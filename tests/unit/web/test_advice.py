@@ -10,7 +10,7 @@ import pytest
 
 from intu_fhir.db.kept_back import KeptBack
 from intu_fhir.db.overview import Overdue, Overview, QueueCount
-from intu_fhir.model.destination import DOWN, PAUSED, RECOVERING
+from intu_fhir.model.destination import DOWN, LATER, PAUSED, RECOVERING
 from intu_fhir.model.work import DEAD, HELD, RETRYING, WAITING
 from intu_fhir.web.advice import PATIENCE, Stuck, stuck
 from tests.support.clock import START
@@ -128,6 +128,13 @@ def test_nothing_is_stuck_where_all_goes() -> None:
             "held",
             "ehr is paused by somebody",
             "Nothing waits yet; no try is lost",
+            "/destinations#ehr",
+        ),
+        (
+            {"kept_back": [replace(KEPT, state=LATER, by="", why="")], "queue": [_queued(WAITING)]},
+            "retrying",
+            "ehr has asked to be left alone",
+            "3 deliveries wait; all goes by itself",
             "/destinations#ehr",
         ),
         (
