@@ -21,6 +21,7 @@ class Watched:
     Args:
         what: what was put back, in words without patient data.
         count: how many rows there were; more than are watched, where there were very many.
+        study: UID of the study that it was about; empty = of a cause or a selection.
     """
 
     what: str
@@ -29,6 +30,7 @@ class Watched:
     count: int
     delivery_keys: Sequence[int]
     work_keys: Sequence[int]
+    study: str = ""
 
     @property
     def watched(self) -> int:

@@ -13,8 +13,18 @@ from intu_fhir.db.failures import causes, states_of
 from intu_fhir.db.replay import ReplayFilter
 from intu_fhir.db.reports import find_study
 from intu_fhir.model.audit import Action
-from intu_fhir.model.work import DEAD, DELIVER, DELIVERED, DONE, HELD, RETRYING, RUNNING, WAITING
-from intu_fhir.pipeline.replay import ReplaySelection, chosen_rows, replay
+from intu_fhir.model.work import (
+    DEAD,
+    DELIVER,
+    DELIVERED,
+    DONE,
+    FILTERED,
+    HELD,
+    RETRYING,
+    RUNNING,
+    WAITING,
+)
+from intu_fhir.pipeline.replay import LEFT_ALONE, ReplaySelection, chosen_rows, replay
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.context import Site
 from intu_fhir.web.fields import number, one, several
@@ -29,16 +39,26 @@ _FIELDS = ("study", "destination", "cause", "choice", "rebuild", "force")
 _CHOICE, _CHOSEN = "choice", "chosen"
 """What says that a form puts back what was chosen on its page: never all for want of a key."""
 
+_LEFT_ALONE = {
+    LEFT_ALONE[DELIVERED]: "the destination has it; “Send again” beside it sends it once more",
+    LEFT_ALONE[DONE]: "the step is done; “Build again” does it once more",
+    LEFT_ALONE[HELD]: "it is held; release it under Review",
+    LEFT_ALONE[FILTERED]: "it is left out on purpose; “Build again” judges it anew",
+}
+"""Why a row is not put back, with the buttons of the page instead of options of the command."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a form asks to put back.
 
     Args:
+        act: what it is called on the button.
         what: the same in words.
     """
 
     selection: ReplaySelection
+    act: str
     what: str
     study: str
     back: str
@@ -62,6 +82,7 @@ def ask(request: Request) -> Response:
         title="Replay",
         wish=wish,
         would=would,
+        left=[(times, _LEFT_ALONE.get(reason, reason)) for reason, times in would.left.items()],
         anything=would.deliveries + would.steps + would.studies,
         fields=fields,
     )
@@ -97,6 +118,7 @@ def _of_cause(request: Request, name: str) -> Wish:
     place = f"to {cause.destination}" if cause.step == DELIVER else f"in step {cause.step}"
     return Wish(
         ReplaySelection(wanted),
+        "Replay",
         f"{'All' if keys is None else 'What was chosen'} that failed {place}: {reason_in(cause)}",
         "",
         f"/failures/{name}",
@@ -128,7 +150,7 @@ def _of_study(request: Request, uid: str) -> Wish:
     act = "Build again" if rebuild else "Send again" if force else "Replay"
     place = f" at {destination}" if destination else ""
     selection = ReplaySelection(wanted, rebuild=rebuild, force=force and not rebuild)
-    return Wish(selection, f"{act}{place}: study {uid}", uid, f"/studies/{uid}")
+    return Wish(selection, act, f"{act}{place}: study {uid}", uid, f"/studies/{uid}")
 
 
 def _do(request: Request, site: Site, wish: Wish) -> Response:
@@ -148,6 +170,7 @@ def _do(request: Request, site: Site, wish: Wish) -> Response:
         count,
         deliveries[:MOST_WATCHED],
         steps[:MOST_WATCHED],
+        wish.study,
     )
     return RedirectResponse(f"/replays/{site.replays.keep(watched)}", 303)
 
