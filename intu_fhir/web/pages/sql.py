@@ -90,10 +90,10 @@ def download(request: Request) -> Response:
         answer = ask(site, _role(request), statement, site.web.sql.max_download_rows)
         if answer.has_more:
             problem = f"More than {len(answer.rows)} rows; narrow it down, or use `intu-fhir sql`."
-            return _page(request, statement, problem=problem, status=400)
+            return _page(request, statement, kind=kind, problem=problem, status=400)
         content = WRITERS[kind](answer.columns, answer.rows)
     except RefusedQuery as error:
-        return _page(request, statement, problem=str(error), status=400)
+        return _page(request, statement, kind=kind, problem=str(error), status=400)
     record(request, site, Action.EXPORTED, answer, f"sql as {kind}")
     name = f'attachment; filename="intu-fhir.{kind}"'
     return Response(content, media_type=_KINDS[kind], headers={"content-disposition": name})
@@ -160,6 +160,7 @@ def _page(
     statement: str,
     *,
     answer: Answer | None = None,
+    kind: str = "",
     problem: str = "",
     status: int = 200,
 ) -> Response:
@@ -171,6 +172,7 @@ def _page(
         title="SQL",
         statement=statement,
         answer=answer,
+        kind=kind,
         problem=problem,
         saved=SAVED,
         views=views(),
