@@ -201,10 +201,22 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("change", (event) => {
-  const all = event.target.closest("[data-all]");
-  if (!all) return;
-  for (const box of document.querySelectorAll(`input[name="${CSS.escape(all.dataset.all)}"]`)) box.checked = all.checked;
+  const all = document.querySelector("[data-all]");
+  const boxes = [...document.querySelectorAll(`input[name="${CSS.escape(all?.dataset.all ?? "")}"]`)];
+  if (event.target === all) for (const box of boxes) box.checked = all.checked;
+  else if (boxes.includes(event.target)) all.checked = boxes.every((box) => box.checked);
 });
+
+// Browsers lend the clipboard to pages by TLS and of this machine only: elsewhere the text is marked.
+async function isCopied(button) {
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    return true;
+  } catch {
+    getSelection().selectAllChildren(button.parentElement.querySelector("[data-copied]"));
+    return false;
+  }
+}
 
 document.addEventListener("click", async (event) => {
   const insert = event.target.closest("[data-insert]");
@@ -214,8 +226,5 @@ document.addEventListener("click", async (event) => {
     field.focus();
   }
   const copy = event.target.closest("[data-copy]");
-  if (copy) {
-    await navigator.clipboard?.writeText(copy.dataset.copy);
-    copy.textContent = "copied";
-  }
+  if (copy) copy.textContent = (await isCopied(copy)) ? "copied" : "press Ctrl+C";
 });
