@@ -56,6 +56,11 @@ class ClockWatch:
         self._looked: tuple[datetime, float] | None = None
         self.fault = ""
 
+    @property
+    def has_looked(self) -> bool:
+        """Say whether it is asked at all: a process that only receives holds nothing by a clock."""
+        return self._looked is not None
+
     def is_right(self) -> bool:
         """Say whether work may be taken by this clock.
 

@@ -19,7 +19,8 @@ def readiness(
     parts = {"database": _database(database), "files": _files(app)}
     if is_receiving is not None:
         parts["receiver"] = "" if is_receiving() else "does not listen"
-    parts["clock"] = app.clock_watch.fault
+    if app.clock_watch.has_looked:
+        parts["clock"] = app.clock_watch.fault
     return parts
 
 

@@ -129,7 +129,7 @@ def test_a_worker_stops_too(site: Path) -> None:
 
 @pytest.mark.parametrize(("command", "parts"), [
     ("receive", {"database", "files", "receiver"}),
-    ("worker", {"database", "files"}),
+    ("worker", {"database", "files", "clock"}),
 ])  # fmt: skip
 def test_a_process_without_web_page_is_watched(command: str, parts: set[str], site: Path) -> None:
     """Receive and worker say that they live and are ready, and give the metrics, where asked to."""
