@@ -9,6 +9,7 @@ repeated blindly.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import NamedTuple
 
 import orjson
@@ -244,7 +245,9 @@ class Publisher:
         listed = bearing(answer, self._type, self._system, self._value)
         if not answer.ok or listed is None:
             failed = self._unsearched(answer)
-            return None if self._offers.finds_by_itself and isinstance(failed, Dead) else failed
+            if isinstance(failed, Retry) or answer.status == HTTPStatus.UNAUTHORIZED:
+                return failed
+            return None if self._offers.finds_by_itself else failed
         found = [resource for resource in listed if place_of(resource)]
         if len(found) > 1:
             return self._several()

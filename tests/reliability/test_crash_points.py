@@ -46,7 +46,7 @@ def test_a_kill_at_any_call_loses_nothing_acknowledged(areas: Areas, role: str) 
     [
         (ACK_FIRST, Point(COMMIT, "pwrite64", 1), "lost"),
         (ROW_FIRST, Point(ASSOCIATION, "rename", 3), "bad_rows"),
-        (NO_RENAME, Point(COMMIT, "pwrite64", 60), "lost"),
+        (NO_RENAME, Point(COMMIT, "pwrite64", 90), "lost"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from intu_fhir.db import tables as t
 from intu_fhir.db.session import Database
+from intu_fhir.errors import StoreUnavailable
 from intu_fhir.model.work import DELIVERED
 from tests.reliability.ground import Ground, ground
 from tests.reliability.kill_watch import Watch
@@ -135,7 +136,9 @@ class Run:
             if stuck or not (late or missing):
                 return
             while late and len(late) * 2 * self.plan.studies >= self.plan.late * missing:
-                self._grow(many, late.pop())
+                if not self._grow(many, late[-1]):
+                    break  # its sender tries again
+                late.pop()
             trouble.tick(done)
             watch.look()
             if time.monotonic() > told + _TELL_SECONDS:
@@ -143,10 +146,14 @@ class Run:
                 print(f"{done} deliveries, {trouble.kills} kills", file=sys.stderr, flush=True)
             time.sleep(_TICK_SECONDS)
 
-    def _grow(self, many: Many, number: int) -> None:
-        with self.database.write() as connection:
+    def _grow(self, many: Many, number: int) -> bool:
+        """Let one more image come; False where a worker has frozen with its study locked."""
+        with suppress(StoreUnavailable), self.database.write() as connection:
             now = datetime.now(UTC)
-            self.wanted[number] = many.grow(connection, number, [EHR, PACS], now)
+            wanted = many.grow(connection, number, [EHR, PACS], now)
+            self.wanted[number] = wanted
+            return True
+        return False
 
     def _count(self) -> tuple[int, int]:
         """Return how many deliveries were confirmed, and how many rows are not yet there."""

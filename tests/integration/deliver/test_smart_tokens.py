@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
+from structlog.testing import capture_logs
 
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.demo.ehr import StandInEhr
@@ -107,12 +108,13 @@ def test_h04_while_there_are_two_keys_the_one_that_the_server_knows_is_used(
 
 @pytest.mark.parametrize("content", [b"", b"half a k", b'{"keys": []}', b'{"keys": [{"d": 1}]}'])
 def test_h04_a_file_that_is_half_written_leaves_the_key_of_before(
-    site: Site, content: bytes, capsys: pytest.CaptureFixture[str]
+    site: Site, content: bytes
 ) -> None:
     """What cannot be read is told in the log, and the work goes on."""
     site.file.write_bytes(content)
-    delivered(site.client.publish(publication(imaging_study())))
-    assert "key_not_replaced" in capsys.readouterr().out
+    with capture_logs() as logged:
+        delivered(site.client.publish(publication(imaging_study())))
+    assert "key_not_replaced" in [one["event"] for one in logged]
 
 
 @pytest.mark.parametrize("minutes", [-5, -2, 2, 5])
