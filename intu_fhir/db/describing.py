@@ -9,7 +9,6 @@ costs work done twice and nothing else, so nobody has to renew one.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -17,6 +16,7 @@ from itertools import groupby
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.locked_files import try_lock
 from intu_fhir.db.session import Database
 
 BLOCK_KEYS = 50
@@ -83,14 +83,6 @@ def _alone(path: str) -> Iterator[bool]:
         yield True
         return
     try:
-        yield _try_lock(descriptor)
+        yield try_lock(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

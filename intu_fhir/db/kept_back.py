@@ -38,18 +38,12 @@ class KeptBack:
 
 def kept_back(connection: Connection, now: datetime) -> list[KeptBack]:
     """Return the destinations that are not simply up, by name."""
-    s = destination_states.c
-    later = s.free_at > now + _OF_A_RATE
-    found = connection.execute(
-        sa.select(destination_states)
-        .where(sa.or_(s.paused_at.is_not(None), s.breaker != CLOSED, later))
-        .order_by(s.destination)
-    )
-    return [_kept_back(row, now) for row in found.mappings()]
+    rows = sa.select(destination_states).order_by(destination_states.c.destination)
+    found = [(row, state_of(row, now)) for row in connection.execute(rows).mappings()]
+    return [_kept_back(row, state) for row, state in found if state != UP]
 
 
-def _kept_back(row: Any, now: datetime) -> KeptBack:
-    state = state_of(row, now)
+def _kept_back(row: Any, state: str) -> KeptBack:
     paused = state == PAUSED
     if state == LATER:
         return KeptBack(row["destination"], state, row["updated_at"], "", "", row["free_at"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
@@ -13,6 +12,7 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
+from intu_fhir.db.locked_files import try_lock
 from intu_fhir.db.session import Database
 from intu_fhir.errors import StoreUnavailable
 
@@ -108,7 +108,7 @@ class Turn:
                 "runs as, or remove it while nothing runs"
             ) from error
         try:
-            while not _locked(file):
+            while not try_lock(file):
                 if time.monotonic() >= until:
                     raise _waited()
                 time.sleep(_PAUSE_SECONDS)
@@ -124,14 +124,6 @@ def _opened(path: str) -> int:
         owner = os.stat(path.rpartition("-turn")[0])
         os.fchown(file, owner.st_uid, owner.st_gid)
     return file
-
-
-def _locked(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _waited() -> StoreUnavailable:

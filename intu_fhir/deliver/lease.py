@@ -32,7 +32,7 @@ from intu_fhir.observe.clock import Clock
 _SHARE = 3
 """A lease is renewed when this part of it has passed."""
 
-REQUESTS_UNASKED = 20
+_REQUESTS_UNASKED = 20
 """So many requests, each as long as it may take, lie between two questions at most: those of a
 patient who was merged several times, with a token for each."""
 
@@ -41,7 +41,8 @@ class Lease:
     """The lease of one claim; while it is entered, a heartbeat renews it.
 
     Args:
-        unasked_seconds: so long the heartbeat goes on while nobody asks ``keep``.
+        request_seconds: how long one request may take; the heartbeat goes on for as long as the
+            most of them that lie between two questions.
     """
 
     def __init__(
@@ -50,10 +51,10 @@ class Lease:
         clock: Clock,
         claim: Claim,
         lease_seconds: float,
-        unasked_seconds: float = float("inf"),
+        request_seconds: float = float("inf"),
     ) -> None:
         self._database, self._clock, self._claim = database, clock, claim
-        self._seconds, self._unasked = lease_seconds, unasked_seconds
+        self._seconds, self._unasked = lease_seconds, _REQUESTS_UNASKED * request_seconds
         self._asked_at = clock.monotonic()
         self._until = self._asked_at + (claim.lease_until - clock.now()).total_seconds()
         self._until_by_wall = claim.lease_until

@@ -40,7 +40,7 @@ from intu_fhir.deliver.publication import (
     private_values,
     transaction_of_one,
 )
-from intu_fhir.deliver.remarks import unlisted
+from intu_fhir.deliver.remarks import joined, unlisted
 from intu_fhir.deliver.server import FhirServer, bearing, token
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
 
@@ -359,7 +359,7 @@ class Publisher:
         return Delivered(
             status=status,
             # Where nothing is sent, what was remarked on what is there still holds.
-            warning="" if unchanged else "; ".join(filter(None, (self._remark, remark))),
+            warning="" if unchanged else joined(self._remark, remark),
             server_id=place.id,
             version=place.version,
             content_hash=self._wanted.content_hash,

@@ -33,7 +33,7 @@ from intu_fhir.deliver.beside import SeveralPublisher
 from intu_fhir.deliver.dicom import DAMAGED_FILE, ObjectToSend, StorageScu
 from intu_fhir.deliver.document import DocumentPublisher, goes_as_document, study_address
 from intu_fhir.deliver.fhir import FhirClient, Publication
-from intu_fhir.deliver.lease import REQUESTS_UNASKED, Lease
+from intu_fhir.deliver.lease import Lease
 from intu_fhir.deliver.ledger import Wanted
 from intu_fhir.deliver.remarks import unlisted
 from intu_fhir.deliver.subject import link_subject
@@ -94,8 +94,8 @@ class FhirDelivery:
 
     def _lease(self, claim: Claim) -> Lease:
         """Return what keeps the study ours from the first request to the last."""
-        unasked = REQUESTS_UNASKED * self.destination.timeout_seconds
-        return Lease(self.database, self.clock, claim, self.lease_seconds, unasked)
+        seconds = self.destination.timeout_seconds
+        return Lease(self.database, self.clock, claim, self.lease_seconds, seconds)
 
     def _deliver(self, claim: Claim, ledger: ResourceLedger) -> DeliveryOutcome:
         stored = self._stored(claim)
@@ -294,8 +294,8 @@ class DicomDelivery:
 
     def __call__(self, claim: Claim) -> DeliveryOutcome | NotYet:
         """Send what the PACS lacks; what it confirmed in an earlier try is not sent again."""
-        unasked = REQUESTS_UNASKED * self.scu.timeout_seconds
-        with Lease(self.database, self.clock, claim, self.lease_seconds, unasked) as lease:
+        seconds = self.scu.timeout_seconds
+        with Lease(self.database, self.clock, claim, self.lease_seconds, seconds) as lease:
             return self._deliver(claim, lease)
 
     def _deliver(self, claim: Claim, lease: Lease) -> DeliveryOutcome | NotYet:

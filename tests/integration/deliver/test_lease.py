@@ -125,7 +125,7 @@ def test_no_heartbeat_for_a_stuck_worker(database: Database) -> None:
     """A worker that asks nothing for longer than its requests take has its study taken."""
     clock = SystemClock()
     claim = _claimed(database, clock, SHORT)
-    with Lease(database, clock, claim, SHORT, unasked_seconds=0) as lease:
+    with Lease(database, clock, claim, SHORT, request_seconds=0) as lease:
         wait_until(lambda: _claim(database, clock) is not None, 3 * SHORT)
         assert not lease.keep()
 
