@@ -31,7 +31,6 @@ from intu_fhir.model.cause import cause_of
 from intu_fhir.model.work import FILTERED, HELD, RETRYING, RUNNING, WAITING, Claim
 
 _TIME = work.c.updated_at.type
-_KEPT_BACK = (HELD, FILTERED)
 
 
 def renew(connection: Connection, held: Claim, *, now: datetime, lease_seconds: float) -> None:
@@ -82,7 +81,7 @@ def _asked_again(queue: Table, held: Claim) -> sa.ColumnElement[bool]:
 
 def _kept_back(queue: Table) -> sa.ColumnElement[bool]:
     """Whether a wish since the claim keeps the study back; a row at work is ``running`` else."""
-    return queue.c.state.in_(_KEPT_BACK)
+    return queue.c.state.in_((HELD, FILTERED))
 
 
 def put_off(connection: Connection, held: Claim, *, until: datetime, now: datetime) -> None:
@@ -122,13 +121,11 @@ def fail(
         StaleClaim: another worker has it now.
     """
     row = _row(connection, held)
-    kept_back = row.state in _KEPT_BACK
-    newer = row.want > held.want or (row.due_at is not None and row.due_at > held.due_at)
-    if kept_back or (newer and due_at is None):
+    if row.kept_back or (row.newer and due_at is None):
         _write(
             connection,
             held,
-            state=row.state if kept_back else WAITING,
+            state=row.state if row.kept_back else WAITING,
             attempts=0,
             updated_at=now,
             **NO_FAILURE,
@@ -161,8 +158,9 @@ def _no_lease() -> dict[str, Any]:
 def _row(connection: Connection, held: Claim) -> Any:
     """Return what a held row says now; nobody else writes to it until the transaction ends."""
     queue = queue_of(held.step)
-    found = sa.select(queue.c.want, queue.c.due_at, queue.c.state).where(_is_held(held))
-    row = connection.execute(found.with_for_update()).one_or_none()
+    newer, kept_back = _asked_again(queue, held), _kept_back(queue)
+    found = sa.select(queue.c.state, newer.label("newer"), kept_back.label("kept_back"))
+    row = connection.execute(found.where(_is_held(held)).with_for_update()).one_or_none()
     if row is None:
         raise _stale(held)
     return row
