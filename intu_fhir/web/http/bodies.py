@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,6 +39,8 @@ class WholeBody:
         except TimeoutError:
             await _refuse(scope, 408, "The request took too long.")(scope, receive, send)
             return
+        except ClientDisconnect:
+            return  # half a form is another form, and nobody reads the answer
         if body is None:
             text = f"The request is larger than {self._max_bytes} bytes."
             await _refuse(scope, 413, text)(scope, receive, send)
@@ -50,6 +52,9 @@ class WholeBody:
 
         What is too large is read to its end all the same, and dropped: who closes on a side that
         still sends takes the answer away from it.
+
+        Raises:
+            ClientDisconnect: the other side went before its body was whole.
         """
         length = request.headers.get("content-length", "0")
         is_small = length.isdecimal() and int(length) <= self._max_bytes
@@ -57,7 +62,7 @@ class WholeBody:
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                return bytes(body)  # the other side is gone, nobody reads the answer
+                raise ClientDisconnect
             part = message.get("body", b"")
             size += len(part)
             is_small = is_small and size <= self._max_bytes
