@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -137,11 +138,12 @@ def _with_many(connection: Connection, found: list[StudyRow]) -> list[StudyRow]:
     ]
 
 
-def _study_columns() -> list[sa.ColumnElement[Any]]:
+@cache  # the same for each question, and larger than all that is asked besides
+def _study_columns() -> tuple[sa.ColumnElement[Any], ...]:
     c = studies.c
     mine = deliveries.c.study_key == studies.c.study_key
     there = sa.and_(state_of_row(deliveries) == DELIVERED, deliveries.c.have >= deliveries.c.want)
-    return [
+    return (
         c.study_key,
         c.study_instance_uid,
         study_state().label("state"),
@@ -158,7 +160,7 @@ def _study_columns() -> list[sa.ColumnElement[Any]]:
         c.last_received_at,
         _counted(mine, state_of_row(deliveries) != FILTERED).label("deliveries"),
         _counted(mine, there).label("delivered"),
-    ]
+    )
 
 
 def _counted(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
