@@ -133,6 +133,11 @@ class StandInEhr:
         with self._lock:
             self._faults.extend(faults)
 
+    def fail_no_more(self) -> None:
+        """Let nothing go wrong of what has been asked for and has not happened yet."""
+        with self._lock:
+            self._faults.clear()
+
     def offer(self, features: Features) -> None:
         """Offer other features from now on, as after an upgrade."""
         self._features = features

@@ -196,6 +196,14 @@ def test_faults_befall_the_requests_they_are_for(ehr: StandInEhr, http: httpx.Cl
     assert len(ehr.resources()) == 2
 
 
+def test_faults_that_have_not_happened_are_called_off(ehr: StandInEhr, http: httpx.Client) -> None:
+    """Of many faults only those happen that came before it was told to fail no more."""
+    ehr.fail_next(*[Fault(503)] * 3)
+    assert http.post("/ImagingStudy", json=imaging_study()).status_code == 503
+    ehr.fail_no_more()
+    assert http.post("/ImagingStudy", json=imaging_study()).status_code == 201
+
+
 def test_authorization(ehr: StandInEhr, http: httpx.Client) -> None:
     """With a judge, whoever it does not know gets 401."""
     ehr.authorize = lambda header: header == "Bearer good"

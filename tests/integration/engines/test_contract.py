@@ -91,6 +91,7 @@ def test_a_stop_in_the_middle_leaves_the_rest_for_the_next_start(
     assert site.leases() == 0
     assert done < 2 * len(site.sent)
     assert [one for one in site.faults() if "lost" not in one] == []
+    site.ehr.fail_no_more()  # slow only so that the stop comes in the middle
     engine.start()
     site.wait()
     assert site.faults() == []
