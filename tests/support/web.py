@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from intu_fhir.db.tokens import add_token
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.access.tokens import hash_of, new_token
-from intu_fhir.web.access.users import new_user, write_users
+from intu_fhir.web.access.users import User, new_user, write_users
 from intu_fhir.web.running import WebPage
 from tests.support.ports import free_port
 from tests.support.site_folder import write_site
@@ -95,8 +96,13 @@ def serving(
 
 def write_people(file: Path) -> Path:
     """Write a file with one person of each role, named as the role."""
-    write_users(file, {r.word: new_user(r.word, r, PASSWORDS[r]) for r in Role})
+    write_users(file, dict(_people()))
     return file
+
+
+@cache  # a password's hash is made to take long
+def _people() -> Mapping[str, User]:
+    return {role.word: new_user(role.word, role, PASSWORDS[role]) for role in Role}
 
 
 def give_token(
