@@ -16,8 +16,8 @@ demo: $(VENV)/.run ## run the whole way on sample studies (DICOM=folder: on your
 	@$(BIN)/intu-fhir demo $(if $(DICOM),"$(DICOM)")
 	@echo "  (here intu-fhir is $(BIN)/intu-fhir)"
 
-test: $(VENV)/.dev ## run the tests (ARGS="-k name": some of them)
-	@$(BIN)/pytest $(ARGS)
+test: $(VENV)/.dev ## run the tests, two processes at once (ARGS="-k name": some of them, in one)
+	@$(BIN)/$(if $(ARGS),pytest $(ARGS),python -m tools.lanes)
 
 test-quick: $(VENV)/.dev ## run the tests that take no long time
 	@$(BIN)/pytest -m "not slow" $(ARGS)

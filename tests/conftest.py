@@ -26,12 +26,19 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("patient")
 
+_RELIABILITY = Path(__file__).parent / "reliability"
+"""Proofs that kill and freeze at chosen moments, which a busy neighbour moves."""
 
+
+@pytest.hookimpl(tryfirst=True)  # so that -m sees the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse tests that do not open with one line of behaviour; try timed ones up to thrice."""
     for item in items:
-        if item.get_closest_marker("timed"):
+        is_timed = item.get_closest_marker("timed") is not None
+        if is_timed:
             item.add_marker(pytest.mark.flaky(reruns=2))
+        if is_timed or _RELIABILITY in item.path.parents:
+            item.add_marker(pytest.mark.alone)
     silent = [item.nodeid for item in items if not _says_behaviour(item)]
     if silent:
         listed = "\n  ".join(sorted({name.partition("[")[0] for name in silent}))
