@@ -19,6 +19,7 @@ from pydicom.filewriter import dcmwrite
 from intu_fhir.db.tables import headers, instances
 from intu_fhir.observe.metrics import RECEIVE_LIMITS
 from tests.integration.app.conftest import StartWhole
+from tests.support import mutants
 from tests.support.raw_peer import CT_IMAGE_STORAGE, RawPeer, status_of, store_command
 from tests.support.studies import make_instance, uid
 from tests.support.whole_receiver import WholeReceiver
@@ -76,16 +77,56 @@ def ends_of_elements(dataset: Dataset, syntax: str) -> set[int]:
     return {len(encoded(prefix, syntax)) for prefix in prefixes}
 
 
+class Cuts:
+    """A small instance cut at each of its bytes, each time under a UID of its own.
+
+    Under one UID all that comes after the first one taken would be refused for that alone.
+    """
+
+    def __init__(self, syntax: str) -> None:
+        self._syntax, self._dataset = syntax, small(syntax)
+        self.ends, self.size = ends_of_elements(self._of(0), syntax), len(self.whole(0))
+
+    def whole(self, number: int) -> bytes:
+        """Return the bytes of the whole instance; always as many."""
+        return encoded(self._of(number), self._syntax)
+
+    def statuses(self, whole: WholeReceiver) -> dict[int, int]:
+        """Return how each cut is answered."""
+        with Sender(whole, self._syntax) as sender:
+            return {
+                cut: sender.store(self.whole(cut)[:cut], self._uid(cut)) for cut in range(self.size)
+            }
+
+    def _of(self, number: int) -> Dataset:
+        self._dataset.SOPInstanceUID = self._uid(number)
+        return self._dataset
+
+    @staticmethod
+    def _uid(number: int) -> str:
+        return f"{UID}.{100_000 + number}"
+
+
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, JPEG])
 def test_every_cut_is_noticed(syntax: str, whole: WholeReceiver) -> None:
     """F-02: cut at any byte, a data set is refused, unless it ends just where an element does."""
-    dataset = small(syntax)
-    data, ends = encoded(dataset, syntax), ends_of_elements(dataset, syntax)
-    assert len(data) in ends
-    with Sender(whole, syntax) as sender:
-        taken = {cut for cut in range(len(data)) if sender.store(data[:cut]) == 0x0000}
-    assert taken <= ends
-    assert len(whole.staged()) <= 1
+    cuts = Cuts(syntax)
+    statuses = cuts.statuses(whole)
+    assert cuts.size in cuts.ends
+    taken = {cut for cut, status in statuses.items() if status == 0x0000}
+    assert taken <= cuts.ends
+    assert {statuses[cut] for cut in statuses.keys() - cuts.ends} == {0xC000}
+    assert {statuses[cut] for cut in cuts.ends - taken - {cuts.size}} == {0x0117}  # no UID yet
+    assert len(whole.staged()) == len(taken)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, JPEG])
+def test_a_receiver_that_takes_cut_pixels_is_seen(syntax: str, whole: WholeReceiver) -> None:
+    """F-02: the same cuts find a receiver that minds no end inside pixel data."""
+    with mutants.take_cut_pixels():
+        cuts = Cuts(syntax)
+        taken = [cut for cut, status in cuts.statuses(whole).items() if status == 0x0000]
+    assert not cuts.ends.issuperset(taken)
 
 
 def test_every_cut_of_a_deflated_data_set_is_noticed(whole: WholeReceiver) -> None:
