@@ -63,7 +63,13 @@ class Filled:
 
 
 def fill(
-    receivers: Receivers, disk: Path, elsewhere: Path, fraction: float, *, whole: bool
+    receivers: Receivers,
+    disk: Path,
+    elsewhere: Path,
+    fraction: float,
+    *,
+    whole: bool,
+    mutant: str = "",
 ) -> Filled:
     """Let a disk run full at a fraction of an object.
 
@@ -75,7 +81,7 @@ def fill(
     files = Path(tempfile.mkdtemp(dir=disk))
     url = sqlite_url(place / "staging.db")
     migrate.upgrade(url)
-    receiver = receivers.start(Order(url, str(files), str(elsewhere / "log")))
+    receiver = receivers.start(Order(url, str(files), str(elsewhere / "log"), mutant))
     journal = Journal(elsewhere / f"journal-{place.name}")
     sender = Sender(receiver.port, journal)
     database = Database(url, pool_size=1)

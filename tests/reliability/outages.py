@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -29,6 +29,9 @@ from tests.support.receivers import Receivers
 from tests.support.senders import SUCCESS, Journal, Samples, Sender
 
 _SAMPLES = Samples(12_000)
+_LATENCY_SECONDS = 5.0
+_BACK_SECONDS = 5.0
+"""So soon after the return of the database an object has to be taken again."""
 
 Outage = Callable[[Ground], contextlib.AbstractContextManager[None]]
 
@@ -46,11 +49,34 @@ def crashed(place: Ground) -> Iterator[None]:
 def hanging(place: Ground) -> Iterator[None]:
     """Stop every process of PostgreSQL where it stands; let it go on at the end."""
     processes = place.server_processes()
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
+    _signal(processes, signal.SIGSTOP)
     yield
+    _signal(processes, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def slow(place: Ground) -> Iterator[None]:
+    """Let PostgreSQL work for a moment only in every five seconds."""
+    processes, over = place.server_processes(), threading.Event()
+
+    def slow_down() -> None:
+        while not over.is_set():
+            _signal(processes, signal.SIGSTOP)
+            over.wait(_LATENCY_SECONDS)
+            _signal(processes, signal.SIGCONT)
+            over.wait(0.05)
+
+    thread = threading.Thread(target=slow_down)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def _signal(processes: Sequence[int], number: int) -> None:
     for process in processes:
-        os.kill(process, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # the server has helpers that come and go
+            os.kill(process, number)
 
 
 @contextlib.contextmanager
@@ -87,6 +113,7 @@ def locked(place: Ground) -> Iterator[None]:
 OUTAGES: dict[str, tuple[str, Outage]] = {
     "killed": ("postgresql", crashed),
     "hanging": ("postgresql", hanging),
+    "slow": ("postgresql", slow),
     "terminated": ("postgresql", terminated),
     "locked": ("sqlite", locked),
 }
@@ -113,7 +140,8 @@ class Seen:
     def is_bad(self) -> bool:
         """Say whether a promise broke."""
         others = self.answers.keys() - {"0000", "A700"}
-        return bool(self.broken or others or self.echoes_refused) or self.slowest_echo > 1
+        lost = bool(self.broken or others or self.echoes_refused)
+        return lost or self.slowest_echo > 1 or self.back > _BACK_SECONDS
 
     def line(self) -> str:
         """Return it in one line."""
@@ -181,10 +209,16 @@ class _Traffic:
 
 
 def suffer(
-    receivers: Receivers, place: Ground, outage: Outage, *, seconds: float, wait_seconds: float
+    receivers: Receivers,
+    place: Ground,
+    outage: Outage,
+    *,
+    seconds: float,
+    wait_seconds: float,
+    mutant: str = "",
 ) -> Seen:
     """Receive before, during and after an outage."""
-    order = place.order(wait_seconds=wait_seconds)
+    order = place.order(mutant, wait_seconds=wait_seconds)
     receiver = receivers.start(order)
     journal = Journal(place.folder / "journal")
     traffic, seen = _Traffic(receiver.port, journal), Seen()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.full_disk import FRACTIONS, fill, small_disk
+from tests.support import mutants
 from tests.support.receivers import Receivers
 from tests.support.senders import SUCCESS
 
@@ -18,7 +19,7 @@ from tests.support.senders import SUCCESS
 def disk() -> Iterator[Path]:
     """A disk of some megabytes."""
     if os.geteuid() != 0 or sys.platform != "linux":
-        pytest.skip("only root can mount a small disk")
+        pytest.skip("needs root, to mount a small disk")
     with small_disk() as folder:
         yield folder
 
@@ -34,3 +35,11 @@ def test_a_full_disk_refuses_and_comes_back(
     assert found.left_bytes <= 0
     assert found.later == SUCCESS
     assert not found.broken
+
+
+def test_a_receiver_that_leaves_pieces_is_seen(
+    receivers: Receivers, disk: Path, tmp_path: Path
+) -> None:
+    """K-07 can fail: one that does not remove what it could not write has bytes left."""
+    found = fill(receivers, disk, tmp_path, 0.75, whole=False, mutant=mutants.UNTIDY)
+    assert found.left_bytes > 0

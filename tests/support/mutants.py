@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from intu_fhir.db.session import Database
-from intu_fhir.errors import IntuError, InvalidDataSet
-from intu_fhir.files.local import LocalFileStore
+from intu_fhir.errors import IntuError, InvalidDataSet, StoreUnavailable
+from intu_fhir.files.local import LocalFileStore, LocalSpool
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
 from intu_fhir.stage.commit import GroupCommit, Item, Result
 
@@ -26,6 +26,7 @@ ACK_FIRST, ROW_FIRST, NO_RENAME = "ack-first", "row-first", "no-rename"
 NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT = "no-file-sync", "no-folder-sync", "weak-commit"
 EARLY_COMMIT = "early-commit"
 TRUSTING, OPTIMIST = "trusting", "optimist"
+HOPEFUL, UNTIDY = "hopeful", "untidy"
 CRASH_MUTANTS = (ACK_FIRST, ROW_FIRST, NO_RENAME)
 Walk: TypeAlias = Callable[..., Iterator[Any]]
 SYNC_MUTANTS = (ACK_FIRST, NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT, EARLY_COMMIT)
@@ -132,6 +133,25 @@ class AckFirst:
         if left is not None:
             with contextlib.suppress(IntuError):
                 self._accept(left)
+
+
+class Hopeful:
+    """Answers Success where the database cannot take it now, as if it surely would."""
+
+    def __init__(self, accept: Callable[[ReceivedObject], Accepted]) -> None:
+        self._accept = accept
+
+    def __call__(self, received: ReceivedObject) -> Accepted:
+        """Hope."""
+        try:
+            return self._accept(received)
+        except StoreUnavailable:
+            return Accepted(Disposition.STORED, received.sop_instance_uid)
+
+
+def leave_spool_files() -> None:
+    """Let this process's file stores leave what they could not write to the end."""
+    LocalSpool.discard = lambda _spool: None  # type: ignore[assignment, method-assign]
 
 
 @contextlib.contextmanager

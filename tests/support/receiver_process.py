@@ -94,6 +94,8 @@ def _start(order: Order) -> tuple[Listener, int]:
         _FOR_EVER.enter_context(mutants.trust_lengths())
     if order.mutant == mutants.OPTIMIST:
         _FOR_EVER.enter_context(mutants.believe_in_completeness())
+    if order.mutant == mutants.UNTIDY:
+        mutants.leave_spool_files()
     files: LocalFileStore = mutants.file_store(order.mutant)(Path(order.files))
     removed = recover(database, files, RECEIVER, clock.now())
 
@@ -106,6 +108,8 @@ def _start(order: Order) -> tuple[Listener, int]:
     accept: Any = Accept(files, database, rows, clock, RECEIVER, {CHANNEL: 30.0})
     if order.mutant == mutants.ACK_FIRST:
         accept = mutants.AckFirst(accept)
+    if order.mutant == mutants.HOPEFUL:
+        accept = mutants.Hopeful(accept)
 
     ends = Ends(database, clock, RECEIVER, settles=lambda _: True, noted=lambda: None)
     ends.start()
