@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -114,3 +115,18 @@ def test_the_site_answers_echoscu(tmp_path: Path, migrated_database_url: str) ->
     """Echoscu, the first thing an engineer tries, gets its answer."""
     with running_site(tmp_path, migrated_database_url) as running:
         _send("echoscu", running, [])
+
+
+def test_dcm4che_sends(tmp_path: Path, migrated_database_url: str) -> None:
+    """What dcm4che's storescu sends is staged and stands in the EHR (where ``DCM4CHE_HOME`` is)."""
+    program = Path(os.environ.get("DCM4CHE_HOME", ""), "bin", "storescu")
+    if not os.environ.get("DCM4CHE_HOME"):
+        pytest.skip("dcm4che is in no registry: set DCM4CHE_HOME to where it was unpacked")
+    files = write_study(tmp_path / "study")
+    with running_site(tmp_path, migrated_database_url) as running:
+        port = running.site.listeners[0].port
+        command = [str(program), "-c", f"INTU_TEST@127.0.0.1:{port}", *map(str, files)]
+        subprocess.run(command, check=True, timeout=120, capture_output=True)
+        running.rest()
+        [resource] = running.imaging_studies()
+        assert resource["numberOfInstances"] == len(files)

@@ -93,7 +93,7 @@ def files_by_uid(order: Order) -> dict[str, Path]:
 
 
 def main() -> int:
-    """Watch; exit 1 if an answer came too early."""
+    """Watch; exit 1 if an answer came too early, or too few came to say so."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--answers", type=int, default=1_000)
     parser.add_argument("--senders", type=int, default=1)
@@ -114,7 +114,10 @@ def main() -> int:
         f"{options.database}, {options.senders} senders: {verdict.answers} answers, "
         f"too early {verdict.counts()}, {time.monotonic() - begun:.0f} s"
     )
-    return bool(verdict.early)
+    return (
+        bool(verdict.early)
+        or verdict.answers < options.answers // options.senders * options.senders
+    )
 
 
 if __name__ == "__main__":
