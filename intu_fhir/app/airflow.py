@@ -68,7 +68,7 @@ def drain(
 
 
 def prune(folder: str, **_: Any) -> None:
-    """Remove the files of studies and the headers that are old enough, by the rule of the site.
+    """Remove the files of studies and the rows that are old enough, by the rule of the site.
 
     Raises:
         TransientError: by this machine's clock nothing can be said to be old.
@@ -83,8 +83,8 @@ def prune(folder: str, **_: Any) -> None:
             pruning = working.scheduled_prune()
             while pruning.prune_some() and not stop.is_set():
                 pass
-        if headers := working.scheduled_headers():
-            while headers.remove_some() and not stop.is_set():
+        for removal in working.scheduled_removals().values():
+            while removal.remove_some() and not stop.is_set():
                 pass
 
 

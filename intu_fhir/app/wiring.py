@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 DESCRIBE, UPLOAD = "describe", "upload"
 COMMIT, TELL, TELL_HERE, ASK = "commit", "tell", "tell-here", "ask"
 SEAL, PRUNE, HANG_UP, CUT = "seal", "prune", "hang-up", "cut"
-PRUNE_HEADERS = "prune-headers"
+PRUNE_HEADERS, PRUNE_ATTEMPTS, PRUNE_AUDIT = "prune-headers", "prune-attempts", "prune-audit"
 _MOST_CONNECTIONS = 40
 
 

@@ -24,6 +24,8 @@ from intu_fhir.app.wiring import (
     DESCRIBE,
     HANG_UP,
     PRUNE,
+    PRUNE_ATTEMPTS,
+    PRUNE_AUDIT,
     PRUNE_HEADERS,
     SEAL,
     TELL,
@@ -38,6 +40,8 @@ from intu_fhir.build.structured_report import DOCUMENT_ATTRIBUTES
 from intu_fhir.build.transform import load_transformer
 from intu_fhir.db.archive_commitments import drop_others
 from intu_fhir.db.following import let_all_go
+from intu_fhir.db.old_attempts import Attempts
+from intu_fhir.db.old_headers import Headers
 from intu_fhir.db.pruning import Pruner
 from intu_fhir.db.study_headers import Later, load_headers
 from intu_fhir.db.turns import Turn
@@ -63,7 +67,7 @@ from intu_fhir.stage.describer import Describer
 from intu_fhir.stage.documents import Documents
 from intu_fhir.stage.encodings import Limits
 from intu_fhir.stage.from_json import values_by_level
-from intu_fhir.upkeep.headers import OldHeadersRemoval, ScheduledHeaders
+from intu_fhir.upkeep.old_rows import AuditRemoval, Removal, ScheduledRemoval
 from intu_fhir.upkeep.parts import ScheduledCut
 from intu_fhir.upkeep.prune import Prune, ScheduledPrune
 
@@ -194,8 +198,9 @@ class Working:
         chores += [self._asks(one) for one in self._app.asked.values() if share.serves(one.name)]
         if share.prune and self._app.configuration.site.retention.after_days is not None:
             chores.append(Chore(PRUNE, self.scheduled_prune().prune_some, then=PRUNE))
-        if share.prune and (headers := self.scheduled_headers()):
-            chores.append(Chore(PRUNE_HEADERS, headers.remove_some, then=PRUNE_HEADERS))
+        if share.prune:
+            removals = self.scheduled_removals().items()
+            chores += [Chore(name, one.remove_some, then=name) for name, one in removals]
         if self._scus:
             chores.append(Chore(HANG_UP, self._hang_up, then=HANG_UP))
         may_work = self._app.clock_watch.is_right
@@ -244,13 +249,20 @@ class Working:
         prune = Prune(self._app.database, self._app.files, self._app.clock, by)
         return ScheduledPrune(prune, self._app.configuration.site.retention)
 
-    def scheduled_headers(self) -> ScheduledHeaders | None:
-        """Return what removes old complete headers, where the site wants that."""
-        days = self._app.configuration.site.retention.headers_days
-        if days is None:
-            return None
-        by = Pruner(self._app.receiver)
-        return ScheduledHeaders(OldHeadersRemoval(self._app.database, self._app.clock, by), days)
+    def scheduled_removals(self) -> dict[str, ScheduledRemoval]:
+        """Return what removes old rows, by the names of the chores; what the site wants of it."""
+        app, by = self._app, Pruner(self._app.receiver)
+        keep = app.configuration.site.retention
+        wanted: dict[str, tuple[Removal | AuditRemoval, float | None]] = {
+            PRUNE_HEADERS: (Removal(app.database, app.clock, by, Headers()), keep.headers_days),
+            PRUNE_ATTEMPTS: (Removal(app.database, app.clock, by, Attempts()), keep.attempts_days),
+            PRUNE_AUDIT: (AuditRemoval(app.database, app.clock, by), keep.audit_days),
+        }
+        return {
+            name: ScheduledRemoval(removal, days)
+            for name, (removal, days) in wanted.items()
+            if days is not None
+        }
 
     def _in_turn(self, destination: AnyDestination) -> StepFunction:
         """Return what delivers to a destination once those before it have the study."""

@@ -73,6 +73,8 @@ EVENTS: Mapping[Action, Event] = {
     Action.AUDIT_READ: Event(Code("110101", "Audit Log Used"), "R"),
     Action.DELETED: Event(Code("110105", "DICOM Study Deleted"), "D", life_cycle="15"),
     Action.HEADERS_REMOVED: _ours(Action.HEADERS_REMOVED, "D"),
+    Action.ATTEMPTS_REMOVED: _ours(Action.ATTEMPTS_REMOVED, "D"),
+    Action.AUDIT_REMOVED: _ours(Action.AUDIT_REMOVED, "D"),
     Action.PAUSED: _ours(Action.PAUSED, "E"),
     Action.RESUMED: _ours(Action.RESUMED, "E"),
     Action.CHANGED: Event(_ALERT, "E", (Code("110131", "Software Configuration"),)),

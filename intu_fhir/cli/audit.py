@@ -25,7 +25,8 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import TIME, local_time, zone_name
-from intu_fhir.db.audit import Seal, Verdict, verify
+from intu_fhir.db.audit import Seal
+from intu_fhir.db.audit_chain import Verdict, verify
 from intu_fhir.db.audit_report import AuditFilter, AuditRow, every_audit, list_audit
 from intu_fhir.mappings import Release
 from intu_fhir.model.audit import Action, Outcome
@@ -141,7 +142,8 @@ def verify_command(
 ) -> None:
     """Check that no event was changed, removed, added or moved since it was sealed.
 
-    Names the first one that does not fit and ends with 1.
+    Names the first one that does not fit and ends with 1. Where old events were removed, it says
+    so, and from when on it vouches.
     """
     with program.database() as database:
         with database.snapshot() as connection:
@@ -155,6 +157,14 @@ def verify_command(
 
 
 def _show_verdict(found: Verdict) -> None:
+    if found.begin.until:
+        say(
+            f"Begins behind event {found.begin.seal.position}: what happened until "
+            f"{local_time(found.begin.until)} was removed {local_time(found.begin.removed_at)}, "
+            "and nothing is said of it."
+        )
+    if found.unchecked:
+        say(f"{found.unchecked} of the seals are from before that; they could not be compared.")
     if found.broken_at is None:
         say(f"{found.events} events, none changed")
         say(f"Newest seal: {found.end.position}:{found.end.hash}")

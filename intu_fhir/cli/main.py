@@ -57,6 +57,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "prune_headers",
         "Remove the complete headers of old instances from the database.",
     ),
+    "prune-attempts": ("prune_attempts", "Remove old tries to deliver from the database."),
+    "prune-audit": ("prune_audit", "Remove old events of the audit trail from the database."),
     "files": ("files", "Hold the file store against the database."),
     "backup": ("backup", "Copy database and files to FOLDER while the site runs."),
     "sizing": ("sizing", "Simulate how many machines a site needs, with your own figures."),

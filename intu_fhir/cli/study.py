@@ -76,6 +76,7 @@ def _show_head(screen: Console, report: StudyReport) -> None:
         f"{counted(study.number_of_instances, 'instance')}, "
         f"generation {study.generation}",
         "Headers": _headers(report),
+        "Tries": _tries(report),
         "From": ", ".join(study.calling_ae_titles),
         "Channel": study.channel,
     }
@@ -94,6 +95,12 @@ def _headers(report: StudyReport) -> str:
     if not report.headers_removed:
         return ""
     return f"complete headers of {counted(report.headers_removed, 'instance')} removed by retention"
+
+
+def _tries(report: StudyReport) -> str:
+    if report.tries_removed_until is None:
+        return ""
+    return f"those until {local_time(report.tries_removed_until)} were removed by retention"
 
 
 def _section(

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.log_beginnings import removed_until
 from intu_fhir.db.tables import attempts, deliveries, generations, instances, studies
 from intu_fhir.model.work import DELIVERED
 
@@ -117,7 +118,8 @@ def _latencies(
     """Return how long the first word of each destination took for each generation.
 
     What is sent again, of whatever age its images are, is no news to the destination. It is what
-    ``v_turnaround`` tells, of the attempts since a time.
+    ``v_turnaround`` tells, of the attempts since a time. Of a generation from before the tries
+    begin nobody knows which was the first.
     """
     first = _first_words(since, ehrs)
     number = connection.execute(sa.select(sa.func.count()).select_from(first)).scalar_one()
@@ -130,11 +132,14 @@ def _latencies(
         .scalar_subquery()
     )
     last = sa.case((is_newest, studies.c.last_received_at), else_=until_then)
+    begin = removed_until(connection, attempts.name)
+    is_known = g.settled_at > begin if begin else sa.true()
     of_generation = sa.and_(g.study_key == first.c.study_key, g.generation == first.c.generation)
     found = (
         sa.select(first.c.ended_at, sa.type_coerce(last, instances.c.received_at.type))
         .join_from(first, generations, of_generation)
         .join(studies, studies.c.study_key == g.study_key)
+        .where(is_known)
         .order_by(first.c.ended_at)
     )
     if every > 1:

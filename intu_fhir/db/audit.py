@@ -2,13 +2,13 @@
 
 ``record_audit`` inserts into the caller's own transaction and waits for nobody. ``seal`` gives
 rows their place in the chain, one process at a time. A row that is sealed can be neither changed
-nor removed nor moved without ``verify`` noticing.
+nor removed nor moved without ``audit_chain.verify`` noticing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.audit_tables import audit_events
+from intu_fhir.db.log_tables import log_beginnings
 from intu_fhir.db.session import Database
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.audit import AuditEvent
@@ -53,10 +54,13 @@ _LONGEST: Mapping[str, int] = {
 
 
 def record_audit(connection: Connection, *events: AuditEvent) -> None:
-    """Write events down in the caller's transaction; one with a known ``event_id`` is there."""
+    """Write events down in the caller's transaction; one with a known ``event_id`` is there.
+
+    Which index says so is left open: a table in parts has none of ``event_id`` alone.
+    """
     if not events:
         return
-    statement = insert(connection, audit_events).on_conflict_do_nothing(index_elements=["event_id"])
+    statement = insert(connection, audit_events).on_conflict_do_nothing()
     connection.execute(statement, [_row(event) for event in events])
 
 
@@ -96,11 +100,11 @@ def seal(database: Database, *, limit: int = AT_A_TIME) -> Seal | None:
         if connection.execute(waiting).first() is None:
             return None
     with database.write() as connection:
-        return _seal(connection, limit) if _our_turn(connection) else None
+        return _seal(connection, limit) if have_chain(connection) else None
 
 
-def _our_turn(connection: Connection) -> bool:
-    """Take the chain until the transaction ends; SQLite has one writer anyway."""
+def have_chain(connection: Connection) -> bool:
+    """Take the chain until the transaction ends, if nobody has it; SQLite has one writer anyway."""
     if connection.dialect.name == "sqlite":
         return True
     return bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))).scalar())
@@ -138,7 +142,30 @@ def chain_end(connection: Connection) -> Seal:
     c = audit_events.c
     last = sa.select(c.position, c.hash).where(c.position.is_not(None))
     row = connection.execute(last.order_by(c.position.desc()).limit(1)).first()
-    return Seal(row.position, row.hash) if row else Seal()
+    return Seal(row.position, row.hash) if row else chain_begin(connection).seal
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where the chain begins.
+
+    Args:
+        seal: that of the last row that was removed; the first one follows it.
+        until: the newest time of what was removed; None where nothing was.
+        removed_at: when that was.
+    """
+
+    seal: Seal = Seal()
+    until: datetime | None = None
+    removed_at: datetime | None = None
+
+
+def chain_begin(connection: Connection) -> Begin:
+    """Return where the chain begins."""
+    b = log_beginnings.c
+    asked = sa.select(b.position, b.hash, b.last_at, b.removed_at).where(b.log == audit_events.name)
+    row = connection.execute(asked).first()
+    return Begin(Seal(row.position, row.hash), row.last_at, row.removed_at) if row else Begin()
 
 
 def link_hash(row: Mapping[Any, Any], position: int, previous: str) -> str:
@@ -148,72 +175,3 @@ def link_hash(row: Mapping[Any, Any], position: int, previous: str) -> str:
     content["happened_at"] = happened_at.astimezone(UTC).isoformat(timespec="microseconds")
     content |= {"position": position, "previous_hash": previous}
     return hashlib.sha256(canonical_json(content)).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a look at the whole chain found.
-
-    Args:
-        events: rows that are in the chain and right.
-        broken_at: position of the first row that is not; None where all are.
-        why: what is wrong with it.
-        unsealed: rows that wait for their place.
-        unsealed_since: when the oldest of them happened.
-        end: the newest seal.
-    """
-
-    events: int
-    broken_at: int | None
-    why: str
-    unsealed: int
-    unsealed_since: datetime | None
-    end: Seal
-
-
-def verify(connection: Connection, *, expected: Collection[Seal] = ()) -> Verdict:
-    """Recompute the chain from its beginning, as one snapshot.
-
-    Args:
-        expected: seals that were kept elsewhere, such as those of the log.
-    """
-    known = {one.position: one.hash for one in expected}
-    good, broken_at, why, previous = 0, None, "", FIRST
-    for row in _chained(connection):
-        why = _fault(row, good + 1, previous, known)
-        if why:
-            broken_at = good + 1
-            break
-        good, previous = good + 1, row["hash"]
-    missing = min((position for position in known if position > good), default=None)
-    if broken_at is None and missing is not None:
-        broken_at, why = good + 1, f"rows up to {missing} were sealed and are not there"
-    c = audit_events.c
-    unsealed = sa.select(sa.func.count(), sa.func.min(c.happened_at)).where(c.position.is_(None))
-    number, since = connection.execute(unsealed).one()
-    return Verdict(good, broken_at, why, number, since, Seal(good, previous))
-
-
-def _fault(row: Mapping[Any, Any], position: int, previous: str, known: Mapping[int, str]) -> str:
-    """Say what is wrong with a row, or nothing."""
-    if row["position"] != position:
-        return "a row was removed here"
-    if row["previous_hash"] != previous:
-        return "it does not follow the row before it: one of them was replaced or moved"
-    if link_hash(row, position, previous) != row["hash"]:
-        return "its content was changed after it was sealed"
-    if known.get(position, row["hash"]) != row["hash"]:
-        return "its hash is not the one that was noted elsewhere: the chain was written anew"
-    return ""
-
-
-def _chained(connection: Connection) -> Iterator[Mapping[Any, Any]]:
-    c = audit_events.c
-    after = -1
-    while True:
-        page = sa.select(audit_events).where(c.position > after).order_by(c.position).limit(5_000)
-        rows = connection.execute(page).mappings().all()
-        if not rows:
-            return
-        yield from rows
-        after = rows[-1]["position"]

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.audit import record_audit
+from intu_fhir.db.log_beginnings import removed_until
 from intu_fhir.db.tables import (
     associations,
     audit_events,
@@ -136,7 +137,8 @@ def _confirmed_since_told(connection: Connection, held: Claim) -> int:
     """Count what a PACS has confirmed since the trail last told of this study there.
 
     Several tries, by several workers, may have brought them; the ledger has them all. Where a clock
-    was set back, what is there beyond all that was told of is new nevertheless.
+    was set back, what is there beyond all that was told of is new nevertheless. What was answered
+    before the trail begins, it has told of, and no study of then is on its way (``old_audit``).
     """
     e, i = audit_events.c, instance_deliveries.c
     of_before = sa.select(
@@ -147,9 +149,10 @@ def _confirmed_since_told(connection: Connection, held: Claim) -> int:
         e.action == Action.FORWARDED,
     )
     last, told = connection.execute(of_before).one()
+    begin = removed_until(connection, audit_events.name)
     is_later = i.answered_at > last if last else sa.true()
     confirmed = sa.select(sa.func.count(), sa.func.count(sa.case((is_later, 1)))).where(
-        i.delivery_key == held.key, i.delivered
+        i.delivery_key == held.key, i.delivered, i.answered_at > begin if begin else sa.true()
     )
     in_all, later = connection.execute(confirmed).one()
     return max(int(later), int(in_all) - int(told))

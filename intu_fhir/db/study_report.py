@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
+from intu_fhir.db.log_beginnings import removed_until
 from intu_fhir.db.old_headers import without_header
 from intu_fhir.db.reports import StudyRow, find_study
 from intu_fhir.db.review import HoldRow, list_holds
@@ -199,6 +200,8 @@ class StudyReport:
     acts: list[ActRow]
     headers_removed: int
     """Instances whose complete header was removed by retention."""
+    tries_removed_until: datetime | None
+    """Until when tries were removed by retention, if the study was there by then."""
     cut: list[Cut]
     """Kinds of rows that are not here in full."""
 
@@ -228,6 +231,7 @@ def study_report(connection: Connection, study_instance_uid: str) -> StudyReport
         promises=_promises(read, key),
         acts=_acts(read, study_instance_uid),
         headers_removed=without_header(connection, key),
+        tries_removed_until=_tries_removed(connection, study.first_received_at),
         cut=cut,
     )
 
@@ -318,6 +322,12 @@ def _attempts(read: _Reading, key: int) -> list[AttemptRow]:
         .order_by(attempts.c.attempt_key.desc())
     )
     return [AttemptRow(**row) for row in read.last("tries", found)]
+
+
+def _tries_removed(connection: Connection, first_received_at: datetime) -> datetime | None:
+    """Return until when tries were removed, where the study was there by then."""
+    until = removed_until(connection, attempts.name)
+    return until if until and until >= first_received_at else None
 
 
 def _images(read: _Reading, key: int) -> list[ImagesRow]:

@@ -32,8 +32,9 @@ from intu_fhir.db.kinds import (
     refers,
     words,
 )
+from intu_fhir.db.log_tables import log_beginnings as log_beginnings
 from intu_fhir.db.metadata import metadata as metadata
-from intu_fhir.db.partition_tables import BY_KEY, begin_in_one_part
+from intu_fhir.db.partition_tables import ATTEMPTS, HEADERS, begin_in_one_part
 from intu_fhir.db.queue_tables import deliveries as deliveries
 from intu_fhir.db.queue_tables import work as work
 from intu_fhir.db.token_tables import api_tokens as api_tokens
@@ -244,9 +245,9 @@ headers = Table(
     given("dicom_json", Json, "complete header, PS3.18 annex F"),
     Column("findings", Json, comment="what could not be decoded, and why"),
     comment="The complete header of each described instance.",
-    postgresql_partition_by=BY_KEY,
+    postgresql_partition_by=HEADERS.by,
 )
-begin_in_one_part(headers)
+begin_in_one_part(headers, HEADERS)
 
 association_studies = Table(
     "association_studies",
@@ -317,7 +318,9 @@ attempts = Table(
     Index("ix_attempts_delivery_key", "delivery_key"),
     Index("ix_attempts_ended_at", "ended_at"),
     comment="One row per try to deliver.",
+    postgresql_partition_by=ATTEMPTS.by,
 )
+begin_in_one_part(attempts, ATTEMPTS)
 
 instance_deliveries = Table(
     "instance_deliveries",

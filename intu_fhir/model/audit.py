@@ -30,6 +30,8 @@ class Action(StrEnum):
     AUDIT_READ = "audit_read"
     DELETED = "deleted"
     HEADERS_REMOVED = "headers_removed"
+    ATTEMPTS_REMOVED = "attempts_removed"
+    AUDIT_REMOVED = "audit_removed"
     PAUSED = "paused"
     RESUMED = "resumed"
     CHANGED = "changed"

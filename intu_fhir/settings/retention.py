@@ -1,4 +1,4 @@
-"""How long images and complete headers are kept."""
+"""How long images, complete headers and logs are kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from intu_fhir.settings.base import Settings
 
 
 class Retention(Settings):
-    """What old studies lose by themselves: image files, complete headers; their rows stay."""
+    """What goes by itself when it is old: image files, complete headers, logs; studies stay."""
 
     after_days: Annotated[float, Field(ge=1)] | None = None
     """Image files go when for so many days nothing of a study came and none of it was delivered;
@@ -22,5 +22,17 @@ class Retention(Settings):
     headers_days: Annotated[float, Field(ge=1)] | None = None
     """Complete headers go when their instances came so many days ago, many at a time: on PostgreSQL
     by whole parts, so up to a month and some days later; absent = they stay."""
+    attempts_days: Annotated[float, Field(ge=1)] | None = None
+    """Tries to deliver go when they ended so many days ago, many at a time as headers do; absent =
+    they stay."""
+    audit_days: Annotated[float, Field(ge=1)] | None = None
+    """Events of the audit trail go when they happened so many days ago; absent = they stay. Ask
+    first how long the law wants them."""
     every_minutes: PositiveFloat = 60.0
-    """How often `serve` and `worker` look for such studies; for old headers once a day."""
+    """How often `serve` and `worker` look for such studies; for old rows once a day."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything goes by itself."""
+        days = (self.after_days, self.headers_days, self.attempts_days, self.audit_days)
+        return any(one is not None for one in days)

@@ -1,11 +1,13 @@
-"""Begins a new part of the partitioned table each month; PostgreSQL alone has such."""
+"""Begins a new part of each divided table each month; PostgreSQL alone has such."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from intu_fhir.db.partition_tables import DIVIDED, Divided
 from intu_fhir.db.partitions import MOST_KEYS, Move, next_move
 from intu_fhir.db.session import Database
 from intu_fhir.errors import StoreUnavailable
@@ -13,13 +15,13 @@ from intu_fhir.observe.clock import Clock
 
 _log = structlog.get_logger("intu_fhir.upkeep")
 EVERY_SECONDS = 600.0
-_MOVES = 4
-"""A part is cut in three moves, and found not to be due in a fourth."""
+_MOVES = 5
+"""A part is cut in four moves at most, and found not to be due in a fifth."""
 
 
 @dataclass
 class ScheduledCut:
-    """A chore: cuts the last part when its month is over; any number of processes may do it.
+    """A chore: cuts the last part of a table when its month is over; any number may do it.
 
     Args:
         most_keys: a part with more is cut before its month is over.
@@ -28,6 +30,7 @@ class ScheduledCut:
     database: Database
     clock: Clock
     most_keys: int = MOST_KEYS
+    tables: Sequence[Divided] = DIVIDED
     _next: float = 0.0
 
     def cut_some(self) -> int:
@@ -35,21 +38,22 @@ class ScheduledCut:
         if self.clock.monotonic() >= self._next:
             # First, so that what fails is not tried again at once.
             self._next = self.clock.monotonic() + EVERY_SECONDS
-            self.cut()
+            for table in self.tables:
+                self.cut(table)
         return 0
 
-    def cut(self) -> list[Move]:
+    def cut(self, table: Divided) -> list[Move]:
         """Do the moves that are due; where somebody reads for long, the rest is for later."""
         done: list[Move] = []
         try:
-            while len(done) < _MOVES and (move := self._move()):
+            while len(done) < _MOVES and (move := self._move(table)):
                 done.append(move)
         except StoreUnavailable as error:
-            _log.info("part_waits", reason=str(error))
+            _log.info("part_waits", detail=table.name, reason=str(error))
         if "cut" in done:
-            _log.info("part_begun", detail="headers")
+            _log.info("part_begun", detail=table.name)
         return done
 
-    def _move(self) -> Move:
+    def _move(self, table: Divided) -> Move:
         with self.database.write() as connection:
-            return next_move(connection, self.clock.now(), self.most_keys)
+            return next_move(connection, table, self.clock.now(), self.most_keys)

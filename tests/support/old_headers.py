@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from intu_fhir.db.old_headers import OldHeaders
+from intu_fhir.db.old_headers import Headers
+from intu_fhir.db.partition_tables import HEADERS
 from intu_fhir.db.partitions import parts_of
 from intu_fhir.db.pruning import Pruner
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import associations, work
 from intu_fhir.observe.clock import Clock, SystemClock
-from intu_fhir.upkeep.headers import OldHeadersRemoval, ScheduledHeaders
+from intu_fhir.upkeep.old_rows import Removal, ScheduledRemoval
 from intu_fhir.upkeep.parts import ScheduledCut
 from tests.support.clock import FakeClock
 from tests.support.staging import describe_all, header, new_instance, store
@@ -24,26 +25,23 @@ def end_part(database: Database, clock: Clock | None = None) -> None:
     """Let what comes from now on go into another part than what is there."""
     if database.is_sqlite:
         return
-    assert ScheduledCut(database, clock or SystemClock(), most_keys=0).cut()[-1] == "cut"
+    assert ScheduledCut(database, clock or SystemClock(), most_keys=0).cut(HEADERS)[-1] == "cut"
     with database.write() as connection:
-        end = parts_of(connection)[-1].first
+        end = parts_of(connection, HEADERS)[-1].first
         sequence = "pg_get_serial_sequence('instances', 'instance_key')"
         connection.exec_driver_sql(f"SELECT setval({sequence}, {end})")
 
 
-def removal(database: Database, clock: Clock | None = None) -> OldHeadersRemoval:
+def removal(database: Database, clock: Clock | None = None) -> Removal:
     """Return what removes headers, in the name of a test."""
-    return OldHeadersRemoval(database, clock or SystemClock(), Pruner("test"))
+    return Removal(database, clock or SystemClock(), Pruner("test"), Headers())
 
 
-def remove_all(database: Database, before: datetime | None = None) -> list[OldHeaders]:
-    """Remove all that is old, or older than a time; return what went and what was kept."""
-    removing, found, behind = removal(database), [], 0
-    before = before or SystemClock().now() + timedelta(seconds=1)
-    while old := removing.step(before, behind):
-        found.append(old)
-        behind = old.span.end
-    return found
+def remove_all(database: Database, before: datetime | None = None) -> None:
+    """Remove all that is old, or older than a time."""
+    steps = removal(database).steps(before or SystemClock().now() + timedelta(seconds=1))
+    while steps.step():
+        pass
 
 
 def receive(database: Database, clock: FakeClock, *studies_of: str) -> None:
@@ -71,6 +69,6 @@ def make_old(database: Database, clock: FakeClock, *studies_of: str) -> None:
 
 def remove_old(database: Database, clock: FakeClock, days: float = 5) -> None:
     """Let a site remove what is so old."""
-    chore = ScheduledHeaders(removal(database, clock), days)
+    chore = ScheduledRemoval(removal(database, clock), days)
     while chore.remove_some():
         pass

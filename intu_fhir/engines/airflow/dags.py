@@ -96,11 +96,11 @@ def _batch_dags(folder: str, site: Site, options: AirflowOptions, doers: Doers) 
     )
     _task(replay, "replay", doers.replay, folder)
     yield from (rebuild, replay)
-    if site.retention.after_days is not None or site.retention.headers_days is not None:
+    if site.retention.is_wanted:
         every = timedelta(minutes=site.retention.every_minutes)
         prune = _dag(
             f"{options.name}_prune",
-            "Removes the files of old studies, and old complete headers",
+            "Removes the files of old studies, old complete headers, tries and events",
             schedule=every,
             max_active_runs=1,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from intu_fhir.app.importing import import_paths
-from intu_fhir.db.audit import verify
+from intu_fhir.db.audit_chain import verify
 from intu_fhir.db.replay import ReplayFilter
 from intu_fhir.db.tables import attempts, audit_events, instances
 from intu_fhir.demo.ehr import Fault

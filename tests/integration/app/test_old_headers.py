@@ -158,8 +158,7 @@ def test_a_site_removes_by_its_own_rule(tmp_path: Path, migrated_database_url: s
         running.send(make_study())
         running.rest()
         assert running.site.working is not None
-        chore = running.site.working.scheduled_headers()
-        assert chore is not None
+        [chore] = running.site.working.scheduled_removals().values()
         assert chore.remove_some() == 0
         assert len(running.rows(headers)) == 6
 

@@ -19,8 +19,8 @@ from intu_fhir.db.audit import (
     record_and_seal,
     record_audit,
     seal,
-    verify,
 )
+from intu_fhir.db.audit_chain import verify
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import audit_events
 from intu_fhir.model.audit import Action, Actor, AuditEvent, Outcome, once

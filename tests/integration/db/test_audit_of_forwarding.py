@@ -8,13 +8,17 @@ import pytest
 import sqlalchemy as sa
 
 from intu_fhir.db import work
+from intu_fhir.db.audit import record_and_seal
 from intu_fhir.db.deliveries import record_instances, want_delivery
+from intu_fhir.db.pruning import Pruner
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import audit_events, instances
+from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, InstanceOutcome, Retry
 from intu_fhir.model.work import DELIVER, WAITING, Claim, DeliveryWish
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.settings.schema import RetrySettings
+from intu_fhir.upkeep.old_rows import AuditRemoval
 from tests.support.clock import FakeClock
 from tests.support.seeded import stage
 
@@ -134,3 +138,28 @@ def test_a_clock_set_back_hides_nothing(archive: Archive) -> None:
     archive.clock.step_wall(-86_400)
     archive.deliver(DONE, 4)
     assert archive.told() == [("success", 4), ("success", 1)]
+
+
+def test_what_an_old_trail_told_of_is_not_told_again(archive: Archive) -> None:
+    """Where the events of before were removed, a late image is one object nevertheless."""
+    archive.deliver(DONE, 0, 1, 2, 3)
+    archive.clock.advance(10 * 86_400)
+    record_and_seal(archive.database, AuditEvent(Action.STARTED, archive.clock.now(), "worker"))
+    removal = AuditRemoval(archive.database, archive.clock, Pruner("test"))
+    assert removal.remove_some(archive.clock.now()).events == 1
+    archive.deliver(DONE, 4)
+    assert archive.told()[-1] == ("success", 1)
+    archive.deliver(DONE, 2)
+    assert archive.told()[-1] == ("success", 1)
+
+
+def test_what_nobody_was_told_of_keeps_the_trail(archive: Archive) -> None:
+    """Images that a worker sent before it died are told of, however old the events before are."""
+    archive.deliver(DONE, 0)
+    archive.confirm(archive.claim(), 1, 2)
+    archive.clock.advance(10 * 86_400)
+    record_and_seal(archive.database, AuditEvent(Action.STARTED, archive.clock.now(), "worker"))
+    removal = AuditRemoval(archive.database, archive.clock, Pruner("test"))
+    assert removal.remove_some(archive.clock.now()).events == 0
+    archive.deliver(DONE, 3, 4)
+    assert archive.told()[-1] == ("success", 4)

@@ -24,9 +24,9 @@ from intu_fhir.db.tables import (
     work,
 )
 from intu_fhir.model.settling import StudyHold
-from intu_fhir.upkeep.headers import (
+from intu_fhir.upkeep.old_rows import (
     EVERY_SECONDS,
-    ScheduledHeaders,
+    ScheduledRemoval,
 )
 from tests.support.clock import FakeClock
 from tests.support.old_headers import (
@@ -81,7 +81,7 @@ def test_a_young_instance_keeps_its_span(
     database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One instance that a wrong clock dated later keeps all that lie with it."""
-    monkeypatch.setattr("intu_fhir.db.old_headers.KEYS_AT_A_TIME", 3)
+    monkeypatch.setattr("intu_fhir.db.spans.KEYS_AT_A_TIME", 3)
     make_old(database, clock, "1.1", "1.2")
     with database.write() as connection:
         late = sa.update(instances).where(instances.c.instance_key == 2)
@@ -168,7 +168,7 @@ def test_key_object_selections_stay(
     database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What says which images are out of use is there afterwards as it was, and only that."""
-    monkeypatch.setattr("intu_fhir.db.old_headers.KEYS_AT_A_TIME", 3)  # with the image behind it
+    monkeypatch.setattr("intu_fhir.db.spans.KEYS_AT_A_TIME", 3)  # with the image behind it
     one = replace(header("1.1"), sop_class_uid=KEY_OBJECTS)
     store(database, new_instance(clock.now(), one))
     with database.read() as connection:
@@ -189,7 +189,7 @@ def test_key_object_selections_stay(
 def test_it_looks_once_a_day(database: Database, clock: FakeClock) -> None:
     """A run that has found nothing is followed by another one a day later."""
     make_old(database, clock, "1.1")
-    chore = ScheduledHeaders(removal(database, clock), 20)
+    chore = ScheduledRemoval(removal(database, clock), 20)
     assert chore.remove_some() == 0
     clock.advance(EVERY_SECONDS * 30)
     assert chore.remove_some() == 1

@@ -12,12 +12,14 @@ from sqlalchemy import Connection
 from intu_fhir.db.described import store_described, undescribed
 from intu_fhir.db.image_files import headers_of, notes_of
 from intu_fhir.db.instances import store_instances
-from intu_fhir.db.old_headers import be_first_at_headers, empty
+from intu_fhir.db.old_headers import Headers, be_first_at_headers
+from intu_fhir.db.partition_tables import HEADERS
 from intu_fhir.db.partitions import next_move
 from intu_fhir.db.session import Database
+from intu_fhir.db.spans import empty
 from intu_fhir.db.tables import audit_events, headers, instances
 from intu_fhir.errors import StoreUnavailable
-from intu_fhir.upkeep.headers import AGAIN_SECONDS, ScheduledHeaders
+from intu_fhir.upkeep.old_rows import AGAIN_SECONDS, ScheduledRemoval
 from intu_fhir.upkeep.parts import ScheduledCut
 from tests.support.clock import FakeClock
 from tests.support.old_headers import (
@@ -45,7 +47,7 @@ def postgresql(database: Database) -> Database:
 def test_whoever_reads_for_long_is_not_waited_for(database: Database, clock: FakeClock) -> None:
     """A part that a backup reads goes ten minutes later; on SQLite readers keep what they see."""
     make_old(database, clock, "1.1")
-    chore = ScheduledHeaders(removal(database, clock), 5)
+    chore = ScheduledRemoval(removal(database, clock), 5)
     with database.snapshot() as backup:
         be_first_at_headers(backup)
         backup.execute(sa.select(sa.func.count()).select_from(instances))
@@ -138,7 +140,7 @@ def _empty(connection: Connection, database: Database, clock: FakeClock) -> None
     """Empty the old part in a transaction that the test ends."""
     removing, before = removal(database, clock), clock.now() - 5 * DAY
     [old] = removing.find(before)
-    gone = empty(connection, old.span, before, removing.by, clock.now())
+    gone = empty(connection, Headers(), old.span, before, removing.by, clock.now())
     assert gone is not None
     assert not gone.kept_by
 
@@ -159,14 +161,14 @@ def test_no_part_is_cut_while_one_is_emptied(postgresql: Database, clock: FakeCl
     removing, before = removal(postgresql, clock), clock.now() - 5 * DAY
     [old] = removing.find(before)
     with postgresql.write() as connection:
-        assert next_move(connection, clock.now(), most_keys=0) == "announced"
+        assert next_move(connection, HEADERS, clock.now(), most_keys=0) == "announced"
         with pytest.raises(StoreUnavailable, match="Another process"):
             removing.empty(old.span, before)
     with postgresql.write() as connection:
         _empty(connection, postgresql, clock)
         with postgresql.write() as second:
-            assert next_move(second, clock.now(), most_keys=0) == ""
-    assert ScheduledCut(postgresql, clock).cut() == ["proved", "cut"]
+            assert next_move(second, HEADERS, clock.now(), most_keys=0) == ""
+    assert ScheduledCut(postgresql, clock).cut(HEADERS) == ["proved", "cut"]
 
 
 def test_the_limit_of_a_part_that_waits_is_short(postgresql: Database, clock: FakeClock) -> None:
@@ -175,5 +177,5 @@ def test_the_limit_of_a_part_that_waits_is_short(postgresql: Database, clock: Fa
     with postgresql.read() as reader:
         reader.execute(sa.select(headers.c.instance_key)).all()
         with pytest.raises(StoreUnavailable):
-            removal(postgresql, clock).step(clock.now() - 5 * DAY, 0)
+            removal(postgresql, clock).steps(clock.now() - 5 * DAY).step()
     assert len(rows_of(postgresql, headers)) == 2

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from intu_fhir.db import migrate, partitions
 from intu_fhir.db.instances import store_instances
+from intu_fhir.db.partition_tables import HEADERS
 from intu_fhir.db.partitions import Part, next_move, parts_of
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import headers, instances
@@ -39,7 +40,7 @@ def _receive(database: Database, clock: FakeClock, count: int = 3) -> None:
 
 def _parts(database: Database) -> list[Part]:
     with database.read() as connection:
-        return parts_of(connection)
+        return parts_of(connection, HEADERS)
 
 
 def _rows(database: Database, table: str = "headers") -> int:
@@ -57,7 +58,7 @@ def _skip_to(database: Database, key: int) -> None:
 
 def test_sqlite_has_one_table_and_nothing_is_due(database: Database, clock: FakeClock) -> None:
     """The same call does nothing there; on PostgreSQL nothing is due while nothing came."""
-    assert ScheduledCut(database, clock).cut() == []
+    assert ScheduledCut(database, clock).cut(HEADERS) == []
     assert len(_parts(database)) == (0 if database.is_sqlite else 1)
 
 
@@ -65,9 +66,9 @@ def test_a_month_that_is_over_is_cut_in_three_moves(postgresql: Database, clock:
     """The first part gets its end ahead of the newest key; what comes behind goes to the next."""
     _receive(postgresql, clock)
     cut = ScheduledCut(postgresql, clock)
-    assert cut.cut() == []  # its month is not over
+    assert cut.cut(HEADERS) == []  # its month is not over
     clock.advance(MONTH.total_seconds())
-    assert cut.cut() == ["announced", "proved", "cut"]
+    assert cut.cut(HEADERS) == ["announced", "proved", "cut"]
     [first, last] = _parts(postgresql)
     assert (first.first, last.end) == (None, None)
     assert first.end == last.first == 3 + partitions.LEAST_AHEAD
@@ -83,9 +84,9 @@ def test_the_next_part_is_there_before_it_is_needed(postgresql: Database, clock:
     _receive(postgresql, clock)
     clock.advance(MONTH.total_seconds())
     cut = ScheduledCut(postgresql, clock)
-    cut.cut()
+    cut.cut(HEADERS)
     clock.advance(MONTH.total_seconds())
-    assert cut.cut() == []
+    assert cut.cut(HEADERS) == []
     assert len(_parts(postgresql)) == 2
 
 
@@ -94,7 +95,7 @@ def test_a_row_has_a_place_however_long_nobody_cut(postgresql: Database, clock: 
     for _ in range(12):
         _receive(postgresql, clock)
         clock.advance(MONTH.total_seconds())
-    assert ScheduledCut(postgresql, clock).cut() == ["announced", "proved", "cut"]
+    assert ScheduledCut(postgresql, clock).cut(HEADERS) == ["announced", "proved", "cut"]
     assert [_rows(postgresql, part.name) for part in _parts(postgresql)] == [36, 0]
 
 
@@ -103,8 +104,12 @@ def test_a_part_with_too_many_is_cut_within_its_month(
 ) -> None:
     """A site that fills a part sooner gets the next one sooner."""
     _receive(postgresql, clock, 5)
-    assert ScheduledCut(postgresql, clock, most_keys=5).cut() == []
-    assert ScheduledCut(postgresql, clock, most_keys=4).cut() == ["announced", "proved", "cut"]
+    assert ScheduledCut(postgresql, clock, most_keys=5).cut(HEADERS) == []
+    assert ScheduledCut(postgresql, clock, most_keys=4).cut(HEADERS) == [
+        "announced",
+        "proved",
+        "cut",
+    ]
 
 
 def test_the_end_lies_two_days_of_instances_ahead(
@@ -116,7 +121,7 @@ def test_the_end_lies_two_days_of_instances_ahead(
     clock.advance(MONTH.total_seconds())
     _receive(postgresql, clock, 9)
     clock.advance(timedelta(days=1).total_seconds())
-    ScheduledCut(postgresql, clock).cut()
+    ScheduledCut(postgresql, clock).cut(HEADERS)
     assert _parts(postgresql)[0].end == 14 + 16  # the first power of two behind which is older
 
 
@@ -127,9 +132,9 @@ def test_a_cut_that_stopped_goes_on(postgresql: Database, clock: FakeClock, move
     clock.advance(MONTH.total_seconds())
     for _ in range(moves):
         with postgresql.write() as connection:
-            assert next_move(connection, clock.now())
+            assert next_move(connection, HEADERS, clock.now())
     _receive(postgresql, clock)
-    assert ScheduledCut(postgresql, clock).cut()[-1] == "cut"
+    assert ScheduledCut(postgresql, clock).cut(HEADERS)[-1] == "cut"
     assert [_rows(postgresql, part.name) for part in _parts(postgresql)] == [6, 0]
     assert all(part.cut_at is None for part in _parts(postgresql))
 
@@ -139,10 +144,15 @@ def test_an_end_that_rows_come_up_to_is_taken_back(postgresql: Database, clock: 
     _receive(postgresql, clock)
     clock.advance(MONTH.total_seconds())
     with postgresql.write() as connection:
-        assert next_move(connection, clock.now()) == "announced"
+        assert next_move(connection, HEADERS, clock.now()) == "announced"
     _skip_to(postgresql, 3 + partitions.LEAST_AHEAD - 100)
     _receive(postgresql, clock)
-    assert ScheduledCut(postgresql, clock).cut() == ["withdrawn", "announced", "proved", "cut"]
+    assert ScheduledCut(postgresql, clock).cut(HEADERS) == [
+        "withdrawn",
+        "announced",
+        "proved",
+        "cut",
+    ]
     assert (_parts(postgresql)[0].end or 0) > 3 + partitions.LEAST_AHEAD
 
 
@@ -153,7 +163,7 @@ def test_whoever_reads_for_long_is_not_waited_for(postgresql: Database, clock: F
     cut = ScheduledCut(postgresql, clock)
     with postgresql.read() as backup:
         backup.execute(sa.select(headers.c.instance_key)).all()
-        assert cut.cut() == []
+        assert cut.cut(HEADERS) == []
         _receive(postgresql, clock)
     assert cut.cut_some() == 0
     assert len(_parts(postgresql)) == 2
@@ -170,9 +180,9 @@ def test_a_receiver_is_not_kept_from_its_instance(postgresql: Database, clock: F
     clock.advance(MONTH.total_seconds())
     for move in ("announced", "proved"):
         with postgresql.write() as connection:
-            assert next_move(connection, clock.now()) == move
+            assert next_move(connection, HEADERS, clock.now()) == move
     one = new_instance(clock.now(), header("1.2.3"))
-    cut = threading.Thread(target=ScheduledCut(postgresql, clock).cut)
+    cut = threading.Thread(target=ScheduledCut(postgresql, clock).cut, args=(HEADERS,))
     with postgresql.write() as receiver:
         receiver.execute(sa.select(instances.c.instance_key)).all()
         cut.start()
@@ -180,7 +190,7 @@ def test_a_receiver_is_not_kept_from_its_instance(postgresql: Database, clock: F
         receiver.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
         store_instances(receiver, [one], receiver="here")
     cut.join(60)
-    ScheduledCut(postgresql, clock).cut()
+    ScheduledCut(postgresql, clock).cut(HEADERS)
     assert (_rows(postgresql, "instances"), len(_parts(postgresql))) == (4, 2)
 
 
@@ -189,15 +199,18 @@ def test_two_maintainers_cut_once(postgresql: Database, clock: FakeClock) -> Non
     _receive(postgresql, clock)
     clock.advance(MONTH.total_seconds())
     with postgresql.write() as first:
-        assert next_move(first, clock.now()) == "announced"
+        assert next_move(first, HEADERS, clock.now()) == "announced"
         with postgresql.write() as second:
-            assert next_move(second, clock.now()) == ""
-    both = [threading.Thread(target=ScheduledCut(postgresql, clock).cut) for _ in range(2)]
+            assert next_move(second, HEADERS, clock.now()) == ""
+    both = [
+        threading.Thread(target=ScheduledCut(postgresql, clock).cut, args=(HEADERS,))
+        for _ in range(2)
+    ]
     for one in both:
         one.start()
     for one in both:
         one.join(60)
-    ScheduledCut(postgresql, clock).cut()
+    ScheduledCut(postgresql, clock).cut(HEADERS)
     assert [part.name for part in _parts(postgresql)] == ["headers_0001", "headers_0002"]
     assert _rows(postgresql) == 3
 
@@ -208,15 +221,15 @@ def test_a_cut_reads_no_row_under_its_lock(postgresql: Database, clock: FakeCloc
     clock.advance(MONTH.total_seconds())
     said: list[str] = []
     with postgresql.write() as connection:
-        next_move(connection, clock.now())
+        next_move(connection, HEADERS, clock.now())
     with postgresql.write() as connection:
-        next_move(connection, clock.now())
+        next_move(connection, HEADERS, clock.now())
     with postgresql.write() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
         driver.add_notice_handler(lambda notice: said.append(notice.message_primary))
         connection.exec_driver_sql("SET LOCAL client_min_messages = debug1")
-        assert next_move(connection, clock.now()) == "cut"
+        assert next_move(connection, HEADERS, clock.now()) == "cut"
     implied = 'partition constraint for table "headers_0001" is implied by existing constraints'
     assert implied in said
 
@@ -225,7 +238,7 @@ def test_a_header_is_found_in_its_part_alone(postgresql: Database, clock: FakeCl
     """A lookup by keys enters the one part that can have them, by its index."""
     _receive(postgresql, clock)
     clock.advance(MONTH.total_seconds())
-    ScheduledCut(postgresql, clock).cut()
+    ScheduledCut(postgresql, clock).cut(HEADERS)
     with postgresql.read() as connection:
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # three rows fit on one page
         found = connection.exec_driver_sql(
@@ -241,7 +254,7 @@ def test_the_way_back_keeps_every_header(postgresql: Database, clock: FakeClock)
     """The older schema has one table with what all parts held, and the way up goes from there."""
     _receive(postgresql, clock)
     clock.advance(MONTH.total_seconds())
-    ScheduledCut(postgresql, clock).cut()
+    ScheduledCut(postgresql, clock).cut(HEADERS)
     _skip_to(postgresql, 5_000)
     _receive(postgresql, clock)
     migrate.downgrade(postgresql.url, "0016")
@@ -251,7 +264,7 @@ def test_the_way_back_keeps_every_header(postgresql: Database, clock: FakeClock)
     assert (only.name, only.first, only.end) == ("headers_0001", None, None)
     assert _rows(postgresql, only.name) == 6
     clock.advance(MONTH.total_seconds())
-    assert ScheduledCut(postgresql, clock).cut() == ["announced", "proved", "cut"]
+    assert ScheduledCut(postgresql, clock).cut(HEADERS) == ["announced", "proved", "cut"]
 
 
 def test_the_upgrade_waits_for_nobody_long(postgresql: Database, clock: FakeClock) -> None:
@@ -274,7 +287,7 @@ def test_a_header_without_an_instance_is_refused_in_every_part(
     """The reference to instances holds in a part that was cut and in the one behind it."""
     _receive(postgresql, clock)
     clock.advance(MONTH.total_seconds())
-    ScheduledCut(postgresql, clock).cut()
+    ScheduledCut(postgresql, clock).cut(HEADERS)
     for key in (500, 50_000):
         with pytest.raises(sa.exc.IntegrityError), postgresql.write() as connection:
             connection.execute(sa.insert(headers), {"instance_key": key, "dicom_json": {}})
