@@ -101,7 +101,7 @@ VIEWS: tuple[View, ...] = (
             "wanted_generation": "newest generation wanted there",
             "delivered_generation": "newest one it has confirmed",
             "delivered_at": "when it last confirmed one",
-            "tries": "all tries so far",
+            "tries": "all tries that are on record",
             "failed_tries": "tries that failed since the last success",
             "first_failed_at": "when the failing began",
             "next_try_at": "when it is tried; null = nothing to do",
@@ -135,7 +135,8 @@ VIEWS: tuple[View, ...] = (
     ),
     View(
         "v_turnaround",
-        "a generation of a study and a destination: how long it took from the last image on",
+        "a generation of a study and a destination: how long it took from the last image on; none "
+        "that settled before the tries that are on record",
         {
             **_only("study_instance_uid"),
             "generation": "counted from 1 within the study; above 1, images came late",
