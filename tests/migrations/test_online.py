@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import studies
+from tests.migrations.test_migrate import add_rows, count_rows
 from tests.reliability.killed_upgrade import upgrade_and_die
 from tests.support.clock import START
 from tests.support.schema import schema
@@ -44,6 +45,24 @@ def test_killed_at_each_statement_of_an_index(database_url: str) -> None:
     assert killed >= 3
     migrate.upgrade(database_url)
     assert not _invalid_indexes(database_url)
+
+
+def test_killed_at_each_statement_of_a_division(database_url: str) -> None:
+    """An upgrade that divides a table leaves it as it was, whole with its rows, or does it all."""
+    if database_url.startswith("sqlite"):
+        return  # all of its migrations are one transaction
+    migrate.upgrade(database_url, "0021")
+    database = Database(database_url)
+    add_rows(database)
+    statement = 1
+    while _killed_at(database_url, statement):
+        assert migrate.current(database_url) == "0021"
+        assert count_rows(database)["attempts"] == 1
+        statement += 4
+    assert statement > 20
+    migrate.upgrade(database_url)
+    assert count_rows(database)["attempts"] == 1
+    database.close()
 
 
 def _killed_at(url: str, statement: int) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -104,15 +106,16 @@ def test_every_table_in_parts_is_cut(postgresql: Database, clock: FakeClock) -> 
     assert len(_parts(postgresql)) == 2
 
 
-def test_tries_are_noted_while_parts_are_cut(postgresql: Database, clock: FakeClock) -> None:
-    """Workers that note tries without a pause fail at nothing and lose nothing."""
-    deliver(postgresql, clock, *(f"s{number}" for number in range(4)))
-    noted, failed, done = [0] * 4, [], threading.Event()
+@contextmanager
+def _busy_workers(database: Database, clock: FakeClock) -> Iterator[None]:
+    """Let four workers note tries without a pause; none of them fails and none is lost."""
+    noted, done, failed = [0] * 4, threading.Event(), list[Exception]()
+    before = len(rows_of(database, attempts))
 
     def work(of: int) -> None:
         try:
             while not done.is_set():
-                with postgresql.write() as connection:
+                with database.write() as connection:
                     try_once(connection, of + 1, clock)
                     its_own = deliveries.c.study_key == of + 1
                     connection.execute(sa.update(deliveries).where(its_own).values(attempts=1))
@@ -123,15 +126,34 @@ def test_tries_are_noted_while_parts_are_cut(postgresql: Database, clock: FakeCl
     workers = [threading.Thread(target=work, args=(of,)) for of in range(4)]
     for worker in workers:
         worker.start()
-    cut = ScheduledCut(postgresql, clock, most_keys=0)
     try:
-        wait_until(lambda: bool(cut.cut(ATTEMPTS)) and len(_parts(postgresql)) >= 4)
+        wait_until(lambda: all(noted) or failed)
+        yield
+        there = list(noted)
+        wait_until(lambda: all(n > t for n, t in zip(noted, there, strict=True)) or failed)
     finally:
         done.set()
         for worker in workers:
             worker.join(60)
     assert failed == []
-    assert len(rows_of(postgresql, attempts)) == 4 + sum(noted)
+    assert len(rows_of(database, attempts)) == before + sum(noted)
+
+
+def test_tries_are_noted_while_parts_are_cut(postgresql: Database, clock: FakeClock) -> None:
+    """Workers that note tries without a pause fail at nothing and lose nothing."""
+    deliver(postgresql, clock, *(f"s{number}" for number in range(4)))
+    cut = ScheduledCut(postgresql, clock, most_keys=0)
+    with _busy_workers(postgresql, clock):
+        wait_until(lambda: bool(cut.cut(ATTEMPTS)) and len(_parts(postgresql)) >= 4)
+
+
+def test_tries_are_noted_while_they_are_divided(postgresql: Database, clock: FakeClock) -> None:
+    """The upgrade goes on beside workers of before, which write as they did on either schema."""
+    deliver(postgresql, clock, *(f"s{number}" for number in range(4)))
+    migrate.downgrade(postgresql.url, "0021")
+    with _busy_workers(postgresql, clock):
+        migrate.upgrade(postgresql.url)
+    assert [(part.first, part.end) for part in _parts(postgresql)] == [(None, None)]
 
 
 def test_a_worker_is_not_kept_from_its_delivery(postgresql: Database, clock: FakeClock) -> None:
