@@ -1,4 +1,4 @@
-"""A local file store becomes a spool: what it holds is noted for upload."""
+"""A local file store becomes a spool, or a spool is lost: what the ledger is to say of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+from intu_fhir.db.file_checks import note_loss
 from intu_fhir.db.session import Database
-from intu_fhir.db.uploads import Upload, quarantined_files, stored_files, want_uploads
+from intu_fhir.db.uploads import (
+    Upload,
+    give_up,
+    images_in,
+    quarantined_files,
+    stored_files,
+    want_uploads,
+)
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.files.spools import name_spool
 from intu_fhir.stage.part10 import find_data_set
@@ -48,6 +56,33 @@ def adopt_files(
         noted += len(here)
         on_progress(noted)
     return noted
+
+
+def lose_spool(database: Database, spool: str, now: datetime) -> tuple[int, int]:
+    """Note that what waits in a spool is lost for good; safe to repeat.
+
+    Its instances count as damaged from then on: no PACS waits for them, and they are taken again
+    when they are sent again. Should the disk turn up after all, ``adopt_files`` notes its files
+    anew.
+
+    Returns:
+        how many instances are lost, and how many files of other kinds.
+
+    Raises:
+        StoreUnavailable: the database cannot be used.
+    """
+    with database.read() as connection:
+        found = sorted(images_in(connection, spool).items())
+    lost = 0
+    for begin in range(0, len(found), _BATCH):
+        some = dict(found[begin : begin + _BATCH])
+        with database.write() as connection:
+            gone = give_up(connection, spool, some.values())
+            note_loss(connection, {key: file for key, file in some.items() if file in gone}, now)
+        lost += len(gone)
+    with database.write() as connection:
+        others = give_up(connection, spool)
+    return lost, len(others)
 
 
 def _batches(database: Database, folder: Path) -> Iterator[list[Upload]]:

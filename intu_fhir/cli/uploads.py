@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from intu_fhir.cli.program import (
     Program,
     command,
@@ -16,8 +18,9 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
-from intu_fhir.db.uploads import WaitingSpool, waiting_spools
+from intu_fhir.db.uploads import WaitingSpool, waiting_in, waiting_spools
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
+from intu_fhir.files.spools import NAME_FILE
 from intu_fhir.observe.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -92,6 +95,42 @@ def adopt_command(program: Program) -> None:
             on_progress=lambda count: status.update(f"{count} noted"),
         )
     say(f"{noted} files of {folder} are noted for upload.")
+
+
+@uploads_command.add_command
+@command("lost", "intu-fhir uploads lost ct-room-2-8f3a01bc")
+@click.argument("spool")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def lost_command(program: Program, spool: str, yes: bool) -> None:
+    """Declare what waits in a spool lost for good: its disk is gone.
+
+    `uploads list` names SPOOL. The images show in `v_failures` from then on, studies and PACS wait
+    for them no more, and they are taken again when their modality sends them again, which they are
+    without this command too. Should the disk turn up after all, make it a spool again and run
+    `uploads adopt`.
+    """
+    from intu_fhir.app.spooling import lose_spool
+
+    folder = _with_object_store(program).site.files_folder
+    if _is_here(folder, spool):
+        raise click.UsageError(f"the spool {spool} is {folder}; run `intu-fhir uploads run`")
+    with program.database() as database:
+        with database.read() as connection:
+            waiting = waiting_in(connection, spool)
+        if not waiting:
+            raise click.UsageError(
+                f"no file waits in a spool {spool}; `intu-fhir uploads list` names those that hold "
+                "some"
+            )
+        if not yes:
+            click.confirm(f"Give up {waiting} files that only {spool} has?", abort=True)
+        images, others = lose_spool(database, spool, SystemClock().now())
+    say(f"{images} images are lost; have them sent again. {others} other files were given up.")
+
+
+def _is_here(folder: Path, spool: str) -> bool:
+    name = folder / NAME_FILE
+    return name.exists() and name.read_text("ascii", "replace").strip() == spool
 
 
 def _with_object_store(program: Program) -> Configuration:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -12,9 +13,10 @@ from sqlalchemy import Connection
 from intu_fhir.db.file_tables import removals
 from intu_fhir.db.session import be_patient
 from intu_fhir.db.tables import instances, quarantine, studies
-from intu_fhir.db.uploads import Upload, forget_uploads, want_uploads
+from intu_fhir.db.uploads import Upload, forget_uploads, spool_of, want_uploads
 
 _AT_A_TIME = 500
+_Key = TypeVar("_Key", int, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,30 @@ def note_damage(connection: Connection, keys: Collection[int], now: datetime) ->
         connection.execute(unnoted.where(instances.c.instance_key.in_(some)).values(damaged_at=now))
 
 
+def images_with(connection: Connection, files: Collection[str]) -> dict[int, str]:
+    """Return the instances that these are the files of, by key; goes over all of them."""
+    be_patient(connection)
+    found: dict[int, str] = {}
+    for some in _slices(sorted(files)):
+        wanted = sa.select(instances.c.instance_key, instances.c.file)
+        for key, file in connection.execute(wanted.where(instances.c.file.in_(some))):
+            found[int(key)] = file
+    return found
+
+
+def note_loss(connection: Connection, files: Mapping[int, str], now: datetime) -> None:
+    """Note of instances, by key, that the bytes in a file of theirs are lost.
+
+    One that has got another file meanwhile stays as it is.
+    """
+    if files:
+        c = instances.c
+        same = (c.instance_key == sa.bindparam("of_key"), c.file == sa.bindparam("lost"))
+        unnoted = sa.update(instances).where(*same, c.damaged_at.is_(None), c.pruned_at.is_(None))
+        rows = [{"of_key": key, "lost": file} for key, file in sorted(files.items())]
+        connection.execute(unnoted.values(damaged_at=now), rows)
+
+
 def note_soundness(connection: Connection, keys: Collection[int]) -> None:
     """Note that files are as they should be after all, such as after a restore."""
     for some in _slices(sorted(keys)):
@@ -105,25 +131,33 @@ def restore_file(
     data_set_offset: int,
     now: datetime,
     spool: str = "",
+    instead_of: str = "",
+    here: str = "",
 ) -> bool:
-    """Give an instance whose file was pruned or damaged a new one with the same data set.
+    """Give an instance whose file was pruned, damaged or is not to be had a new one.
 
     Args:
+        file: holds the same data set.
         spool: name of the spool in which the new file waits for its upload; empty = it does not.
+        instead_of: file that was looked for in vain, whatever its row says.
+        here: name of the spool that was looked in; a file that waits in another one is uploaded
+            from there if that machine comes back, then removed.
 
     Returns:
         False where it has got one meanwhile.
     """
     c = instances.c
-    wanting = sa.or_(c.pruned_at.is_not(None), c.damaged_at.is_not(None))
+    noted = sa.or_(c.pruned_at.is_not(None), c.damaged_at.is_not(None))
+    wanting = sa.or_(noted, c.file == instead_of)
     row = connection.execute(
-        sa.select(c.instance_key, c.study_key, c.file, c.pruned_at)
+        sa.select(c.instance_key, c.study_key, c.file, c.pruned_at, noted.label("noted"))
         .where(c.sop_instance_uid == sop_instance_uid, c.sha256 == sha256, wanting)
         .with_for_update()
     ).first()
     if row is None:
         return False
-    forget_uploads(connection, [row.file])  # damaged, it would wait for ever
+    if row.noted or spool_of(connection, row.file) == here:
+        forget_uploads(connection, [row.file])  # damaged, it would wait for ever
     if spool:
         want_uploads(connection, spool, [Upload(file, data_set_offset, sha256)], now)
     if row.pruned_at is None:
@@ -160,6 +194,6 @@ def names_in_order(connection: Connection) -> Iterator[str]:
     yield from streamed.execute(sa.select(column).order_by(column)).scalars()
 
 
-def _slices(keys: list[int]) -> Iterator[list[int]]:
+def _slices(keys: list[_Key]) -> Iterator[list[_Key]]:
     for begin in range(0, len(keys), _AT_A_TIME):
         yield keys[begin : begin + _AT_A_TIME]

@@ -55,8 +55,8 @@ class NewInstance:
 class StagedAs:
     """What staging holds under the SOP Instance UID after the transaction.
 
-    ``new`` tells whether it is this very object; else the other fields say what was there.
-    ``wants_file`` tells that its file was pruned or is damaged.
+    ``new`` tells whether it is this very object; else the other fields say what was there, and
+    ``file`` where its bytes should be. ``wants_file`` tells that they were pruned or are damaged.
     """
 
     new: bool
@@ -64,6 +64,8 @@ class StagedAs:
     study_instance_uid: str
     series_instance_uid: str
     wants_file: bool = False
+    file: str = ""
+    data_set_offset: int = 0
 
 
 class ForgottenParent(Exception):
@@ -273,6 +275,11 @@ def _as_new(item: NewInstance) -> StagedAs:
     return StagedAs(True, item.sha256, header.study_instance_uid, header.series_instance_uid)
 
 
+def staged_as(connection: Connection, sop_instance_uid: str) -> StagedAs | None:
+    """Return what is staged under one SOP Instance UID now."""
+    return _staged(connection, [sop_instance_uid]).get(sop_instance_uid)
+
+
 def _staged(connection: Connection, uids: Sequence[str]) -> dict[str, StagedAs]:
     """Return what is staged under these SOP Instance UIDs."""
     found = _FIND(connection, *({"of_uid": uid} for uid in uids))
@@ -287,6 +294,8 @@ _FIND = Prepared(
             studies.c.study_instance_uid,
             series.c.series_instance_uid,
             sa.or_(instances.c.pruned_at.is_not(None), instances.c.damaged_at.is_not(None)),
+            instances.c.file,
+            instances.c.data_set_offset,
         )
         .join(series, series.c.series_key == instances.c.series_key)
         .join(studies, studies.c.study_key == instances.c.study_key)

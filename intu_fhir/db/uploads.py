@@ -13,6 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.session import be_patient
 from intu_fhir.db.tables import instances, quarantine, uploads
 from intu_fhir.db.upsert import insert
 
@@ -24,12 +25,14 @@ class Upload:
     Args:
         sha256: of the data set, as it came over the network.
         attempts: uploads that failed.
+        last_error: why the last one did.
     """
 
     file: str
     data_set_offset: int
     sha256: str
     attempts: int = 0
+    last_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,9 @@ def want_uploads(
 
 def due_uploads(connection: Connection, spool: str, now: datetime, limit: int) -> list[Upload]:
     """Return files of a spool to upload now, those that wait longest first."""
-    columns = (uploads.c.file, uploads.c.data_set_offset, uploads.c.sha256, uploads.c.attempts)
+    c = uploads.c
     found = (
-        sa.select(*columns)
+        sa.select(c.file, c.data_set_offset, c.sha256, c.attempts, c.last_error)
         .where(uploads.c.spool == spool, uploads.c.due_at <= now)
         .order_by(uploads.c.due_at)
         .limit(limit)
@@ -87,6 +90,28 @@ def uploaded(connection: Connection, files: Collection[str]) -> set[str]:
 def forget_uploads(connection: Connection, files: Collection[str]) -> None:
     """Give up the upload of files that nobody asks for any more."""
     connection.execute(sa.delete(uploads).where(uploads.c.file.in_(files)))
+
+
+def images_in(connection: Connection, spool: str) -> dict[int, str]:
+    """Return the file of each instance that waits in a spool, by key; goes over all of them."""
+    be_patient(connection)
+    found = (
+        sa.select(instances.c.instance_key, instances.c.file)
+        .join(uploads, uploads.c.file == instances.c.file)
+        .where(uploads.c.spool == spool)
+    )
+    return {int(key): file for key, file in connection.execute(found)}
+
+
+def give_up(connection: Connection, spool: str, files: Collection[str] | None = None) -> set[str]:
+    """Forget what is still to be uploaded from a spool, and return it.
+
+    Args:
+        files: only these; None = all of them.
+    """
+    among = [] if files is None else [uploads.c.file.in_(sorted(files))]
+    gone = sa.delete(uploads).where(uploads.c.spool == spool, *among).returning(uploads.c.file)
+    return set(connection.execute(gone).scalars())
 
 
 def upload_failed(connection: Connection, file: str, error: str, due_at: datetime) -> None:

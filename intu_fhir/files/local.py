@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from intu_fhir.errors import StoreUnavailable
-from intu_fhir.files.digest import blocks_of
+from intu_fhir.files.digest import blocks_of, data_set_digest
 from intu_fhir.files.removal import keep_files, names_below, remove_files
 from intu_fhir.files.store import Openable, Spool, SpooledFile
 from intu_fhir.files.sync import make_folders, sync, write_all
@@ -212,6 +212,14 @@ class LocalFileStore:
     def has(self, name: str) -> bool:
         """Say whether a file is there; errors as with ``blocks``."""
         return self.path(name).is_file()
+
+    def holds(self, name: str, data_set_offset: int, sha256: str) -> bool:
+        """Say whether the very data set is surely here; whatever fails, it is not sure."""
+        try:
+            with self.path(name).open("rb") as file:
+                return data_set_digest(file, data_set_offset) == sha256
+        except OSError:
+            return False
 
     def ask(self) -> None:
         """Make sure that the store answers at all; a folder's errors come with its files.

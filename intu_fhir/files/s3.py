@@ -15,6 +15,7 @@ import heapq
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,9 @@ from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.spools import NAME_FILE, spool_name
 from intu_fhir.files.store import Openable
 from intu_fhir.settings.object_store import ObjectStore
+
+_SILENCE_SECONDS = 60.0
+"""A bucket that did not answer a sender's question is not asked by the next ones for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class ObjectFileStore(LocalFileStore):
         self._cache = Cache(settings.spool / "cache", settings.cache_bytes)
         self._spool_of = spool_of
         self._uploaded: set[str] = set()
+        self._silent_until = 0.0
         self._noting = threading.Lock()
 
     def file(self, name: str) -> Openable:
@@ -111,6 +116,26 @@ class ObjectFileStore(LocalFileStore):
                 raise self._elsewhere(name, spool)
             return False
         return self._bucket.has(name)  # its upload may have ended between the questions
+
+    def holds(self, name: str, data_set_offset: int, sha256: str) -> bool:
+        """Say whether the very data set is surely here: read from the spool, or in the bucket.
+
+        Of the bucket it is only asked whether it has the object: it gave back the right bytes when
+        it got them, and to read all of them again is what ``files verify`` is for. What waits in
+        the spool of another machine is not sure: its disk may be gone for good.
+        """
+        if self.path(name).exists():
+            return super().holds(name, data_set_offset, sha256)
+        if time.monotonic() < self._silent_until:
+            return False
+        try:
+            return self.has(name)
+        except NotHereYet:
+            return False
+        except (StoreUnavailable, OSError):
+            # A sender waits for each of these questions, and gives up before many time-outs.
+            self._silent_until = time.monotonic() + _SILENCE_SECONDS
+            return False
 
     def ask(self) -> None:
         """Make sure that the bucket answers at all."""

@@ -133,6 +133,13 @@ class FileStore(Protocol):
         """
         ...
 
+    def holds(self, name: str, data_set_offset: int, sha256: str) -> bool:
+        """Say whether the very data set is surely here, so that a second one need not be kept.
+
+        Never raises for a disk, a bucket or another machine: what cannot be asked is not sure.
+        """
+        ...
+
     def free_bytes(self) -> int:
         """Return the space left."""
         ...

@@ -13,6 +13,10 @@ is committed, then the answer is given. In full, for one object:
    one takes long, the row leaves the transaction and comes again in a later one.
 5. The answer is given.
 
+Where the row is there already and the bytes are the same, the stored copy is read before one of the
+two goes. Where it is gone, damaged or waits on another machine, the new file takes its place: the
+row names that one, by a transaction of its own. Success is never given for a row alone.
+
 A crash between two of them leaves a file without a row, which ``recover`` removes, and never a row
 without a file, nor an answer without either. Where it goes wrong without a crash, the file goes at
 once; where nobody can tell whether the row is there, as soon as the database can be asked
@@ -30,7 +34,7 @@ from datetime import datetime
 from pathlib import Path
 
 from intu_fhir.db.file_checks import restore_file
-from intu_fhir.db.instances import NewInstance, StagedAs
+from intu_fhir.db.instances import NewInstance, StagedAs, staged_as
 from intu_fhir.db.quarantine import Quarantined, is_quarantined, store_quarantined
 from intu_fhir.db.session import Database
 from intu_fhir.errors import IdentityMismatch, OutcomeUnknown, StoreUnavailable
@@ -45,6 +49,8 @@ from intu_fhir.stage.header import read_header
 OTHER_BYTES = "different_bytes"
 OTHER_PARENT = "other_study_or_series"
 RESTORED = "file_restored"
+_LOOKS = 3
+"""At a stored copy that others replace meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,7 @@ class Accept:
             self.files.confirm(name)
             return self._accepted(header, Disposition.STORED)
         if staged.sha256 == received.sha256:
-            if staged.wants_file and self._restore(received, header, name, now):
-                return self._accepted(header, Disposition.ALREADY_STORED, RESTORED)
-            self.files.remove(name)
-            return self._accepted(header, Disposition.ALREADY_STORED, "same_bytes")
+            return self._already(received, header, name, staged, now)
         return self._quarantine(received, header, name, staged, now)
 
     def _read(self, received: ReceivedObject) -> InstanceHeader:
@@ -123,12 +126,63 @@ class Accept:
             first_look_seconds=self.first_look_seconds.get(received.origin.channel, 0.0),
         )
 
-    def _restore(
-        self, received: ReceivedObject, header: InstanceHeader, name: str, now: datetime
+    def _already(
+        self,
+        received: ReceivedObject,
+        header: InstanceHeader,
+        name: str,
+        staged: StagedAs,
+        now: datetime,
+    ) -> Accepted:
+        """Let one of two like objects go, once the other one is surely here.
+
+        Success promises that the bytes are on disk; their row says only that they were.
+        """
+        with self._row_or_no_file(name, header):
+            restored = self._restored(received, header, name, staged, now)
+        if restored:
+            self.files.confirm(name)
+            return self._accepted(header, Disposition.ALREADY_STORED, RESTORED)
+        self.files.remove(name)
+        return self._accepted(header, Disposition.ALREADY_STORED, "same_bytes")
+
+    def _restored(
+        self,
+        received: ReceivedObject,
+        header: InstanceHeader,
+        name: str,
+        staged: StagedAs,
+        now: datetime,
     ) -> bool:
-        """Keep an object whose file was pruned or damaged: Success promises that it is here."""
-        with self._row_or_no_file(name, header), self.database.write() as connection:
-            restored = restore_file(
+        """Give the row this file if its own is not surely here; False where it is."""
+        for _ in range(_LOOKS):
+            if not staged.wants_file and self.files.holds(
+                staged.file, staged.data_set_offset, staged.sha256
+            ):
+                return False
+            if self._restore(received, header, name, staged, now):
+                return True
+            # Another association was first, with a file that is looked at as well.
+            with self.database.read() as connection:
+                found = staged_as(connection, header.sop_instance_uid)
+            if found is None:
+                break
+            staged = found
+        raise StoreUnavailable(
+            f"The stored copy of {header.sop_instance_uid} is being replaced; send it again"
+        )
+
+    def _restore(
+        self,
+        received: ReceivedObject,
+        header: InstanceHeader,
+        name: str,
+        staged: StagedAs,
+        now: datetime,
+    ) -> bool:
+        """Keep an object whose file was pruned, is damaged, or cannot be found."""
+        with self.database.write() as connection:
+            return restore_file(
                 connection,
                 header.sop_instance_uid,
                 received.sha256,
@@ -136,10 +190,9 @@ class Accept:
                 data_set_offset=received.data_set_offset,
                 now=now,
                 spool=self.files.spool,
+                instead_of=staged.file,
+                here=self.files.here,
             )
-        if restored:
-            self.files.confirm(name)
-        return restored
 
     def _quarantine(
         self,

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from intu_fhir.db import uploads as ledger
+from intu_fhir.db.file_checks import images_with, note_loss
 from intu_fhir.db.session import Database
 from intu_fhir.db.uploads import Upload
 from intu_fhir.errors import IntuError, StoreUnavailable
@@ -85,10 +86,12 @@ class Uploader:
         done = [one.file for one, failure in zip(batch, results, strict=True) if failure is None]
         for name in done:
             self.files.release(name)
-        pairs = zip(batch, results, strict=True)
-        failed = [self._note(one, failure) for one, failure in pairs if failure is not None]
+        bad = [(one, why) for one, why in zip(batch, results, strict=True) if why is not None]
+        failed = [self._note(one, failure) for one, failure in bad]
+        lost = self._images_lost(bad)
         with self.database.write() as connection:
             known = ledger.uploaded(connection, done)
+            note_loss(connection, lost, self.clock.now())
             for file, reason, later in failed:
                 ledger.upload_failed(connection, file, reason, later)
         for name in set(done) - known:
@@ -109,13 +112,26 @@ class Uploader:
             return _Failure(f"the spool cannot be read: {error.strerror}")
         return None
 
+    def _images_lost(self, bad: Sequence[tuple[Upload, _Failure]]) -> dict[int, str]:
+        """Find whose bytes are lost, so that they are taken again when they are sent again.
+
+        Asked once for each loss: files have no index.
+        """
+        lost = [one.file for one, why in bad if why.lost and why.reason != one.last_error]
+        if not lost:
+            return {}
+        with self.database.read() as connection:
+            return images_with(connection, lost)
+
     def _note(self, one: Upload, failure: _Failure) -> tuple[str, str, datetime]:
         """Say when to try again; what is lost is looked for again at the longest interval."""
         longest = float(self.settings.retry_seconds)
         doubled = _FIRST_SECONDS * 2 ** min(one.attempts, 30)
         wait = longest if failure.lost else min(doubled, longest)
         metrics.UPLOADS_FAILED.inc()
-        say = _log.error if failure.lost else _log.warning
-        event = "file_lost" if failure.lost else "upload_failed"
-        say(event, file=one.file, attempt=one.attempts + 1, reason=failure.reason)
+        said = {"file": one.file, "attempt": one.attempts + 1, "reason": failure.reason}
+        if failure.lost:
+            _log.error("file_lost", **said)
+        else:
+            _log.warning("upload_failed", **said)
         return one.file, failure.reason, self.clock.now() + timedelta(seconds=wait)

@@ -15,8 +15,10 @@ from intu_fhir.app.spooling import adopt_files
 from intu_fhir.app.wiring import open_app
 from intu_fhir.check import check
 from intu_fhir.cli.main import cli
+from intu_fhir.db.instances import store_instances
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, instances, uploads
+from intu_fhir.db.uploads import Upload, want_uploads
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.settings.load import load_configuration
@@ -25,6 +27,7 @@ from tests.support.object_stores import BUCKET, ObjectStoreServer, Running
 from tests.support.running import Running as RunningSite
 from tests.support.running import running_site
 from tests.support.site_folder import write_site
+from tests.support.staging import header, new_instance
 from tests.support.store_proxy import StoreProxy
 from tests.support.studies import make_instance, make_study, uid, write_file
 from tests.support.waiting import wait_until
@@ -158,3 +161,35 @@ def test_adopting_needs_the_folder(database: Database, tmp_path: Path) -> None:
     """A folder that is not there is a mistake in the settings, not an empty store."""
     with pytest.raises(ConfigurationError, match="name the folder"):
         adopt_files(database, tmp_path / "nowhere", SystemClock().now())
+
+
+def test_a_lost_spool_is_given_up_by_a_command(
+    migrated_database_url: str, object_store: ObjectStoreServer, tmp_path: Path
+) -> None:
+    """Its images count as damaged and its ledger is empty; that of another spool is as it was."""
+    site = keys(object_store, tmp_path, cache_bytes=0)
+    configuration = configured(tmp_path, migrated_database_url, **site)
+    app = open_app(configuration)
+    app.rows.start()
+    with app.database.write() as connection:
+        staged = new_instance(app.clock.now(), header())
+        store_instances(connection, [staged], receiver="gone", spool="gone-1")
+        aside = Upload("quarantine/2024/01/01/0000/x.dcm", 0, "0" * 64)
+        want_uploads(connection, "gone-1", [aside], app.clock.now())
+        kept = Upload("instances/2024/01/01/0000/y.dcm", 0, "0" * 64)
+        want_uploads(connection, "other-2", [kept], app.clock.now())
+    runner, config = CliRunner(), ["--config", str(tmp_path)]
+    own = runner.invoke(cli, ["uploads", "lost", app.files.here, "--yes", *config])
+    assert (own.exit_code, "uploads run" in own.output) == (2, True)
+    unknown = runner.invoke(cli, ["uploads", "lost", "nobody-3", "--yes", *config])
+    assert (unknown.exit_code, "uploads list" in unknown.output) == (2, True)
+    refused = runner.invoke(cli, ["uploads", "lost", "gone-1", *config], input="n\n")
+    assert (refused.exit_code, "2 files" in refused.output) == (1, True)
+    done = runner.invoke(cli, ["uploads", "lost", "gone-1", "--yes", *config])
+    assert (done.exit_code, done.output.split(";")[0]) == (0, "1 images are lost")
+    with app.database.read() as connection:
+        assert [row.spool for row in connection.execute(sa.select(uploads))] == ["other-2"]
+        [row] = connection.execute(sa.select(instances)).all()
+    assert (row.file, row.damaged_at is None) == (staged.file, False)
+    app.rows.stop()
+    app.close()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy as sa
@@ -14,12 +17,19 @@ from pydicom.dataset import Dataset
 
 from intu_fhir.db.instances import NewInstance, StagedAs, store_instances
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import instances, quarantine, studies
-from intu_fhir.errors import IdentityMismatch, IntuError, InvalidDataSet, InvalidUid
+from intu_fhir.db.tables import instances, quarantine, removals, studies
+from intu_fhir.errors import (
+    IdentityMismatch,
+    IntuError,
+    InvalidDataSet,
+    InvalidUid,
+    StoreUnavailable,
+)
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.model.instance import Disposition, ReceivedObject
-from intu_fhir.stage.accept import Accept
+from intu_fhir.stage import accept as accepting
+from intu_fhir.stage.accept import RESTORED, Accept
 from intu_fhir.stage.commit import GroupCommit
 from tests.support.clock import FakeClock
 from tests.support.rows import rows_of
@@ -104,6 +114,88 @@ def test_the_same_object_again_leaves_one_row_and_one_file(staging: Staging) -> 
     again = staging.accept(staging.receive(make_instance()))
     assert again.disposition is Disposition.ALREADY_STORED
     assert len(staging.rows(instances)) == len(staging.kept()) == 1
+
+
+def unlinked(path: Path) -> None:
+    """Lose a file."""
+    path.unlink()
+
+
+def flipped(path: Path) -> None:
+    """Change the last byte of a file."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+
+def cut(path: Path) -> None:
+    """Lose the end of a file."""
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def folder(path: Path) -> None:
+    """Put something in the place of a file that cannot be read at all."""
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("harm", [unlinked, flipped, cut, folder])
+def test_what_is_not_there_any_more_is_taken_again(
+    staging: Staging, harm: Callable[[Path], None]
+) -> None:
+    """Success for an object that came before is given for its bytes, not for its row (I1)."""
+    body = data_set_bytes(make_instance())
+    staging.accept(staging.receive(make_instance()))
+    [before] = staging.rows(instances)
+    harm(staging.files.path(before.file))
+    again = staging.accept(staging.receive(make_instance()))
+    assert (again.disposition, again.reason) == (Disposition.ALREADY_STORED, RESTORED)
+    [row] = staging.rows(instances)
+    assert staging.files.path(row.file).read_bytes()[row.data_set_offset :] == body
+    assert [one.file for one in staging.rows(removals)] == [before.file]
+    assert not staging.files.without_row()
+    third = staging.accept(staging.receive(make_instance()))
+    assert third.reason == "same_bytes"
+    assert staging.rows(instances) == [row]
+
+
+def test_of_two_that_come_again_one_is_taken(staging: Staging) -> None:
+    """Two associations find the file gone; one file is kept, and both are told the truth."""
+    staging.accept(staging.receive(make_instance()))
+    [before] = staging.rows(instances)
+    unlinked(staging.files.path(before.file))
+    objects = [staging.receive(make_instance()) for _ in range(2)]
+    both = Barrier(2)
+    holds = staging.files.holds
+
+    def together(name: str, offset: int, sha256: str) -> bool:
+        answer = holds(name, offset, sha256)
+        if name == before.file:
+            both.wait(10)
+        return answer
+
+    with patch.object(staging.files, "holds", together), ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(staging.accept, objects))
+    assert sorted(one.reason for one in answers) == [RESTORED, "same_bytes"]
+    [row] = staging.rows(instances)
+    assert staging.kept() == [staging.files.path(row.file)]
+    assert staging.files.holds(row.file, row.data_set_offset, row.sha256)
+
+
+def test_what_comes_again_is_not_answered_for_while_its_row_cannot_be_written(
+    staging: Staging,
+) -> None:
+    """The file is gone and the new one gets no row: no Success, and no file that nobody knows."""
+    staging.accept(staging.receive(make_instance()))
+    [before] = staging.rows(instances)
+    unlinked(staging.files.path(before.file))
+    received = staging.receive(make_instance())
+    with (
+        patch.object(accepting, "restore_file", side_effect=StoreUnavailable("busy")),
+        pytest.raises(StoreUnavailable),
+    ):
+        staging.accept(received)
+    assert (staging.kept(), staging.files.without_row()) == ([], 0)
+    assert staging.rows(instances) == [before]
 
 
 def test_other_bytes_under_a_known_uid_are_quarantined(staging: Staging) -> None:

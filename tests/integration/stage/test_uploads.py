@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from intu_fhir.db.file_checks import images_with, note_loss
 from intu_fhir.db.file_tables import removals
 from intu_fhir.db.pruning import to_remove
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import headers, instances, quarantine, uploads
 from intu_fhir.errors import ConfigurationError, DamagedFile, NotHereYet, StoreUnavailable
 from intu_fhir.model.instance import Disposition
+from intu_fhir.stage.accept import RESTORED
 from intu_fhir.stage.describer import Describer
 from tests.support.clock import FakeClock
 from tests.support.object_stores import ObjectStoreServer, start_object_store
@@ -158,6 +161,31 @@ def test_a_ledger_that_missed_an_upload_hears_of_it(here: Machine) -> None:
     assert here.digests_read() == {uid("one"): True}
     assert here.uploader.upload_some() == 1
     assert here.rows(uploads) == []
+
+
+def test_what_an_upload_finds_lost_is_noted_and_mended_by_sending_it_again(here: Machine) -> None:
+    """The row says so after the first try, once; the next object of that UID takes its place."""
+    lost, kept = send(here, "one", "two")
+    here.files.path(lost).unlink()
+    here.uploader.upload_some()
+    noted = {row.file: row.damaged_at for row in here.rows(instances)}
+    assert noted == {lost: here.clock.now(), kept: None}
+    assert here.receive(make_instance(SOPInstanceUID=uid("one"))).reason == RESTORED
+    here.uploader.upload_some()
+    assert [row.damaged_at for row in here.rows(instances)] == [None, None]
+    assert (here.rows(uploads), all(here.digests_read().values())) == ([], True)
+
+
+def test_a_loss_that_others_have_mended_is_not_noted(here: Machine) -> None:
+    """What has another file by now is not called damaged for the sake of the old one."""
+    [file] = send(here, "one")
+    with here.database.read() as connection:
+        found = images_with(connection, [file, "instances/2024/01/01/0000/no.dcm"])
+    assert list(found.values()) == [file]
+    with here.database.write() as connection:
+        connection.execute(sa.update(instances).values(file="instances/another.dcm"))
+        note_loss(connection, found, here.clock.now())
+    assert here.rows(instances)[0].damaged_at is None
 
 
 def test_bytes_that_are_nowhere_are_named(here: Machine, clock: FakeClock) -> None:
@@ -359,6 +387,74 @@ def test_what_is_sent_again_after_pruning_is_uploaded_again(
     here.uploader.upload_some()
     assert (here.spooled(), here.rows(uploads)) == ([], [])
     assert list(here.bucket()) == [here.rows(instances)[0].file] != [old]
+    assert all(here.digests_read().values())
+
+
+def test_what_a_lost_spool_had_is_taken_again(make: MakeMachine) -> None:
+    """A machine with a new disk takes what is sent again, and it reaches the bucket (I1)."""
+    old = make("disk", cache_bytes=0)
+    [lost] = send(old, "one")
+    shutil.rmtree(old.settings.spool)
+    new = make("disk", cache_bytes=0)
+    assert new.files.here != old.files.here
+    again = new.receive(make_instance(SOPInstanceUID=uid("one")))
+    assert (again.disposition, again.reason) == (Disposition.ALREADY_STORED, RESTORED)
+    assert all(new.digests_read().values())
+    [row] = new.rows(instances)
+    assert new.spooled() == [row.file] != [lost]
+    new.uploader.upload_some()
+    assert list(new.bucket()) == [row.file]
+    assert [one.spool for one in new.rows(uploads)] == [old.files.here]
+
+
+def test_what_waits_on_another_machine_is_kept_by_both_until_it_is_there(make: MakeMachine) -> None:
+    """Sent again to another receiver: its copy counts at once, the first one goes after upload."""
+    first, second = make("a", cache_bytes=0), make("b", cache_bytes=0)
+    [old] = send(first, "one")
+    again = second.receive(make_instance(SOPInstanceUID=uid("one")))
+    assert again.reason == RESTORED
+    [row] = second.rows(instances)
+    second.uploader.upload_some()
+    first.uploader.upload_some()
+    assert (first.spooled(), second.spooled(), second.rows(uploads)) == ([], [], [])
+    with second.database.read() as connection:
+        assert to_remove(connection, 10) == [old]
+    assert second.files.remove_all([old])
+    assert list(second.bucket()) == [row.file]
+    assert all(second.digests_read().values())
+
+
+def test_what_the_bucket_lost_is_taken_again(here: Machine, clock: FakeClock) -> None:
+    """An object that is gone from the bucket comes again when its modality sends it again."""
+    [old] = send(here, "one")
+    here.uploader.upload_some()
+    here.files.remove_all([old])
+    clock.advance(60)
+    again = here.receive(make_instance(SOPInstanceUID=uid("one")))
+    assert again.reason == RESTORED
+    here.uploader.upload_some()
+    assert list(here.bucket()) == [here.rows(instances)[0].file] != [old]
+
+
+def test_a_silent_bucket_is_asked_once_by_those_that_send_again(
+    here: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is down, what comes again is kept in the spool, and nobody waits for it twice."""
+    send(here, "one", "two")
+    here.uploader.upload_some()
+    asked = []
+
+    def silent(name: str) -> bool:
+        asked.append(name)
+        raise StoreUnavailable("the object store does not answer")
+
+    monkeypatch.setattr(here.files, "has", silent)
+    for name in ("one", "two"):
+        again = here.receive(make_instance(SOPInstanceUID=uid(name)))
+        assert (again.disposition, again.reason) == (Disposition.ALREADY_STORED, RESTORED)
+    assert (len(asked), len(here.spooled())) == (1, 2)
+    monkeypatch.undo()
+    here.uploader.upload_some()
     assert all(here.digests_read().values())
 
 
