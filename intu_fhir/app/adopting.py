@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from intu_fhir.app.importing import import_paths
 from intu_fhir.app.wiring import App
-from intu_fhir.errors import DamagedFile, UnknownKey
+from intu_fhir.db.kept_files import close_the_past, files_with_row
+from intu_fhir.errors import DamagedFile, StoreUnavailable, UnknownKey
 from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.writers import somebody_writes
 from intu_fhir.stage.import_files import Imported, ImportReport, Result
 
 _KEPT = frozenset({Result.STORED, Result.ALREADY_STORED, Result.DUPLICATE, Result.QUARANTINED})
@@ -26,28 +28,47 @@ def adopt_files(
 ) -> ImportReport:
     """Import files of the store by name, then remove what is staged under a new name now.
 
-    Files in quarantine are left alone: nothing is published from there.
+    Files in quarantine are left alone: nothing is published from there. A file whose row came
+    meanwhile stays, whoever wrote it.
 
     Args:
         channel: id of the channel whose settings count; not needed where there is only one.
 
     Raises:
         ConfigurationError: it is not clear which channel counts.
-        StoreUnavailable: disk or database cannot take more now; adopt again later.
+        StoreUnavailable: disk or database cannot take more now, or another process writes into
+            the file store; adopt again later.
     """
+    if somebody_writes(app.files.root / "writers"):
+        raise StoreUnavailable(
+            "A process that receives or imports writes into this file store, and its files have no "
+            "row yet while it does; stop it, then adopt"
+        )
     chosen = [name for name in names if name.startswith(PART)]
-    done: list[str] = []
+    uid_of: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="adopting-", dir=app.files.root) as folder:
         places = _Places(app.files, chosen, Path(folder))
 
         def note(imported: Imported) -> None:
             if imported.result in _KEPT and imported.name in places.name_of:
-                done.append(places.name_of[imported.name])
+                uid_of[places.name_of[imported.name]] = imported.sop_instance_uid
             on_progress(imported)
 
         report = import_paths(app, places, channel=channel, on_progress=note)
-    app.files.remove_all(done)
+    app.files.remove_all(_without_row(app, uid_of))
     return report
+
+
+def _without_row(app: App, uid_of: Mapping[str, str]) -> set[str]:
+    """Return the files that no row speaks of, and none will: each of these objects has its row.
+
+    One that was being received when it was found here may be the very file of that row.
+    """
+    if not uid_of:
+        return set()
+    with app.database.write() as connection:
+        close_the_past(connection)
+        return uid_of.keys() - files_with_row(connection, uid_of)
 
 
 class _Places:
