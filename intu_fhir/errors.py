@@ -6,7 +6,8 @@
     ├── TransientError        try again later: a peer, a disk or a database is not there right now
     │   ├── StoreUnavailable  file store or database cannot take an object now (answered A700)
     │   │   ├── NotHereYet        the bytes wait on another machine for their upload
-    │   │   └── OutcomeUnknown    the database may have stored it, or may yet do so
+    │   │   ├── OutcomeUnknown    the database may have stored it, or may yet do so
+    │   │   └── NotDurable        the database would lose commits with the power of its machine
     │   └── StaleClaim        another worker holds this work now; drop what was done
     ├── PermanentError        trying again changes nothing: a person or another input is needed
     │   ├── InvalidDataSet    the bytes are not a readable data set (answered C000)
@@ -39,6 +40,10 @@ class NotHereYet(StoreUnavailable):
 
 class OutcomeUnknown(StoreUnavailable):
     """A commit ended without an answer: what it held may be stored, or not."""
+
+
+class NotDurable(StoreUnavailable):
+    """The database is set up so that a power cut may lose what it has committed."""
 
 
 class Deadlocked(StoreUnavailable):

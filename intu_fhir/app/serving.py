@@ -98,7 +98,11 @@ class Site:
         for channel in self.app.configuration.enabled_channels():
             require_free_port(channel.source.host, channel.source.port)
         others = [receiver_name(self.app.receiver, number) for number in range(2, MOST + 1)]
-        self._tidy(self.app.receiver, others)
+        try:
+            self._tidy(self.app.receiver, others)
+        except OSError as error:
+            # A folder that cannot be read keeps nobody from sending to those that can.
+            log.warning("not_recovered", worker=str(self.process), error=type(error).__name__)
         if limits.processes == 1:
             return
         descriptor = make_ledger_file(limits.max_associations)

@@ -11,7 +11,7 @@ from pathlib import Path
 from intu_fhir.check.row import CheckRow
 from intu_fhir.db import migrate
 from intu_fhir.db.readonly import Reader, read_only_query
-from intu_fhir.errors import ConfigurationError, IntuError, StoreUnavailable
+from intu_fhir.errors import ConfigurationError, IntuError, NotDurable, StoreUnavailable
 from intu_fhir.settings.schema import (
     Configuration,
     FhirDestination,
@@ -50,7 +50,7 @@ def check_database(url: str) -> CheckRow:
             return _new_database(url, row)
         migrate.require_fit(url)
     except IntuError as error:
-        if isinstance(error, StoreUnavailable):
+        if isinstance(error, StoreUnavailable) and not isinstance(error, NotDurable):
             # A check does not try again, so what to do is another thing here.
             remedy = "see that it runs; correct user, host and name at `database`"
             return row(False, str(error).partition("; ")[0], remedy)

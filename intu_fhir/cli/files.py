@@ -69,8 +69,8 @@ def adopt_command(ctx: click.Context, program: Program, channel: str | None) -> 
     """Stage the files of the store that no row speaks of.
 
     For the time after a restore: they came after the copy of the database. They are staged as
-    `import` does it, then removed under their old name. Stop `serve` first. With an object store,
-    run it on each machine that has a spool.
+    `import` does it, then removed under their old name. Stop `serve` first: nothing is adopted
+    while somebody writes there. With an object store, run it on each machine that has a spool.
     """
     configure_logging(level="WARNING")
     app = open_app(program.staging())

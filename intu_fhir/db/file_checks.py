@@ -12,8 +12,10 @@ from sqlalchemy import Connection
 
 from intu_fhir.db.file_tables import removals
 from intu_fhir.db.session import be_patient
-from intu_fhir.db.tables import instances, quarantine, studies
+from intu_fhir.db.tables import headers, instances, quarantine, studies
 from intu_fhir.db.uploads import Upload, forget_uploads, spool_of, want_uploads
+from intu_fhir.db.work import want_step
+from intu_fhir.model.work import AGGREGATE
 
 _AT_A_TIME = 500
 _Key = TypeVar("_Key", int, str)
@@ -179,7 +181,34 @@ def restore_file(
             .where(studies.c.study_key == row.study_key)
             .values(number_of_pruned=studies.c.number_of_pruned - 1)
         )
+    _describe_anew(connection, row.instance_key, row.study_key, now)
     return True
+
+
+def _describe_anew(
+    connection: Connection, instance_key: int, study_key: int, now: datetime
+) -> None:
+    """Have the complete header read once more, where there was no file to read it from.
+
+    The study was told to go on without it, and now becomes what it is.
+    """
+    its_own = headers.c.instance_key == instance_key
+    header = connection.execute(sa.select(headers.c.dicom_json).where(its_own)).first()
+    if header is None or header.dicom_json:
+        return
+    connection.execute(sa.delete(headers).where(its_own))
+    connection.execute(
+        sa.update(instances)
+        .where(instances.c.instance_key == instance_key)
+        .values(described_at=None)
+    )
+    revision = connection.execute(
+        sa.update(studies)
+        .where(studies.c.study_key == study_key)
+        .values(revision=studies.c.revision + 1)
+        .returning(studies.c.revision)
+    ).scalar_one()
+    want_step(connection, AGGREGATE, study_key, revision, due_at=now, now=now)
 
 
 def names_in_order(connection: Connection) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from intu_fhir.db.prepared import run_as_it_is
 from intu_fhir.errors import (
     ConfigurationError,
     Deadlocked,
+    NotDurable,
     OutcomeUnknown,
     PermanentError,
     StoreUnavailable,
@@ -38,6 +40,21 @@ _SILENT_MS = 15_000
 Without it a statement on a connection whose packets vanish waits as long as TCP repeats them: a
 quarter of an hour on Linux.
 """
+
+MAY_LOSE_DATA = "INTU_DANGER_DATABASE_MAY_LOSE_DATA"
+"""Set to ``1`` in the environment, a server without fsync is put up with. For tests alone."""
+
+_BEHIND_A_POOLER = "behind_a_pooler"
+_SESSION = {
+    "synchronous_commit": "on",
+    "lock_timeout": "'5s'",
+    "idle_in_transaction_session_timeout": f"'{ABANDONED_SECONDS}s'",
+    "statement_timeout": "'60s'",
+}
+"""What every transaction of ours on PostgreSQL has to run with."""
+
+_SET_SESSION = "; ".join(f"SET {name} = {value}" for name, value in _SESSION.items())
+_SET_LOCAL = "; ".join(f"SET LOCAL {name} = {value}" for name, value in _SESSION.items())
 
 _JSON: dict[str, Any] = {
     "json_serializer": lambda value: orjson.dumps(value).decode(),
@@ -140,6 +157,10 @@ def transaction(connection: Connection) -> Iterator[None]:
         # A deferred transaction that reads first fails "locked" at once.
         connection.begin()
         run_as_it_is(connection, "BEGIN IMMEDIATE")
+    elif _BEHIND_A_POOLER in connection.info:
+        # It may give each transaction another session, which knows nothing of what we have set.
+        connection.begin()
+        run_as_it_is(connection, _SET_LOCAL)
     try:
         yield
     except BaseException:
@@ -255,8 +276,8 @@ def _sqlite_engine(url: URL, pool_size: int) -> Engine:
     def _configure(connection: sqlite3.Connection, _record: Any) -> None:
         # We say BEGIN ourselves; the driver must not.
         connection.isolation_level = None
+        _require_wal(connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             "temp_store=MEMORY",
@@ -265,6 +286,27 @@ def _sqlite_engine(url: URL, pool_size: int) -> Engine:
             connection.execute(f"PRAGMA {pragma}").close()
 
     return engine
+
+
+def _require_wal(mode: str) -> None:
+    """Refuse any other journal: its commits need more syncs than we ask for, or none will do."""
+    if mode not in {"wal", "memory"}:  # the latter has no file to lose
+        raise ConfigurationError(
+            f"SQLite keeps this file with journal_mode {mode} and cannot do so with WAL; put it on "
+            "a local disk, and leave `vfs` and `mode` out of the URL",
+            key="database",
+        )
+
+
+def _require_durable(fsync: str, full_page_writes: str) -> None:
+    """Refuse a server whose commits a power cut may take back or tear."""
+    settings = {"fsync": fsync, "full_page_writes": full_page_writes}
+    off = [name for name, value in settings.items() if value != "on"]
+    if off and os.environ.get(MAY_LOSE_DATA) != "1":
+        raise NotDurable(
+            f"The PostgreSQL server runs with {' and '.join(off)} off, and a power cut may take "
+            "back images that were answered Success; turn it on in postgresql.conf and reload"
+        )
 
 
 def _postgresql_engine(url: URL, pool_size: int) -> Engine:
@@ -289,15 +331,18 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
     )
 
     @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
+    def _configure(connection: Any, record: Any) -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SET synchronous_commit = on")
-            cursor.execute("SET lock_timeout = '5s'")
-            cursor.execute(f"SET idle_in_transaction_session_timeout = '{ABANDONED_SECONDS}s'")
-            cursor.execute("SET statement_timeout = '60s'")
-            cursor.execute("SET TIME ZONE 'UTC'")
             # Our statements end in milliseconds; compiling one takes a hundred of them.
-            cursor.execute("SET jit = off")
+            cursor.execute(f"{_SET_SESSION}; SET TIME ZONE 'UTC'; SET jit = off")
+            cursor.execute(
+                "SELECT current_setting('fsync'), current_setting('full_page_writes'), "
+                "pg_backend_pid()"
+            )
+            *durable, process = cursor.fetchone()
         connection.commit()
+        if process != connection.info.backend_pid:
+            record.info[_BEHIND_A_POOLER] = True
+        _require_durable(*durable)
 
     return engine

@@ -11,13 +11,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import threading
 import uuid
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+from intu_fhir.files.removal import names_below
 from intu_fhir.files.sync import sync, write_all
+
+_FOLDER = re.compile(r"(instances|quarantine)(/[0-9-]+)+")
+"""What an entry may list."""
 
 
 class Writer:
@@ -98,14 +103,26 @@ class Abandoned:
     Args:
         folders: by folder, the writers whose files may stand there without a row.
         alive: names of the writers that still write.
+        anywhere: writers whose entries cannot be read, so that their files may stand in any folder.
     """
 
-    def __init__(self, folders: dict[str, set[str]], alive: frozenset[str]) -> None:
+    def __init__(
+        self,
+        folders: dict[str, set[str]],
+        alive: frozenset[str],
+        anywhere: frozenset[str] = frozenset(),
+    ) -> None:
         self.folders = folders
         self.alive = alive
+        self.anywhere = anywhere
 
     def files(self, root: Path) -> Iterator[str]:
         """Give the name of every kept file that may have no row."""
+        if self.anywhere:
+            for part in ("instances", "quarantine"):
+                for name in names_below(root, part):
+                    if writer_of(name.rpartition("/")[2]) in self.anywhere:
+                        yield name
         for folder, writers in sorted(self.folders.items()):
             with contextlib.suppress(FileNotFoundError):
                 for path in sorted((root / folder).iterdir()):
@@ -128,12 +145,25 @@ def abandoned(folder: Path, spooled: Path) -> Iterator[tuple[Abandoned, list[Pat
             left = [path for path in spooled.iterdir() if writer_of(path.name) not in alive]
             unfinished = [p for p in folder.iterdir() if p.suffix == ".new"]
             remains = [path for path in unfinished if path.stem not in alive]
+        garbled = set()
         for path in dead:
-            for line in path.read_text("ascii").splitlines():
+            folders = _folders_in(path)
+            if folders is None:
+                garbled.add(path.name)
+            for line in folders or ():
                 ended.setdefault(line, set()).add(path.name)
-        yield Abandoned(ended, alive), left
+        yield Abandoned(ended, alive, frozenset(garbled)), left
         for path in (*dead, *remains):
             path.unlink(missing_ok=True)
+
+
+def _folders_in(entry: Path) -> list[str] | None:
+    """Return the folders that an entry lists; None where a disk has made something else of it."""
+    try:
+        lines = entry.read_text("ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return lines if all(map(_FOLDER.fullmatch, lines)) else None
 
 
 def somebody_writes(folder: Path) -> bool:

@@ -22,6 +22,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
+from intu_fhir.db.session import MAY_LOSE_DATA
 from tests.support.data import REPOSITORY
 from tests.support.programs import find, missing
 
@@ -111,6 +112,8 @@ class PostgresCluster(PostgresServer):
             with Path(data, "pg_hba.conf").open("a", encoding="ascii") as rules:
                 rules.write(f"host all all {allow} trust\n")
         durable = f"fsync={'on' if fsync else 'off'}"
+        if not fsync:
+            os.environ[MAY_LOSE_DATA] = "1"  # for the programs that tests start, too
         server = (postgres, "-D", data, "-k", str(self.folder), "-h", listen, "-c", durable)
         self._command = [*within, *_as_postgres(), *server]
         self.start()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -11,6 +14,7 @@ from pydicom import dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from intu_fhir.app import serving
 from intu_fhir.app.importing import import_paths
 from intu_fhir.app.library import running_site as run_folder
 from intu_fhir.app.previewing import preview_study
@@ -26,6 +30,18 @@ from tests.support.running import Running, running_site
 from tests.support.site_folder import write_site
 from tests.support.studies import data_set_bytes, make_instance, make_study, uid, write_study
 from tests.support.waiting import wait_until
+
+
+def test_leftovers_that_cannot_be_looked_at_keep_no_receiver_from_starting(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """A folder of the last run that the disk does not give is named; the site takes images."""
+    gone = OSError(errno.EIO, os.strerror(errno.EIO))
+    with (
+        patch.object(serving, "recover", side_effect=gone),
+        running_site(tmp_path, migrated_database_url) as running,
+    ):
+        assert [answer.status for answer in running.send([make_instance()])] == ["0000"]
 
 
 def test_several_channels_listen_side_by_side(tmp_path: Path, migrated_database_url: str) -> None:

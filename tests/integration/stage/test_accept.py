@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 
 from intu_fhir.db.instances import NewInstance, StagedAs, store_instances
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import instances, quarantine, removals, studies
+from intu_fhir.db.tables import headers, instances, quarantine, removals, studies, work
 from intu_fhir.errors import (
     IdentityMismatch,
     IntuError,
@@ -31,6 +31,7 @@ from intu_fhir.model.instance import Disposition, ReceivedObject
 from intu_fhir.stage import accept as accepting
 from intu_fhir.stage.accept import RESTORED, Accept
 from intu_fhir.stage.commit import GroupCommit
+from intu_fhir.stage.describer import Describer
 from tests.support.clock import FakeClock
 from tests.support.rows import rows_of
 from tests.support.staging import EXPLICIT_LITTLE, origin
@@ -156,6 +157,25 @@ def test_what_is_not_there_any_more_is_taken_again(
     third = staging.accept(staging.receive(make_instance()))
     assert third.reason == "same_bytes"
     assert staging.rows(instances) == [row]
+
+
+def test_a_header_that_had_no_file_to_be_read_from_is_read_from_the_next(staging: Staging) -> None:
+    """Described as unreadable, then sent again: the study is looked at once more, with it."""
+    staging.accept(staging.receive(make_instance()))
+    [before] = staging.rows(instances)
+    [study] = staging.rows(studies)
+    unlinked(staging.files.path(before.file))
+    describer = Describer(staging.database, staging.files, staging.accept.clock, {})
+    describer.describe_all()
+    [unread] = staging.rows(headers)
+    assert (unread.dicom_json, unread.findings[0]["code"]) == ({}, "file_unreadable")
+    for _ in range(2):  # the second time there is nothing to mend
+        staging.accept(staging.receive(make_instance()))
+        describer.describe_all()
+    [header] = staging.rows(headers)
+    assert header.dicom_json["00080018"]["Value"] == [uid("study", 1, 1)]
+    assert (header.findings, staging.rows(studies)[0].revision) == (None, study.revision + 1)
+    assert [row.want for row in staging.rows(work)] == [study.revision + 1]
 
 
 def test_of_two_that_come_again_one_is_taken(staging: Staging) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, BinaryIO
+from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 
 from intu_fhir.db.instances import NewInstance
 from intu_fhir.db.quarantine import Quarantined, store_quarantined
 from intu_fhir.db.session import Database
+from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.part10 import part10_head
+from intu_fhir.stage import recover as recovering
 from intu_fhir.stage.recover import recover
 from tests.support.clock import FakeClock
 from tests.support.staging import CT_STORAGE, EXPLICIT_LITTLE, header, new_instance, origin, store
@@ -156,3 +163,78 @@ def test_minutes_of_work_are_listed_only_while_they_matter(area: Area) -> None:
     [entry] = (area.folder / "writers").iterdir()
     folders = {str(Path(name).parent) for name in (names[1], names[4])}
     assert set(entry.read_text().split()) == folders
+
+
+def test_an_unreadable_leftover_does_not_keep_the_receiver_from_starting(area: Area) -> None:
+    """What has no row goes though its head cannot be read; what has one stays, by its name."""
+    ended = area.process()
+    orphan, stored = area.keep(ended, "1.2.1"), area.keep(ended, "1.2.2")
+    area.row(stored, "1.2.2")
+    ended.close()
+
+    def unreadable(self: LocalFileStore, name: str) -> BinaryIO:
+        raise StoreUnavailable("Opening a stored file failed: Input/output error")
+
+    with (
+        patch.object(recovering, "newest_files", lambda *_: set()),
+        patch.object(LocalFileStore, "open", unreadable),
+    ):
+        assert area.recover() == 1
+    assert not (area.folder / orphan).exists()
+    assert (area.folder / stored).exists()
+
+
+def test_a_leftover_that_cannot_be_removed_is_named(area: Area) -> None:
+    """The next start goes on, removes what it can, and says in the log what stays and why."""
+    ended = area.process()
+    spool = ended.open_spool(b"head")
+    stays, goes = area.keep(ended, "1.2.1"), area.keep(ended, "1.2.2")
+    ended.close()
+    part = next((area.folder / "incoming").iterdir())
+    unlink = Path.unlink
+
+    def stuck(self: Path, missing_ok: bool = False) -> None:
+        if self in {area.folder / stays, part}:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(self, missing_ok)
+
+    with patch.object(Path, "unlink", stuck), capture_logs() as said:
+        assert area.recover() == 1
+    assert not (area.folder / goes).exists()
+    assert {(one["event"], one["file"]) for one in said} == {
+        ("leftover_stays", part.name),
+        ("leftover_stays", stays),
+    }
+    spool.discard()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\xff\xfe", b"\0" * 4_096, b"../../etc\n", b"instances\n", None],
+    ids=["bytes", "zeros", "elsewhere", "short", "unreadable"],
+)
+def test_a_garbled_entry_has_its_files_looked_for_everywhere(
+    area: Area, garbage: bytes | None
+) -> None:
+    """Where an entry does not say which folders, no folder is left out, and nothing else goes."""
+    ended, alive = area.process(), area.process()
+    orphan, aside = area.keep(ended, "1.2.1"), area.keep(ended, "1.2.3", quarantine=True)
+    stored, others = area.keep(ended, "1.2.2"), area.keep(alive, "1.2.4")
+    area.row(stored, "1.2.2")
+    ended.close()
+    name = Path(orphan).name.partition("-")[0]
+    entry = area.folder / "writers" / name
+    if garbage is not None:
+        entry.write_bytes(garbage)
+    read_text = Path.read_text
+
+    def unreadable(self: Path, *more: Any) -> str:
+        if self == entry and garbage is None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read_text(self, *more)
+
+    with patch.object(Path, "read_text", unreadable):
+        assert area.recover() == 2
+    assert not any((area.folder / one).exists() for one in (orphan, aside))
+    assert all((area.folder / one).exists() for one in (stored, others))
+    assert not entry.exists()
