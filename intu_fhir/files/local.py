@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
 import threading
 import uuid
+import weakref
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,11 @@ from typing import BinaryIO
 
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.digest import blocks_of, data_set_digest
+from intu_fhir.files.leftovers import Leftovers
+from intu_fhir.files.placed import Placed
 from intu_fhir.files.removal import keep_files, names_below, remove_files
 from intu_fhir.files.store import Openable, Spool, SpooledFile
-from intu_fhir.files.sync import make_folders, sync, write_all
+from intu_fhir.files.sync import make_folders, sync_way_to, write_all
 from intu_fhir.files.writers import Abandoned, Writer, abandoned
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -37,14 +39,19 @@ def _disk_errors(doing: str) -> Iterator[None]:
 
 
 class LocalSpool:
-    """One object being written to ``incoming``; readable by its owner alone."""
+    """One object being written to ``incoming``; readable by its owner alone.
 
-    def __init__(self, path: Path, head: bytes) -> None:
-        self._path = path
+    It stays open until its file is placed or discarded: what the disk did not take is told to the
+    descriptor that wrote it, and perhaps to none that is opened later.
+    """
+
+    def __init__(self, path: Path, head: bytes, leftovers: Leftovers) -> None:
+        self._path, self._leftovers = path, leftovers
         self._offset = len(head)
         self._size = 0
         self._digest = hashlib.sha256()
         self._waiting = bytearray(head)
+        self._descriptor = -1
         with _disk_errors("Opening a spool file"):
             self._descriptor = os.open(path, _NEW, 0o600)
 
@@ -60,29 +67,37 @@ class LocalSpool:
             write_all(self._descriptor, data)
 
     def finish(self) -> SpooledFile:
-        """Close and describe the complete object."""
+        """Describe the complete object."""
         is_short = len(self._waiting) == self._offset + self._size
         data_set = bytes(memoryview(self._waiting)[self._offset :]) if is_short else None
-        with self._removing_on_error("Closing a spool file"):
+        with self._removing_on_error("Writing a spool file"):
             self._flush()
-            self._close()
         sha256 = self._digest.hexdigest()
         return SpooledFile(self._path, self._offset, self._size, sha256, data_set)
 
+    def take(self) -> int:
+        """Hand the descriptor over to whoever syncs the file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        return descriptor
+
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove what was written; what cannot be removed now is removed later."""
+        self._close()
         with contextlib.suppress(OSError):
-            self._close()
-        self._path.unlink(missing_ok=True)
+            self._leftovers.remove(self._path)
+
+    def __del__(self) -> None:
+        self._close()
 
     def _flush(self) -> None:
         write_all(self._descriptor, self._waiting)
         self._waiting = bytearray()
 
     def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor = self.take()
         if descriptor >= 0:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     @contextlib.contextmanager
     def _removing_on_error(self, doing: str) -> Iterator[None]:
@@ -110,8 +125,11 @@ class LocalFileStore:
         self._incoming = root / "incoming"
         self._writers = root / "writers"
         self._writer = Writer(self._writers)
+        self._spools: weakref.WeakValueDictionary[str, LocalSpool] = weakref.WeakValueDictionary()
+        self._placed: dict[str, Placed] = {}
+        self._leftovers = Leftovers()
         self._made: set[str] = set()
-        self._spoilt: set[Path] = set()
+        self._has_way = False
         self._lock = threading.Lock()
         with _disk_errors(f"Making the file store {root}"):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,12 +139,19 @@ class LocalFileStore:
     def enter(self) -> None:
         """Show that this process writes here, from now until ``close``."""
         with _disk_errors("Entering the file store"):
+            if not self._has_way:
+                sync_way_to(self._incoming)
+                self._has_way = True
             self._writer.enter()
 
     def open_spool(self, head: bytes) -> Spool:
         """Begin an object whose file starts with ``head``."""
+        self._leftovers.clear()
         self.enter()
-        return LocalSpool(self._incoming / f"{self._new_name()}.part", head)
+        name = self._new_name()
+        spool = LocalSpool(self._incoming / f"{name}.part", head, self._leftovers)
+        self._spools[name] = spool
+        return spool
 
     def place(self, spooled: Path, received_at: datetime) -> str:
         """Give a spooled file its name in the store; not durable yet."""
@@ -134,12 +159,10 @@ class LocalFileStore:
 
     def make_durable(self, name: str) -> None:
         """Put a placed file and its directory entry on disk."""
-        path = self.path(name)
         with _disk_errors("Keeping a file"):
             try:
                 # After the rename: the file system's journal is then written once for both.
-                sync(path)
-                self._sync_folder(path.parent)
+                (self._placed.pop(name, None) or Placed.at(self.path(name))).sync()
             except OSError:
                 self._take_back(name)
                 raise
@@ -156,9 +179,10 @@ class LocalFileStore:
 
     def remove(self, name: str) -> None:
         """Remove a kept file."""
+        if placed := self._placed.pop(name, None):
+            placed.close()
         with _disk_errors("Removing a file"):
-            self.path(name).unlink(missing_ok=True)
-        self._writer.end(name)
+            self._leftovers.remove(self.path(name), lambda: self._writer.end(name))
 
     def remove_all(self, names: Collection[str]) -> bool:
         """Remove kept files for good; False while ``keeping`` forbids it."""
@@ -249,53 +273,43 @@ class LocalFileStore:
 
     def close(self) -> None:
         """Say that this process writes no more; what it left without a row is found by others."""
+        with contextlib.suppress(StoreUnavailable):
+            self._leftovers.clear()
+        while self._placed:
+            self._placed.popitem()[1].close()
         self._writer.leave()
 
     def _new_name(self) -> str:
         return f"{self._writer.name}-{uuid.uuid4().hex}"
 
     def _place(self, spooled: Path, part: str, received_at: datetime) -> str:
-        folder = self._folder(f"{part}/{received_at:%Y/%m/%d/%H%M}")
+        folder = f"{part}/{received_at:%Y/%m/%d/%H%M}"
         name = f"{folder}/{spooled.stem}.dcm"  # a name that no other file has
         with _disk_errors("Keeping a file"):
             self._make_folder(folder)
-            self._writer.begin(name)
+            placed = self._open(spooled, f"{self._root}/{folder}")
             try:
+                self._writer.begin(name)
                 os.rename(spooled, f"{self._root}/{name}")
             except OSError:
+                placed.close()
                 self._writer.end(name)
                 raise
+        self._placed[name] = placed
         return name
+
+    def _open(self, spooled: Path, folder: str) -> Placed:
+        """Take over the descriptor of a spool file; one that was closed is opened again."""
+        spool = self._spools.pop(spooled.stem, None)
+        file = spool.take() if spool is not None else -1
+        if file < 0:
+            file = os.open(spooled, os.O_RDONLY | os.O_CLOEXEC)
+        return Placed(file, folder)
 
     def _take_back(self, name: str) -> None:
         """Remove a file that is there but not surely so; what fails here is left to ``recover``."""
         with contextlib.suppress(StoreUnavailable):
             self.remove(name)
-
-    def _folder(self, wanted: str) -> str:
-        """Return the folder of a minute, or its next substitute where that one is spoilt."""
-        folder, number = wanted, 0
-        while self._spoilt and self.root / folder in self._spoilt:
-            number += 1
-            folder = f"{wanted}-{number}"
-        return folder
-
-    def _sync_folder(self, folder: Path) -> None:
-        """Put a directory on disk; one that once could not be is never believed again.
-
-        The system reports a lost write to one sync only. The next sync of the same directory
-        would succeed, whether the entry it is called for was lost or not.
-        """
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        except OSError:
-            self._spoilt.add(folder)
-            raise
-        finally:
-            os.close(descriptor)
-        if folder in self._spoilt:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def _make_folder(self, folder: str) -> None:
         """See to a folder whose own directory entries are durable; it is made once."""

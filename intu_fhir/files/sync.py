@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
 def sync(path: Path) -> None:
     """Put a file or a directory on disk (fsync)."""
+    with opened(path) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Give a descriptor of a file or a directory, to sync by."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -20,12 +29,48 @@ def make_folders(root: Path, folder: Path) -> None:
 
     That a folder is there does not say that its entry is on disk: who made it may have crashed
     before the sync. So each one on the way is synced, whoever made it.
+
+    Raises:
+        OSError: an entry is not surely on disk; the folder of that entry is gone again.
     """
     path = root
     for part in folder.relative_to(root).parts:
-        path = path / part
-        path.mkdir(mode=0o700, exist_ok=True)
-        sync(path.parent)
+        parent, path = path, path / part
+        with opened(parent) as descriptor:  # older than the entry: it is told what becomes of it
+            made = _make(path)
+            try:
+                os.fsync(descriptor)
+            except OSError:
+                # The next sync would succeed, whether this entry was lost or not.
+                if made:
+                    with contextlib.suppress(OSError):
+                        path.rmdir()
+                raise
+
+
+def _make(folder: Path) -> bool:
+    """Make a folder; False where it is there already."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def sync_way_to(path: Path) -> None:
+    """Put the entries that lead to ``path`` on disk, from where its file system is mounted on.
+
+    Whoever made these folders, an installer or this program at its first start, need not have
+    done so. A folder that this user may not read was not made by this program; it is left out.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    path = path.resolve()
+    while not path.is_mount():
+        path = path.parent
+        with contextlib.suppress(PermissionError):
+            sync(path)
 
 
 def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:

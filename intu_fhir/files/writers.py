@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from intu_fhir.files.removal import names_below
-from intu_fhir.files.sync import sync, write_all
+from intu_fhir.files.sync import write_all
 
 _FOLDER = re.compile(r"(instances|quarantine)(/[0-9-]+)+")
 """What an entry may list."""
@@ -49,7 +49,11 @@ class Writer:
         with self._lock:
             self._open[name] = folder
             if folder not in self._listed:
-                self._list(frozenset(self._open.values()))
+                try:
+                    self._list(frozenset(self._open.values()))
+                except OSError:
+                    del self._open[name]
+                    raise
 
     def end(self, name: str) -> None:
         """Note that a row speaks of the file ``name``, or that it is gone."""
@@ -78,23 +82,29 @@ class Writer:
     def _list(self, folders: frozenset[str]) -> None:
         """Replace the entry by one that lists ``folders``, locked before it can be seen."""
         new = self._folder / f"{self.name}.new"
-        with _one_at_a_time(self._folder):
+        with _one_at_a_time(self._folder) as entries:
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 write_all(descriptor, "".join(f"{one}\n" for one in sorted(folders)).encode())
                 os.fsync(descriptor)
                 new.rename(self._folder / self.name)
-                sync(self._folder)
             except OSError:
                 with contextlib.suppress(OSError):
                     new.unlink(missing_ok=True)
                 os.close(descriptor)
                 raise
+            self._keep(descriptor)
+            # Until the sync says so, only what both entries list is surely listed.
+            self._listed &= folders
+            os.fsync(entries)  # by a descriptor that is older than the entry
+        self._listed = folders
+
+    def _keep(self, descriptor: int) -> None:
+        """Hold the lock of the entry that can be seen now, whatever follows."""
         if self._let_go is not None:
             self._let_go()
         self._let_go = weakref.finalize(self, os.close, descriptor)
-        self._listed = folders
 
 
 class Abandoned:
@@ -206,11 +216,14 @@ def _take_over(entry: Path, stack: contextlib.ExitStack) -> bool:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Keep entries from being made while others look at them; held for moments only."""
+def _one_at_a_time(folder: Path) -> Iterator[int]:
+    """Keep entries from being made while others look at them; held for moments only.
+
+    Gives the descriptor of the folder.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -42,7 +42,7 @@ from intu_fhir.receive.negotiation import (
 from intu_fhir.receive.ports import AssociationEnded, EndReason
 from intu_fhir.receive.reporting import Mailbox, OpenRequesters
 from intu_fhir.receive.slots import Slots
-from intu_fhir.receive.transport import Transport
+from intu_fhir.receive.transport import PeerLost, Transport
 from intu_fhir.receive.upper_layer import (
     Abort,
     Event,
@@ -133,8 +133,8 @@ class Connection:
         except ProtocolViolation as violation:
             last_pdu = encode_abort(violation.reason)
             return Ended(EndReason.ABORTED_BY_US, str(violation), last_pdu, limit=violation.limit)
-        except OSError as error:
-            return Ended(EndReason.CONNECTION_LOST, type(error).__name__)
+        except PeerLost as error:
+            return Ended(EndReason.CONNECTION_LOST, str(error))
         except Exception as error:  # noqa: BLE001  (one peer's end, never the listener's)
             _log.error("internal_error", channel=self._service.channel, error=type(error).__name__)
             return Ended(EndReason.ABORTED_BY_US, "internal_error", encode_abort())

@@ -12,6 +12,10 @@ _LINGER_BYTES = 16 << 20
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 
+class PeerLost(OSError):
+    """The connection is gone: an error of the socket, which is told from one of a disk."""
+
+
 class Transport:
     """One accepted connection.
 
@@ -46,19 +50,21 @@ class Transport:
             how many bytes, 0 at the end of the connection, None if nothing came for a tick.
 
         Raises:
-            OSError: the connection is lost.
+            PeerLost: the connection is lost.
         """
         try:
             return self._socket.recv_into(space)
         except TimeoutError:
             return None
+        except OSError as error:
+            raise PeerLost(type(error).__name__) from error
 
     def send(self, data: bytes, seconds: float) -> None:
         """Send all of ``data``.
 
         Raises:
             TimeoutError: the peer did not take it within ``seconds``.
-            OSError: the connection is lost.
+            PeerLost: the connection is lost.
         """
         until = time.monotonic() + seconds
         rest = memoryview(data)
@@ -68,6 +74,8 @@ class Transport:
             except TimeoutError:
                 if time.monotonic() > until:
                     raise
+            except OSError as error:
+                raise PeerLost(type(error).__name__) from error
 
     def hurry_acknowledgement(self) -> None:
         """Have what was read acknowledged at once, while the rest of a message has to come.

@@ -31,6 +31,8 @@ FAULTS = (
     ("pwrite64", "ENOSPC"),
     ("rename", "ENOSPC"),
     ("mkdir", "ENOSPC"),
+    ("unlink", "EIO"),
+    ("unlink", "EROFS"),
     ("openat", "EMFILE"),
 )
 _RETURN_SECONDS = 5.0

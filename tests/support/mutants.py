@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from intu_fhir.db.session import Database
 from intu_fhir.errors import IntuError, InvalidDataSet, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore, LocalSpool
+from intu_fhir.files.placed import Placed
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
 from intu_fhir.stage.commit import GroupCommit, Item, Result
 
@@ -66,13 +67,6 @@ class NoRename(LocalFileStore):
         return str(spooled.relative_to(self.root))
 
 
-class NoFolderSync(LocalFileStore):
-    """Believes that a rename is on disk."""
-
-    def _sync_folder(self, folder: Path) -> None:
-        """Do nothing."""
-
-
 class EarlyCommit(GroupCommit[Item, Result]):
     """Commits the row before its file is on disk, and answers when both are."""
 
@@ -89,16 +83,14 @@ def file_store(mutant: str) -> Callable[[Path], LocalFileStore]:
     stores: dict[str, Callable[[Path], LocalFileStore]] = {
         ROW_FIRST: RowFirst,
         NO_RENAME: NoRename,
-        NO_FOLDER_SYNC: NoFolderSync,
     }
     return stores.get(mutant, LocalFileStore)
 
 
-def spoil_file_sync() -> None:
-    """Take the sync of file content out of this process's file stores."""
-    import intu_fhir.files.local as local
-
-    local.__dict__["sync"] = lambda path: None
+def spoil_sync(mutant: str) -> None:
+    """Take the sync of files, or that of their folders, out of this process's file stores."""
+    left_out = {NO_FILE_SYNC: "sync_file", NO_FOLDER_SYNC: "sync_folder"}[mutant]
+    setattr(Placed, left_out, staticmethod(lambda descriptor: None))
 
 
 def weaken_commits(database: Database) -> None:

@@ -86,8 +86,8 @@ def _start(order: Order) -> tuple[Listener, int]:
     """Put a receiver together as the application does, and start it."""
     clock = SystemClock()
     database = Database(order.database)
-    if order.mutant == mutants.NO_FILE_SYNC:
-        mutants.spoil_file_sync()
+    if order.mutant in {mutants.NO_FILE_SYNC, mutants.NO_FOLDER_SYNC}:
+        mutants.spoil_sync(order.mutant)
     if order.mutant == mutants.WEAK_COMMIT:
         mutants.weaken_commits(database)
     if order.mutant == mutants.TRUSTING:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from tests.support.raw_peer import elements_of
 
-CALLS = "openat,write,pwrite64,pwritev,fsync,fdatasync,rename,mkdir,sendto"
+CALLS = "openat,write,pwrite64,pwritev,fsync,fdatasync,rename,mkdir,unlink,sendto"
 TEXT_BYTES = 1 << 17
 _SAMPLE_UID = re.compile(r"1\.2\.826\.0\.1\.3680043\.9\.9999\.1\.1\d{25}")
 _LINE = re.compile(r"(?:(\d+) +)?(\d+\.\d+) (.*)", re.DOTALL)
