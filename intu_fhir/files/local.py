@@ -177,12 +177,20 @@ class LocalFileStore:
         """Note that a row speaks of the file ``name``."""
         self._writer.end(name)
 
+    def moved(self, name: str) -> None:
+        """Note that the file ``name`` has another name now."""
+        self._writer.removed(name)
+
+    def stands(self, name: str) -> bool:
+        """Say whether a file that was made durable just now is still there."""
+        return os.path.exists(f"{self._root}/{name}")
+
     def remove(self, name: str) -> None:
         """Remove a kept file."""
         if placed := self._placed.pop(name, None):
             placed.close()
         with _disk_errors("Removing a file"):
-            self._leftovers.remove(self.path(name), lambda: self._writer.end(name))
+            self._leftovers.remove(self.path(name), lambda: self._writer.removed(name))
 
     def remove_all(self, names: Collection[str]) -> bool:
         """Remove kept files for good; False while ``keeping`` forbids it."""
@@ -260,7 +268,7 @@ class LocalFileStore:
     @contextlib.contextmanager
     def abandoned(self) -> Iterator[tuple[Abandoned, list[Path]]]:
         """Give what writers that have ended left: kept files without a row, and spool files."""
-        with abandoned(self._writers, self._incoming) as left:
+        with _disk_errors("Recovering"), abandoned(self._writers, self._incoming) as left:
             yield left
 
     def waits_for_row(self, name: str) -> bool:

@@ -160,11 +160,22 @@ class ObjectFileStore(LocalFileStore):
         with self._noting:
             uploaded = name in self._uploaded
             self._uploaded.discard(name)
-        if uploaded and self.path(name).exists():
+        if uploaded:
             self.release(name)
-        elif uploaded:  # it went to quarantine, under another name
+
+    def moved(self, name: str) -> None:
+        """Note that a file went to quarantine; the bucket has it under that name as well."""
+        super().moved(name)
+        with self._noting:
+            uploaded = name in self._uploaded
+            self._uploaded.discard(name)
+        if uploaded:
             with contextlib.suppress(StoreUnavailable):
                 self._bucket.remove(name)
+
+    def stands(self, name: str) -> bool:
+        """Say whether the spool still has a file, or the bucket by now."""
+        return super().stands(name) or self.has(name)
 
     def remove(self, name: str) -> None:
         """Remove a file from the spool, the copies and the bucket."""

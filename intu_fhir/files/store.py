@@ -104,6 +104,18 @@ class FileStore(Protocol):
         """Note that a row speaks of the file ``name`` now."""
         ...
 
+    def moved(self, name: str) -> None:
+        """Note that the file ``name`` went to quarantine, under another name."""
+        ...
+
+    def stands(self, name: str) -> bool:
+        """Say whether a file that was made durable just now is still there.
+
+        Raises:
+            StoreUnavailable: it cannot be told.
+        """
+        ...
+
     def remove(self, name: str) -> None:
         """Remove a kept file; one that is gone already is fine."""
         ...

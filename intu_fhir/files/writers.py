@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from intu_fhir.files.removal import names_below
-from intu_fhir.files.sync import write_all
+from intu_fhir.files.sync import sync, write_all
 
 _FOLDER = re.compile(r"(instances|quarantine)(/[0-9-]+)+")
 """What an entry may list."""
@@ -34,6 +34,7 @@ class Writer:
         self._lock = threading.Lock()
         self._listed: frozenset[str] = frozenset()
         self._open: dict[str, str] = {}
+        self._emptied: set[str] = set()
         self._let_go: weakref.finalize[[int], Writer] | None = None
 
     def enter(self) -> None:
@@ -44,21 +45,28 @@ class Writer:
                     self._list(frozenset())
 
     def begin(self, name: str) -> None:
-        """Note, durably, that the file ``name`` may soon be there without a row."""
+        """Note, durably, that the file ``name`` may soon be there without a row.
+
+        Raises:
+            OSError: that is not sure; the file must not be made, and ``end`` follows.
+        """
         folder = name.rpartition("/")[0]
         with self._lock:
             self._open[name] = folder
             if folder not in self._listed:
-                try:
-                    self._list(frozenset(self._open.values()))
-                except OSError:
-                    del self._open[name]
-                    raise
+                self._list(self._unsettled())
 
     def end(self, name: str) -> None:
-        """Note that a row speaks of the file ``name``, or that it is gone."""
+        """Note that a row speaks of the file ``name``, or that it never was there."""
         with self._lock:
             self._open.pop(name, None)
+
+    def removed(self, name: str) -> None:
+        """Note that the file ``name`` is gone; after a power cut it may be there again."""
+        with self._lock:
+            folder = self._open.pop(name, None)
+            if folder is not None:
+                self._emptied.add(folder)
 
     def is_open(self, name: str) -> bool:
         """Say whether a file has no row yet."""
@@ -73,11 +81,26 @@ class Writer:
         with self._lock:
             if self._let_go is None:
                 return
-            if not self._open:
+            if not self._unsettled():
                 with contextlib.suppress(OSError), _one_at_a_time(self._folder):
                     (self._folder / self.name).unlink()
             self._let_go()
             self._let_go, self._listed = None, frozenset()
+
+    def _unsettled(self) -> frozenset[str]:
+        """Return the folders that have to stay listed.
+
+        Removals are synced here, once for all of a folder, when nothing else keeps it listed.
+        """
+        folders = set(self._open.values())
+        for folder in self._emptied - folders:
+            try:
+                _sync_if_there(self._folder.parent / folder)
+            except OSError:
+                folders.add(folder)
+            else:
+                self._emptied.discard(folder)
+        return frozenset(folders)
 
     def _list(self, folders: frozenset[str]) -> None:
         """Replace the entry by one that lists ``folders``, locked before it can be seen."""
@@ -163,6 +186,11 @@ def abandoned(folder: Path, spooled: Path) -> Iterator[tuple[Abandoned, list[Pat
             for line in folders or ():
                 ended.setdefault(line, set()).add(path.name)
         yield Abandoned(ended, alive, frozenset(garbled)), left
+        try:
+            for listed in sorted(ended):
+                _sync_if_there(folder.parent / listed)
+        except OSError:
+            return  # what was removed may come back after a power cut, so it stays listed
         for path in (*dead, *remains):
             path.unlink(missing_ok=True)
 
@@ -213,6 +241,11 @@ def _take_over(entry: Path, stack: contextlib.ExitStack) -> bool:
         return False
     stack.callback(os.close, descriptor)
     return True
+
+
+def _sync_if_there(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        sync(folder)
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ class Accept:
             row = self._row(received, header, name, now)
             staged = self.rows.submit(row, lambda: self.files.make_durable(name))
         if staged.new:
-            self.files.confirm(name)
+            self._confirm(name, header)
             return self._accepted(header, Disposition.STORED)
         if staged.sha256 == received.sha256:
             return self._already(received, header, name, staged, now)
@@ -141,7 +141,7 @@ class Accept:
         with self._row_or_no_file(name, header):
             restored = self._restored(received, header, name, staged, now)
         if restored:
-            self.files.confirm(name)
+            self._confirm(name, header)
             return self._accepted(header, Disposition.ALREADY_STORED, RESTORED)
         self.files.remove(name)
         return self._accepted(header, Disposition.ALREADY_STORED, "same_bytes")
@@ -213,7 +213,7 @@ class Accept:
                 self.files.remove(name)
                 return self._accepted(header, Disposition.QUARANTINED, reason)
             aside = self.files.quarantine(self.files.path(name), now)
-        self.files.confirm(name)
+        self.files.moved(name)
         item = Quarantined(
             header=header,
             origin=received.origin,
@@ -229,8 +229,24 @@ class Accept:
         )
         with self._row_or_no_file(aside, header), self.database.write() as connection:
             store_quarantined(connection, item, receiver=self.receiver)
-        self.files.confirm(aside)
+        self._confirm(aside, header)
         return self._accepted(header, Disposition.QUARANTINED, reason)
+
+    def _confirm(self, name: str, header: InstanceHeader) -> None:
+        """Note that a row speaks of a file, and see once more that the file is there.
+
+        Whoever takes this process for dead, and a person with a shell, may remove it before the
+        row can be seen.
+        """
+        try:
+            stands = self.files.stands(name)
+        finally:
+            self.files.confirm(name)
+        if not stands:
+            raise StoreUnavailable(
+                f"The file of {header.sop_instance_uid} went while its row was stored; see who "
+                "removes files from the store, and send the instance again"
+            )
 
     def _is_quarantined(self, header: InstanceHeader, sha256: str) -> bool:
         with self.database.read() as connection:

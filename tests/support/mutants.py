@@ -49,6 +49,10 @@ class RowFirst(LocalFileStore):
     def make_durable(self, name: str) -> None:
         """Do nothing yet."""
 
+    def stands(self, name: str) -> bool:
+        """Say so."""
+        return True
+
     def confirm(self, name: str) -> None:
         """Keep the promise."""
         super().make_durable(super().place(*self._later.pop(name)))

@@ -148,6 +148,53 @@ def test_a_file_that_was_never_placed_is_not_waited_for(
     assert list((tmp_path / "writers").iterdir()) == []
 
 
+def test_a_folder_stays_listed_until_what_was_removed_there_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut may bring a removed file back; then a start has to know where to look."""
+    files = LocalFileStore(tmp_path)
+    name = keep(files)
+    files.remove(name)
+    folder = (tmp_path / name).parent
+    failing_once(monkeypatch, "fsync", is_folder(folder))
+    later = place(files, LATER)
+    assert listed(tmp_path) == {str(Path(name).parent), str(Path(later).parent)}
+    last = place(files, LATER + timedelta(minutes=1))
+    assert listed(tmp_path) == {str(Path(one).parent) for one in (later, last)}
+
+
+def test_an_orderly_end_leaves_no_removal_unsynced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry of a process goes with its end only if nothing it removed can come back."""
+    files = LocalFileStore(tmp_path)
+    name = keep(files)
+    files.remove(name)
+    failing_once(monkeypatch, "fsync", is_folder((tmp_path / name).parent))
+    files.close()
+    assert listed(tmp_path) == {str(Path(name).parent)}
+
+
+def test_what_recovery_removed_is_synced_before_it_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that fails, the next start looks at the same folders again."""
+    files = LocalFileStore(tmp_path)
+    name = keep(files)
+    files.close()
+    failing_once(monkeypatch, "fsync", is_folder((tmp_path / name).parent))
+    for seen in ({name}, {name}, set()):
+        with LocalFileStore(tmp_path).abandoned() as (left, _):
+            assert set(left.files(tmp_path)) == seen
+    assert list((tmp_path / "writers").iterdir()) == []
+
+
+def listed(root: Path) -> set[str]:
+    """Return the folders that the one entry lists."""
+    [entry] = (root / "writers").iterdir()
+    return set(entry.read_text().split())
+
+
 @pytest.mark.parametrize("error", [errno.EIO, errno.EROFS])
 def test_what_cannot_be_removed_now_is_removed_before_the_next_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
