@@ -7,6 +7,7 @@ import socket
 import uuid
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intu_fhir.aggregate.settle import first_look_seconds
@@ -17,8 +18,9 @@ from intu_fhir.db import migrate
 from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
 from intu_fhir.db.session import Database
 from intu_fhir.engines.local import Chore, LocalEngine
-from intu_fhir.errors import ConfigurationError
+from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.sync import sync_way_to
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.observe.summed import OtherProcesses
 from intu_fhir.observe.tracing import NO_TRACING, Tracing
@@ -89,8 +91,29 @@ class App:
 
     @cached_property
     def rows(self) -> GroupCommit[NewInstance, StagedAs]:
-        """The one writer of instance rows."""
+        """The one writer of instance rows.
+
+        Raises:
+            StoreUnavailable: the disk of a SQLite database fails.
+        """
+        self._lead_to_database()
         return GroupCommit(InstanceWriter(self.database, self.receiver, self.files.spool))
+
+    def _lead_to_database(self) -> None:
+        """Put the folders that lead to a SQLite database on disk, before a row is promised.
+
+        SQLite sees to the entries in the folder of the database, when it makes its log there.
+        """
+        file = self.database.engine.url.database
+        if not self.database.is_sqlite or not file:
+            return
+        try:
+            sync_way_to(Path(file).parent)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The way to the staging database cannot be synced: {error.strerror}; "
+                "mend the disk"
+            ) from error
 
     @cached_property
     def accept(self) -> Accept:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 from intu_fhir.errors import StoreUnavailable
 
@@ -20,19 +20,21 @@ class Leftovers:
     """
 
     def __init__(self) -> None:
-        self._gone: dict[Path, Callable[[], None]] = {}
+        self._gone: dict[str, Callable[[], None]] = {}
 
     def __len__(self) -> int:
         return len(self._gone)
 
-    def remove(self, path: Path, then: Callable[[], None] = lambda: None) -> None:
+    def remove(self, path: str, then: Callable[[], None] = lambda: None) -> None:
         """Remove a file and do something then; a file that is gone already is fine.
 
         Raises:
             OSError: it could not be removed; it is tried again.
         """
         try:
-            path.unlink(missing_ok=True)
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
         except OSError:
             self._gone[path] = then
             raise

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
-import shutil
 import threading
 import uuid
 import weakref
@@ -45,7 +45,7 @@ class LocalSpool:
     descriptor that wrote it, and perhaps to none that is opened later.
     """
 
-    def __init__(self, path: Path, head: bytes, leftovers: Leftovers) -> None:
+    def __init__(self, path: str, head: bytes, leftovers: Leftovers) -> None:
         self._path, self._leftovers = path, leftovers
         self._offset = len(head)
         self._size = 0
@@ -73,7 +73,7 @@ class LocalSpool:
         with self._removing_on_error("Writing a spool file"):
             self._flush()
         sha256 = self._digest.hexdigest()
-        return SpooledFile(self._path, self._offset, self._size, sha256, data_set)
+        return SpooledFile(Path(self._path), self._offset, self._size, sha256, data_set)
 
     def take(self) -> int:
         """Hand the descriptor over to whoever syncs the file."""
@@ -149,7 +149,7 @@ class LocalFileStore:
         self._leftovers.clear()
         self.enter()
         name = self._new_name()
-        spool = LocalSpool(self._incoming / f"{name}.part", head, self._leftovers)
+        spool = LocalSpool(f"{self._incoming}/{name}.part", head, self._leftovers)
         self._spools[name] = spool
         return spool
 
@@ -190,7 +190,7 @@ class LocalFileStore:
         if placed := self._placed.pop(name, None):
             placed.close()
         with _disk_errors("Removing a file"):
-            self._leftovers.remove(self.path(name), lambda: self._writer.removed(name))
+            self._leftovers.remove(str(self.path(name)), lambda: self._writer.removed(name))
 
     def remove_all(self, names: Collection[str]) -> bool:
         """Remove kept files for good; False while ``keeping`` forbids it."""
@@ -261,9 +261,17 @@ class LocalFileStore:
         """
 
     def free_bytes(self) -> int:
-        """Return the space left to an ordinary user, in bytes."""
+        """Return the space left to an ordinary user, in bytes.
+
+        Raises:
+            StoreUnavailable: the file system does not answer, or is read-only, as a kernel makes it
+                whose disk fails.
+        """
         with _disk_errors("Asking for free space"):
-            return shutil.disk_usage(self.root).free
+            found = os.statvfs(self.root)
+            if found.f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            return found.f_bavail * found.f_frsize
 
     @contextlib.contextmanager
     def abandoned(self) -> Iterator[tuple[Abandoned, list[Path]]]:

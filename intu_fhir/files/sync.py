@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def sync(path: Path) -> None:
+def sync(path: Path | str) -> None:
     """Put a file or a directory on disk (fsync)."""
     with opened(path) as descriptor:
         os.fsync(descriptor)
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[int]:
+def opened(path: Path | str) -> Iterator[int]:
     """Give a descriptor of a file or a directory, to sync by."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

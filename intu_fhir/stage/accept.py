@@ -1,25 +1,40 @@
 """What happens between the last byte of an object and the answer to its sender.
 
-The order is the promise: file content, rename and directory entry are on disk, then the row
-is committed, then the answer is given. In full, for one object:
+The order is the promise: file content, rename and directory entry are on disk, then the row is
+committed, then the answer is given. This is the one place where it stands in full. For one
+object:
 
-1. The data set is written to the spool as it arrives, and hashed; its header is read.
-2. The writer's entry says, durably, in which folder its files may stand without a row; the
-   file is renamed into that folder.
-3. Two things at the same time. The association's thread syncs the file, then the folder. The
+1. Before the first object of a process, the entries of the folders that lead to the file store
+   and to a SQLite database are synced, and the writer's entry is made and locked
+   (``files.writers``).
+2. The data set is written to the spool as it arrives, and hashed; its header is read.
+3. Where the folder of this minute is new, it is made and its entry synced, and those above it.
+4. The folder is opened, by which it is synced in step 6; the descriptor that wrote the file stays
+   open for that as well (``files.placed`` says why).
+5. Where the writer's entry does not list the folder yet, it is written anew, synced, renamed into
+   place, and its folder synced: a file may stand there without a row. Then the file is renamed
+   into the folder of the minute. With ``answer: uploaded`` it is uploaded next, and read back.
+6. Two things at the same time. The association's thread syncs the file, then the folder. The
    committing thread begins a transaction and writes the row in it, with those of other
    associations.
-4. When both syncs are done, the transaction is committed, which syncs the database's log. Where
+7. When both syncs are done, the transaction is committed, which syncs the database's log. Where
    one takes long, the row leaves the transaction and comes again in a later one.
-5. The answer is given.
+8. It is seen that the file still stands, and the answer is given. Without ``answer: uploaded`` an
+   object store gets the file after that (``stage.uploads``).
 
-Where the row is there already and the bytes are the same, the stored copy is read before one of the
-two goes. Where it is gone, damaged or waits on another machine, the new file takes its place: the
-row names that one, by a transaction of its own. Success is never given for a row alone.
+Where a row of this SOP Instance UID is there already, step 7 tells of it and writes nothing, and
+the new file is durable by then. If the bytes are the same, the stored copy is read before one of the two
+goes: where it is sound, the new one goes; where it was pruned, is gone, damaged or waits on another
+machine, the row is pointed at the new one in a transaction of its own, then as from step 8. Success
+is never given for a row alone. If the bytes differ, the new file is renamed into quarantine in the same manner (3 to
+5), synced there with its folder (6), and its row follows in a transaction of its own; the answer
+is a refusal.
 
-A crash between two of them leaves a file without a row, which ``recover`` removes, and never a row
-without a file, nor an answer without either. Where it goes wrong without a crash, the file goes at
-once; where nobody can tell whether the row is there, as soon as the database can be asked
+A crash between two steps leaves a file without a row, which ``recover`` removes, and never a row
+without a file, nor an answer without either. A folder stays listed until what was removed in it
+is synced, so that this holds for a file as well that a power cut brings back. Where it goes wrong
+without a crash, the file goes at once, or, if the disk does not let it go, before the next
+object; where nobody can tell whether the row is there, as soon as the database can be asked
 (``doubts``).
 """
 

@@ -38,6 +38,8 @@ def _files(app: App) -> str:
         found = os.statvfs(app.configuration.site.files_folder)
     except OSError as error:
         return f"cannot be reached: {error.strerror}"
+    if found.f_flag & os.ST_RDONLY:
+        return "is read-only; look at the disk"
     free = found.f_bavail * found.f_frsize
     return "too little space" if free < app.configuration.site.receiver.min_free_bytes else ""
 

@@ -8,9 +8,10 @@ import pytest
 
 from tests.reliability.crash_points import ASSOCIATION, make_areas
 from tests.reliability.disk_faults import Fault, faults, provoke
-from tests.support.mutants import NO_FILE_SYNC
+from tests.support.mutants import NO_FILE_SYNC, RETRY_SYNC
 from tests.support.programs import require
 from tests.support.receivers import Receivers
+from tests.support.sync_log import CALLS, read_calls
 
 
 @pytest.mark.slow
@@ -32,4 +33,19 @@ def test_a_receiver_that_hides_a_failed_folder_sync_is_caught(
     require("strace")
     areas = make_areas(receivers, tmp_path, NO_FILE_SYNC)
     found = provoke(areas, [Fault(ASSOCIATION, "fsync", "EIO", 1, lasting=False)])
+    assert found.false_success
+
+
+def test_a_receiver_that_tries_a_failed_sync_again_is_caught(
+    receivers: Receivers, tmp_path: Path
+) -> None:
+    """A sync that succeeds after one of the same file has failed says nothing of the file."""
+    require("strace")
+    areas = make_areas(receivers, tmp_path, RETRY_SYNC)
+    run = areas.fresh()
+    assert run.transfer(ASSOCIATION, CALLS, [])
+    syncs = [call.path for call in read_calls(run.place / "trace") if call.name == "fsync"]
+    run.done()
+    number = next(number for number, path in enumerate(syncs, 1) if path.endswith(".dcm"))
+    found = provoke(areas, [Fault(ASSOCIATION, "fsync", "EIO", number, lasting=False)])
     assert found.false_success

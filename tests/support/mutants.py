@@ -25,7 +25,7 @@ from intu_fhir.stage.commit import GroupCommit, Item, Result
 
 ACK_FIRST, ROW_FIRST, NO_RENAME = "ack-first", "row-first", "no-rename"
 NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT = "no-file-sync", "no-folder-sync", "weak-commit"
-EARLY_COMMIT = "early-commit"
+EARLY_COMMIT, RETRY_SYNC = "early-commit", "retry-sync"
 TRUSTING, OPTIMIST = "trusting", "optimist"
 HOPEFUL, UNTIDY = "hopeful", "untidy"
 CRASH_MUTANTS = (ACK_FIRST, ROW_FIRST, NO_RENAME)
@@ -95,6 +95,19 @@ def spoil_sync(mutant: str) -> None:
     """Take the sync of files, or that of their folders, out of this process's file stores."""
     left_out = {NO_FILE_SYNC: "sync_file", NO_FOLDER_SYNC: "sync_folder"}[mutant]
     setattr(Placed, left_out, staticmethod(lambda descriptor: None))
+
+
+def believe_a_second_sync() -> None:
+    """Let this process's file stores try a failed sync of a file again."""
+    once = Placed.sync_file
+
+    def twice(descriptor: int) -> None:
+        try:
+            once(descriptor)
+        except OSError:
+            once(descriptor)
+
+    setattr(Placed, "sync_file", staticmethod(twice))  # noqa: B010  (mypy forbids the other form)
 
 
 def weaken_commits(database: Database) -> None:

@@ -88,6 +88,8 @@ def _start(order: Order) -> tuple[Listener, int]:
     database = Database(order.database)
     if order.mutant in {mutants.NO_FILE_SYNC, mutants.NO_FOLDER_SYNC}:
         mutants.spoil_sync(order.mutant)
+    if order.mutant == mutants.RETRY_SYNC:
+        mutants.believe_a_second_sync()
     if order.mutant == mutants.WEAK_COMMIT:
         mutants.weaken_commits(database)
     if order.mutant == mutants.TRUSTING:

@@ -148,6 +148,11 @@ class _Disk:
         """Say whether a sync of ``path`` lies between a write and a moment."""
         return any(sync.begun > written.ended and sync.ended < before for sync in self.syncs[path])
 
+    def failed(self, path: str, written: Call, before: int) -> bool:
+        """Say whether a sync of ``path`` failed between a write and a moment."""
+        failed = self.failed_syncs[path]
+        return any(sync.begun > written.ended and sync.ended < before for sync in failed)
+
 
 def judge(logs: Iterable[Path], file_of: Mapping[str, Path]) -> Verdict:
     """Hold every Success of the logs against what was on disk by then.
@@ -194,8 +199,11 @@ def _missing_of_file(disk: _Disk, file: Path | None, moment: int) -> Iterator[st
         yield "file"
         return
     written = disk.writes.get(spooled)
-    if written is None or not (
-        disk.synced(spooled, written, moment) or disk.synced(str(file), written, moment)
+    names = (spooled, str(file))
+    if (
+        written is None
+        or any(disk.failed(name, written, moment) for name in names)
+        or not any(disk.synced(name, written, moment) for name in names)
     ):
         yield "file"
     if not disk.synced(str(file.parent), renamed, moment):

@@ -233,6 +233,42 @@ def test_a_disk_that_lets_nothing_go_is_given_no_more(
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
+def test_a_read_only_file_system_has_no_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects are refused before they come where a kernel lets nothing be written any more."""
+    files = LocalFileStore(tmp_path)
+    assert files.free_bytes() > 0
+    found = list(os.statvfs(tmp_path))
+    found[8] |= os.ST_RDONLY
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(found))
+    with pytest.raises(StoreUnavailable, match="Read-only file system"):
+        files.free_bytes()
+
+
+def test_the_way_to_the_store_is_on_disk_before_the_first_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each folder above it is synced once per process, up to where the file system is mounted."""
+    synced: list[Path] = []
+    really = os.fsync
+
+    def sync(descriptor: int) -> None:
+        really(descriptor)
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    root = tmp_path / "site" / "data" / "files"
+    files = LocalFileStore(root)
+    keep(files)
+    way = [root, *root.parents]
+    way = way[: next(number for number, one in enumerate(way, 1) if one.is_mount())]
+    assert [synced.count(one) for one in way[1:]] == [1] * len(way[1:])
+    keep(files)
+    assert [synced.count(one) for one in way[1:]] == [1] * len(way[1:])
+    assert root in synced
+
+
 def test_descriptors_go_with_their_files(tmp_path: Path) -> None:
     """Nothing stays open of what is kept, removed, dropped, or left alone."""
     before = len(os.listdir("/proc/self/fd"))
