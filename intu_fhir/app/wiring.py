@@ -111,8 +111,7 @@ class App:
             sync_way_to(Path(file).parent)
         except OSError as error:
             raise StoreUnavailable(
-                f"The way to the staging database cannot be synced: {error.strerror}; "
-                "mend the disk"
+                f"The way to the staging database cannot be synced: {error.strerror}; mend the disk"
             ) from error
 
     @cached_property

@@ -16,7 +16,7 @@ def readiness(
     app: App, database: Database, is_receiving: Callable[[], bool] | None
 ) -> Mapping[str, str]:
     """Return what has to be there, each with what is wrong with it."""
-    parts = {"database": _database(database), "files": _files(app)}
+    parts = {"database": _database(database), "files": _files(app, writes=is_receiving is not None)}
     if is_receiving is not None:
         parts["receiver"] = "" if is_receiving() else "does not listen"
     if app.clock_watch.has_looked:
@@ -33,13 +33,18 @@ def _database(database: Database) -> str:
     return ""
 
 
-def _files(app: App) -> str:
+def _files(app: App, *, writes: bool) -> str:
+    folder = app.configuration.site.files_folder
     try:
-        found = os.statvfs(app.configuration.site.files_folder)
+        found = os.statvfs(folder)
     except OSError as error:
         return f"cannot be reached: {error.strerror}"
-    if found.f_flag & os.ST_RDONLY:
-        return "is read-only; look at the disk"
+    try:
+        if writes:
+            # Tells what flags do not: Linux 6.15 and later let ext4 refuse writes without them.
+            os.utime(folder)
+    except OSError as error:
+        return f"cannot be written to: {error.strerror}"
     free = found.f_bavail * found.f_frsize
     return "too little space" if free < app.configuration.site.receiver.min_free_bytes else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -34,17 +35,20 @@ def test_the_folders_of_a_new_site_are_on_disk_before_its_first_row(
     app.database.close()
 
 
-def test_a_read_only_file_store_is_not_ready(
+def test_a_receiver_whose_disk_takes_nothing_is_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`/readyz` says so where a kernel lets nothing be written any more, and takes it back alone."""
+    """`/readyz` says so where a kernel lets nothing be written; who only reads is ready."""
     write_site(tmp_path, database=f"sqlite:///{tmp_path}/staging.db", port=free_port())
     app = open_app(load_configuration(tmp_path))
     app.files.close()
-    found = list(os.statvfs(tmp_path))
-    found[8] |= os.ST_RDONLY
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, "statvfs", lambda _: os.statvfs_result(found))
-        assert "read-only" in readiness(app, app.database, None)["files"]
-    assert "read-only" not in readiness(app, app.database, None)["files"]
+        patch.setattr(os, "utime", refuse)
+        assert "Read-only" in readiness(app, app.database, lambda: True)["files"]
+        assert "Read-only" not in readiness(app, app.database, None)["files"]
+    assert "Read-only" not in readiness(app, app.database, lambda: True)["files"]
     app.database.close()
