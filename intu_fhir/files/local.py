@@ -73,7 +73,7 @@ class LocalSpool:
         with self._removing_on_error("Writing a spool file"):
             self._flush()
         sha256 = self._digest.hexdigest()
-        return SpooledFile(Path(self._path), self._offset, self._size, sha256, data_set)
+        return SpooledFile(Path(self._path), self._offset, self._size, sha256, data_set, self)
 
     def take(self) -> int:
         """Hand the descriptor over to whoever syncs the file."""

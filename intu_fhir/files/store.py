@@ -19,6 +19,7 @@ class SpooledFile:
         size: bytes of the data set.
         sha256: hex digest of the data set.
         data_set: the data set itself, where it is short and still at hand.
+        spool: keeps the file open until it is placed; see ``placed``.
     """
 
     path: Path
@@ -26,6 +27,7 @@ class SpooledFile:
     size: int
     sha256: str
     data_set: bytes | None = None
+    spool: Spool | None = None
 
 
 class Spool(Protocol):

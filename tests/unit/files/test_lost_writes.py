@@ -70,11 +70,10 @@ def test_a_file_that_lost_content_before_its_sync_is_refused(
 ) -> None:
     """What the disk did not take between the last byte and the sync is heard of."""
     files = LocalFileStore(tmp_path)
-    spool = files.open_spool(b"head")
-    path = spool.finish().path
-    disk.lose(path)
-    os.close(os.open(path, os.O_RDONLY))
-    name = files.place(path, START)
+    done = files.open_spool(b"head").finish()
+    disk.lose(done.path)
+    os.close(os.open(done.path, os.O_RDONLY))
+    name = files.place(done.path, START)
     with pytest.raises(StoreUnavailable):
         files.make_durable(name)
 
