@@ -23,12 +23,12 @@ object:
    object store gets the file after that (``stage.uploads``).
 
 Where a row of this SOP Instance UID is there already, step 7 tells of it and writes nothing, and
-the new file is durable by then. If the bytes are the same, the stored copy is read before one of the two
-goes: where it is sound, the new one goes; where it was pruned, is gone, damaged or waits on another
-machine, the row is pointed at the new one in a transaction of its own, then as from step 8. Success
-is never given for a row alone. If the bytes differ, the new file is renamed into quarantine in the same manner (3 to
-5), synced there with its folder (6), and its row follows in a transaction of its own; the answer
-is a refusal.
+the new file is durable by then. If the bytes are the same, the stored copy is read before one of
+the two goes: where it is sound, the new one goes; where it was pruned, is gone, damaged or waits on
+another machine, the row is pointed at the new one in a transaction of its own, then as from step 8.
+Success is never given for a row alone. If the bytes differ, the new file is renamed into quarantine
+in the same manner (3 to 5), synced there with its folder (6), and its row follows in a transaction
+of its own; the answer is a refusal.
 
 A crash between two steps leaves a file without a row, which ``recover`` removes, and never a row
 without a file, nor an answer without either. A folder stays listed until what was removed in it
