@@ -6,8 +6,8 @@ SQLite needs to run it. Here that happens once for each dialect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import sqlalchemy as sa
@@ -41,33 +41,39 @@ class Prepared:
         """Run it once for each of ``rows``; return all that they return, in order."""
         if not rows:
             return []
-        name = connection.dialect.name
-        compiled = self._by_dialect.get(name)
-        if compiled is None:
-            compiled = _Compiled(self._build(connection), connection.dialect, self._columns)
-            self._by_dialect[name] = compiled
+        compiled = self._by_dialect.get(connection.dialect.name) or self._compiled(connection)
         if not connection.in_transaction():
             connection.begin()  # or SQLAlchemy sees nothing to commit
-        with _errors(connection), closing(connection.connection.cursor()) as cursor:
-            return list(compiled.run(cursor, rows))
+        try:
+            cursor = connection.connection.cursor()
+            try:
+                return compiled.run(cursor, rows)
+            finally:
+                cursor.close()
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _wrapped(error, connection.dialect) from error
+
+    def _compiled(self, connection: Connection) -> _Compiled:
+        compiled = _Compiled(self._build(connection), connection.dialect, self._columns)
+        self._by_dialect[connection.dialect.name] = compiled
+        return compiled
 
 
 def run_as_it_is(connection: Connection, text: str) -> None:
     """Run a statement without values that returns nothing."""
-    with _errors(connection), closing(connection.connection.cursor()) as cursor:
-        cursor.execute(text)
-
-
-@contextmanager
-def _errors(connection: Connection) -> Iterator[None]:
-    """Wrap the driver's errors as SQLAlchemy does, without statement and values."""
-    base = connection.dialect.loaded_dbapi.Error
     try:
-        yield
-    except base as error:
-        raise sa.exc.DBAPIError.instance(
-            None, None, error, base, hide_parameters=True, dialect=connection.dialect
-        ) from error
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(text)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _wrapped(error, connection.dialect) from error
+
+
+def _wrapped(error: Exception, dialect: sa.Dialect) -> Exception:
+    """Return a driver's error as SQLAlchemy raises it, without statement and values."""
+    base = dialect.loaded_dbapi.Error
+    return sa.exc.DBAPIError.instance(
+        None, None, error, base, hide_parameters=True, dialect=dialect
+    )
 
 
 class _Compiled:
@@ -90,18 +96,20 @@ class _Compiled:
             if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect))
         }
 
-    def run(self, cursor: Any, rows: Sequence[Values]) -> Iterator[Row]:
+    def run(self, cursor: Any, rows: Sequence[Values]) -> list[Row]:
         bound = [self._bound(row) for row in rows]
         if self._in_one_go and len(bound) > 1:
             # psycopg sends them all before it waits for the first answer.
             cursor.executemany(self._text, bound, returning=True)
-            yield from _returned(cursor)
+            returned = _returned(cursor)
             while cursor.nextset():
-                yield from _returned(cursor)
-            return
+                returned += _returned(cursor)
+            return returned
+        returned = []
         for values in bound:
             cursor.execute(self._text, values)
-            yield from _returned(cursor)
+            returned += _returned(cursor)
+        return returned
 
     def _bound(self, row: Values) -> dict[str, Any]:
         bound = {**self._constants, **row}
