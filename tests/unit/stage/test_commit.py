@@ -37,6 +37,44 @@ def test_one_transaction_takes_what_gathered_meanwhile() -> None:
     assert batches == [1, 8]
 
 
+def test_those_in_company_gather_while_the_first_gets_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a batch of several, the next one is not begun before its first item is ready."""
+    monkeypatch.setattr("intu_fhir.stage.commit.COMPANY_SECONDS", 10.0)
+    batches: list[int] = []
+    first_running, go_on = threading.Event(), threading.Event()
+
+    def store(items: Sequence[int], _: Callable[[], None]) -> list[int]:
+        batches.append(len(items))
+        first_running.set()
+        assert go_on.wait(10)
+        return list(items)
+
+    commit = GroupCommit(store)
+    commit.start()
+    with ThreadPoolExecutor(9) as pool:
+        others = [pool.submit(commit.submit, 0)]
+        assert first_running.wait(10)
+        others += [pool.submit(commit.submit, n) for n in range(1, 9)]
+        while commit.waiting() < 8:
+            pass
+        go_on.set()
+        assert [f.result(10) for f in others] == list(range(9))
+
+        def bring_company() -> None:
+            while commit.waiting():
+                pass
+            others.append(pool.submit(commit.submit, 10))
+            while commit.waiting() < 1:
+                pass
+
+        assert commit.submit(9, bring_company) == 9
+        assert others[-1].result(10) == 10
+    commit.stop()
+    assert batches == [1, 8, 2]
+
+
 def test_one_bad_item_fails_alone() -> None:
     """An item that cannot be stored does not fail those that share its transaction."""
 
