@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import time
 
 _LINGER_SECONDS = 1.0
@@ -26,7 +27,7 @@ class Transport:
     def __init__(self, connection: socket.socket, tick_seconds: float) -> None:
         self._socket = connection
         self._tick_seconds = tick_seconds
-        connection.settimeout(tick_seconds)
+        _wait_in_the_kernel(connection, tick_seconds)
         with contextlib.suppress(OSError):  # gone already: the first read will say so
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -54,7 +55,7 @@ class Transport:
         """
         try:
             return self._socket.recv_into(space)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return None
         except OSError as error:
             raise PeerLost(type(error).__name__) from error
@@ -71,9 +72,9 @@ class Transport:
         while rest:
             try:
                 rest = rest[self._socket.send(rest) :]
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError) as error:
                 if time.monotonic() > until:
-                    raise
+                    raise TimeoutError("the peer takes nothing") from error
             except OSError as error:
                 raise PeerLost(type(error).__name__) from error
 
@@ -127,3 +128,16 @@ class Transport:
         """Close the connection."""
         with contextlib.suppress(OSError):
             self._socket.close()
+
+
+def _wait_in_the_kernel(connection: socket.socket, seconds: float) -> None:
+    """Have each read and each send end after so long, without a system call to wait for it first.
+
+    Python's own time-out asks ``poll`` before each of them. It takes over with ``settimeout``,
+    which TLS needs.
+    """
+    microseconds = max(1, round(seconds * 1_000_000))
+    interval = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+    connection.settimeout(None)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, interval)
