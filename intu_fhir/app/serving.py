@@ -17,6 +17,7 @@ from intu_fhir.errors import TransientError
 from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
 from intu_fhir.model.work import AGGREGATE
+from intu_fhir.receive.descriptors import raise_descriptors
 from intu_fhir.receive.ledger import Ledger, make_ledger_file
 from intu_fhir.receive.listener import Listener, require_free_port
 from intu_fhir.receive.ports import StopReport
@@ -65,11 +66,13 @@ class Site:
         """Start everything; on return every port listens.
 
         Raises:
-            ConfigurationError: a port is taken, or TLS files do not fit.
+            ConfigurationError: a port is taken, TLS files do not fit, or the system gives fewer
+                descriptors than the limits need.
             StoreUnavailable: database or file store cannot be used.
         """
         app = self.app
         if RECEIVE in self.roles:
+            raise_descriptors(app.configuration.site.receiver)
             if self.process == 1:
                 self._recover()
             app.rows.start()
@@ -148,7 +151,12 @@ class Site:
         self._beside = self.app.receiving_engine()
         self._beside.start()
         archives = who_may_answer(app.asked)
-        slots = Slots(limits.max_associations, limits.max_associations_per_address, self.ledger)
+        slots = Slots(
+            limits.max_associations,
+            limits.max_associations_per_address,
+            self.ledger,
+            limits.processes,
+        )
         for channel in self.app.configuration.enabled_channels():
             listener = Listener(
                 channel,
@@ -216,7 +224,8 @@ class Site:
 
     def is_receiving(self) -> bool:
         """Say whether every enabled channel listens."""
-        return len(self.listeners) == len(self.app.configuration.enabled_channels())
+        listening = sum(listener.is_listening for listener in self.listeners)
+        return listening == len(self.app.configuration.enabled_channels())
 
     def stop(self) -> list[StopReport]:
         """Stop: take nothing new, finish what is in hand, and say what was cut short."""

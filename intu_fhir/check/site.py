@@ -23,8 +23,9 @@ from intu_fhir.check.stores import (
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings import attributes_of, load_mapping
 from intu_fhir.observe.clock import Clock
+from intu_fhir.receive.descriptors import require_descriptors
 from intu_fhir.receive.tls import server_context
-from intu_fhir.settings.schema import AnyDestination, Channel, Configuration
+from intu_fhir.settings.schema import AnyDestination, Channel, Configuration, Receiver
 
 
 def check(
@@ -36,6 +37,7 @@ def check(
         offline: leave the destinations alone.
     """
     yield check_configuration(configuration)
+    yield from _descriptors(configuration.site.receiver)
     yield check_database(configuration.site.database)
     yield check_files(configuration)
     if not isinstance(configuration.site.files, Path) and not offline:
@@ -48,6 +50,15 @@ def check(
     yield from check_identifiers(configuration.site)
     if not offline:
         yield from check_destinations(configuration, clock)
+
+
+def _descriptors(limits: Receiver) -> Iterator[CheckRow]:
+    """Say whether more associations are configured than the system gives descriptors for."""
+    try:
+        require_descriptors(limits)
+    except ConfigurationError as error:
+        detail, _, remedy = str(error).partition("; ")
+        yield CheckRow("receiver", "limits", False, detail, remedy)
 
 
 def _channel(channel: Channel, destinations: Mapping[str, AnyDestination], files: Path) -> CheckRow:

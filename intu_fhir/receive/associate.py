@@ -14,7 +14,13 @@ from enum import IntEnum
 from intu_fhir.receive.violation import ProtocolViolation
 
 MAX_CONTEXTS = 128
+"""There are no more odd numbers for them (PS3.8 9.3.2.2)."""
+MAX_ITEMS = 8_192
+"""Most items of a request unless told otherwise: 128 contexts of 60 transfer syntaxes each."""
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+
+LONG_REQUEST = 8_192
+"""A request of more bytes takes milliseconds to read and to judge."""
 
 _FIXED = struct.Struct(">H2x16s16s32s")
 _ITEM = struct.Struct(">BxH")
@@ -101,6 +107,7 @@ class AssociateRequest:
 
     Args:
         echoed: the bytes that an A-ASSOCIATE-AC repeats: both AE titles and a reserved field.
+        is_long: so much came that it takes milliseconds to deal with.
     """
 
     protocol_version: int
@@ -110,6 +117,7 @@ class AssociateRequest:
     contexts: tuple[ProposedContext, ...]
     user: UserInformation
     echoed: bytes
+    is_long: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,28 +142,45 @@ class UserAnswer:
     user_identity_accepted: bool = False
 
 
-def parse_associate_request(body: memoryview) -> AssociateRequest:
+class _Budget:
+    """How many items of a request may still come: small ones cost far more than their bytes."""
+
+    __slots__ = ("left", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = self.left = most
+
+
+def parse_associate_request(body: memoryview, max_items: int = MAX_ITEMS) -> AssociateRequest:
     """Read the variable field of an A-ASSOCIATE-RQ.
 
+    Where there are more contexts than can be told apart, one of those too many is kept, so that
+    whoever decides sees it.
+
+    Args:
+        max_items: most items and sub-items in all.
+
     Raises:
-        ProtocolViolation: lengths do not fit, or contexts cannot be told apart.
+        ProtocolViolation: lengths do not fit, contexts cannot be told apart, or there are too many
+            items.
     """
+    budget = _Budget(max_items)
     if len(body) < _FIXED.size:
         raise ProtocolViolation(f"A-ASSOCIATE-RQ of {len(body)} bytes")
     version, called, calling, _ = _FIXED.unpack_from(body)
     application_context = ""
     contexts: list[ProposedContext] = []
     user = UserInformation()
-    for kind, value in _items(body[_FIXED.size :]):
+    for kind, value in _items(body[_FIXED.size :], budget):
         if kind == Item.APPLICATION_CONTEXT:
             application_context = _text(value)
         elif kind == Item.CONTEXT_RQ:
-            contexts.append(_context(value))
+            if len(contexts) <= MAX_CONTEXTS:
+                contexts.append(_context(value, budget))
         elif kind == Item.USER_INFORMATION:
-            _read_user_information(user, value)
-        if len(contexts) > MAX_CONTEXTS:
-            raise ProtocolViolation(f"more than {MAX_CONTEXTS} presentation contexts")
-    _check_ids(contexts)
+            _read_user_information(user, value, budget)
+    if len(contexts) <= MAX_CONTEXTS:
+        _check_ids(contexts)
     return AssociateRequest(
         protocol_version=version,
         called_ae_title=_text(called),
@@ -164,12 +189,18 @@ def parse_associate_request(body: memoryview) -> AssociateRequest:
         contexts=tuple(contexts),
         user=user,
         echoed=bytes(body[4 : _FIXED.size]),
+        is_long=len(body) > LONG_REQUEST,
     )
 
 
-def _items(body: memoryview) -> Iterator[tuple[int, memoryview]]:
+def _items(body: memoryview, budget: _Budget) -> Iterator[tuple[int, memoryview]]:
     begin, size = 0, len(body)
     while begin < size:
+        budget.left -= 1
+        if budget.left < 0:
+            raise ProtocolViolation(
+                f"an A-ASSOCIATE-RQ of more than {budget.most} items", limit="max_associate_items"
+            )
         if size - begin < _ITEM.size:
             raise ProtocolViolation("an item of the A-ASSOCIATE-RQ ends inside its header")
         kind, length = _ITEM.unpack_from(body, begin)
@@ -185,11 +216,11 @@ def _text(value: bytes | memoryview) -> str:
     return bytes(value).strip(b" \0").decode("ascii", "replace")
 
 
-def _context(value: memoryview) -> ProposedContext:
+def _context(value: memoryview, budget: _Budget) -> ProposedContext:
     if len(value) < 4:
         raise ProtocolViolation(f"presentation context of {len(value)} bytes")
     abstract_syntax, transfer_syntaxes = "", []
-    for kind, sub_item in _items(value[4:]):
+    for kind, sub_item in _items(value[4:], budget):
         if kind == Item.ABSTRACT_SYNTAX:
             abstract_syntax = _text(sub_item)
         elif kind == Item.TRANSFER_SYNTAX:
@@ -204,8 +235,8 @@ def _check_ids(contexts: list[ProposedContext]) -> None:
         raise ProtocolViolation("presentation context IDs are not odd and unique")
 
 
-def _read_user_information(user: UserInformation, value: memoryview) -> None:
-    for kind, sub_item in _items(value):
+def _read_user_information(user: UserInformation, value: memoryview, budget: _Budget) -> None:
+    for kind, sub_item in _items(value, budget):
         read = _USER_ITEMS.get(kind)
         if read is not None:
             try:

@@ -44,6 +44,7 @@ from intu_fhir.receive.reporting import Mailbox, OpenRequesters
 from intu_fhir.receive.slots import Slots
 from intu_fhir.receive.transport import PeerLost, Transport
 from intu_fhir.receive.upper_layer import (
+    NO_TURN,
     Abort,
     Event,
     Fragment,
@@ -57,6 +58,8 @@ from intu_fhir.settings.schema import Receiver
 
 _log = structlog.get_logger("intu_fhir.receive")
 _TICK_SECONDS = 0.25
+EVICTED = "evicted"
+"""Why a connection ends that has to make room for another one."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Service:
     Args:
         stopping: no new message is begun from now on.
         cutting: no message is finished any more.
+        turn: held while a long A-ASSOCIATE-RQ is read and judged. Many at once would not be faster
+            for it, and whoever asks for little would wait for all of them.
     """
 
     channel: str
@@ -80,6 +85,7 @@ class Service:
     tls: ssl.SSLContext | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     cutting: threading.Event = field(default_factory=threading.Event)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Connection:
@@ -89,7 +95,13 @@ class Connection:
         self._service = service
         self._address = address
         self._transport = Transport(accepted, tick_seconds(service.limits))
-        self._reader = PduReader(service.limits.max_pdu_bytes)
+        limits = service.limits
+        self._reader = PduReader(
+            limits.max_pdu_bytes,
+            limits.max_associate_bytes,
+            limits.max_associate_items,
+            service.turn,
+        )
         self._deadlines = Deadlines(service.limits, service.clock.monotonic())
         self._evicted = False
         self._slot = service.slots.enter(address, self._evict)
@@ -128,6 +140,7 @@ class Connection:
             self._start_tls()
             for event in self._events():
                 self._on(event)
+                del event  # while nothing comes, not even a request of many contexts is kept
         except Ended as ended:
             return ended
         except ProtocolViolation as violation:
@@ -147,6 +160,8 @@ class Connection:
             self._transport.start_tls(self._service.tls, self._service.limits.handshake_seconds)
         except OSError as error:
             limit = "handshake_seconds" if isinstance(error, TimeoutError) else ""
+            if self._evicted:
+                raise Ended(EndReason.CONNECTION_LOST, EVICTED, limit="max_associations") from error
             detail = f"tls: {_tls_reason(error)}"
             raise Ended(EndReason.CONNECTION_LOST, detail, limit=limit) from error
 
@@ -161,24 +176,31 @@ class Connection:
             heard = clock.monotonic()
             self._deadlines.heard(heard, reader.open_pdu)
             is_inside = self._more_has_to_come()
+            if self._slot.place is not None:
+                self._slot.place.waits(heard, inside_message=is_inside)
             if is_inside and hurry.is_wanted():
                 self._transport.hurry_acknowledgement()
 
     def _receive(self) -> None:
         """Read into the reader's buffer; raises ``Ended`` when there is nothing to wait for."""
-        space = self._reader.space()
+        space, place = self._reader.space(), self._slot.place
         while True:
             self._look_at_the_clock()
             count = self._transport.receive_into(space)
             if count:
                 self._reader.received(count)
+                if place is not None:
+                    place.works()
                 return
             if count == 0 and self._evicted:
-                raise Ended(EndReason.CONNECTION_LOST, "evicted", limit="max_associations")
+                raise Ended(EndReason.CONNECTION_LOST, EVICTED, limit="max_associations")
             if count == 0:
                 raise Ended(EndReason.CONNECTION_LOST, "closed_by_peer")
 
     def _look_at_the_clock(self) -> None:
+        if self._slot.is_lost:
+            abort = encode_abort()
+            raise Ended(EndReason.ABORTED_BY_US, EVICTED, abort, limit="max_associations")
         overdue = self._deadlines.overdue(self._service.clock.monotonic())
         if overdue is not None:
             raise Ended(EndReason.TIMED_OUT, overdue, encode_abort(), limit=LIMIT_OF[overdue])
@@ -225,8 +247,12 @@ class Connection:
             self._on_release()
 
     def _on_associate(self, request: AssociateRequest) -> None:
-        decision = negotiate(request, self._service.policy)
-        if isinstance(decision, Agreement) and (limit := self._service.slots.associate(self._slot)):
+        with self._service.turn if request.is_long else NO_TURN:
+            decision = negotiate(request, self._service.policy)
+        now = self._service.clock.monotonic()
+        if isinstance(decision, Agreement) and (
+            limit := self._service.slots.associate(self._slot, now)
+        ):
             decision = replace(LOCAL_LIMIT_EXCEEDED, limit=limit)
         if isinstance(decision, Rejection):
             raise _rejected(decision, request)
@@ -299,7 +325,7 @@ class Connection:
             report_association(self.origin, self._intake, ended, tell, unfinished=unfinished)
             if self._span is not None:
                 end_span(self._span, self._intake, ended)
-        if ended.last_pdu:
+        if ended.last_pdu and not self._slot.is_lost:  # who has given way keeps no thread as well
             # After A-RELEASE-RP it is for the peer to close (PS3.8 9.2, state 13).
             self._transport.linger(peer_closes=ended.reason is EndReason.RELEASED)
 

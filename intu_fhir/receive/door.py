@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
+
+from intu_fhir.receive.peers import peer_key, plain_address
 
 _NEWS_SECONDS = 60.0
 _MOST_REMEMBERED = 10_000
@@ -23,28 +25,22 @@ class Door:
     def admits(self, address: str) -> bool:
         """Say whether this address may connect; one that is none may not."""
         try:
-            peer = _plain(address)
+            peer = plain_address(address)
         except ValueError:
             return False
         return any(peer in network for network in self._networks)
 
     def is_news(self, address: str, now: float) -> bool:
-        """Say whether turning this address away is worth a line: once in a minute.
+        """Say whether turning this peer away is worth a line: once in a minute.
 
         Args:
             now: seconds of the monotonic clock.
         """
-        told = self._told.get(address)
+        peer = peer_key(address)
+        told = self._told.get(peer)
         if told is not None and now < told + _NEWS_SECONDS:
             return False
         if len(self._told) >= _MOST_REMEMBERED:
             self._told.clear()
-        self._told[address] = now
+        self._told[peer] = now
         return True
-
-
-def _plain(address: str) -> IPv4Address | IPv6Address:
-    """Read an address; one of version 4 on a version 6 socket is what it was (RFC 4291 2.5.5.2)."""
-    peer = ip_address(address.partition("%")[0])
-    mapped = getattr(peer, "ipv4_mapped", None)
-    return mapped if mapped is not None else peer

@@ -10,9 +10,18 @@ from intu_fhir.observe.tracing import Span
 from intu_fhir.receive import statuses
 from intu_fhir.receive.intake import Intake
 from intu_fhir.receive.ports import AssociationEnded, EndReason
+from intu_fhir.settings.schema import Receiver
 
 _log = structlog.get_logger("intu_fhir.receive")
 _TEXT_LENGTH = 96
+ADDRESS_REFUSED, ACCEPT_FAILED, NO_THREAD = "address_refused", "accept_failed", "no_thread"
+NOT_SERVED = (ADDRESS_REFUSED, ACCEPT_FAILED, NO_THREAD)
+"""Why a connection was not even listened to."""
+_NO_LIMITS = frozenset(
+    {"character_sets", "processes", "shutdown_grace_seconds", "storage_commitment"}
+)
+LIMITS = tuple(name for name in Receiver.model_fields if name not in _NO_LIMITS)
+"""The settings that may end or refuse something."""
 
 
 class Ended(Exception):
@@ -40,13 +49,11 @@ def report_connection(channel: str, address: str, ended: Ended) -> None:
     """Count and log a connection that brought no association."""
     metrics.RECEIVE_CONNECTIONS.labels(channel, ended.reason).inc()
     _count_limit(channel, ended)
-    _log.info(
-        "connection_without_association",
-        channel=channel,
-        peer=address,
-        reason=ended.reason,
-        detail=ended.detail,
-    )
+    said = {"reason": ended.reason, "detail": ended.detail, "limit": ended.limit}
+    if ended.reason is EndReason.REJECTED:  # a modality that is not let in is worth a look
+        _log.warning("connection_without_association", channel=channel, peer=address, **said)
+    else:
+        _log.info("connection_without_association", channel=channel, peer=address, **said)
 
 
 def _count_limit(channel: str, ended: Ended) -> None:
@@ -72,6 +79,12 @@ def count_from_zero(channel: str) -> None:
         metrics.RECEIVE_REFUSALS.labels(channel, f"{status:04X}")
     for disposition in Disposition:
         metrics.RECEIVE_OBJECTS.labels(channel, disposition)
+    for limit in LIMITS:
+        metrics.RECEIVE_LIMITS.labels(channel, limit)
+    for outcome in (*EndReason, *NOT_SERVED):
+        metrics.RECEIVE_CONNECTIONS.labels(channel, outcome)
+    for reason in EndReason:
+        metrics.RECEIVE_ASSOCIATIONS.labels(channel, reason)
 
 
 def report_association(
@@ -89,6 +102,7 @@ def report_association(
         peer=origin.peer_address,
         reason=ended.reason,
         detail=ended.detail,
+        limit=ended.limit,
         unfinished=unfinished,
         **{disposition.value: count for disposition, count in intake.counts.items()},
     )

@@ -32,6 +32,8 @@ from intu_fhir.receive.violation import AbortReason, ProtocolViolation
 
 _log = structlog.get_logger("intu_fhir.receive")
 _CHECK_BYTES = 16 << 20
+_BEYOND_BYTES = 256 << 20
+"""So much more is read of an object that is too large, so that its sender hears why."""
 _SPACE_SECONDS = 1.0
 MAX_INFORMATION_BYTES = 8 << 20
 """Longest Action or Event Information of storage commitment that is read."""
@@ -195,20 +197,25 @@ class Intake:
             self._refuse(statuses.answer_to_error(error), str(error))
 
     def _check_size(self) -> None:
-        """Every few megabytes, look whether the object is too large or the disk too full."""
+        """Every few megabytes, look whether the object is too large or the disk too full.
+
+        What is refused is read on, since its answer comes after its end (PS3.7 9.3.1): as far as
+        an object may go, and a little farther if it was refused for going on so far.
+        """
         limit = self._store.max_object_bytes
-        if self._size > 2 * limit:
+        is_too_large = self._refusal is statuses.OBJECT_TOO_LARGE
+        most = limit + min(limit, _BEYOND_BYTES) if is_too_large else limit
+        if self._spool is None and self._size > most:
             raise ProtocolViolation(
-                f"a refused data set went on for {limit} bytes",
+                f"a refused data set went on after {most} bytes",
                 AbortReason.NOT_SPECIFIED,
-                limit="max_object_bytes",
+                limit="" if is_too_large else "max_object_bytes",  # counted once for an object
             )
         if self._spool is not None and self._size > limit:
             self._refuse(statuses.OBJECT_TOO_LARGE, f"more than {limit} bytes", "max_object_bytes")
         elif self._spool is not None and self._store.free_space.is_low():
             self._refuse(statuses.LOW_ON_SPACE, "less than min_free_bytes left", "min_free_bytes")
-        later = self._size + _CHECK_BYTES
-        self._checkpoint = min(later, 2 * limit if self._size > limit else limit)
+        self._checkpoint = max(self._size, min(self._size + _CHECK_BYTES, limit))
 
     def _finish(self, message: Message, request: StoreRequest) -> Answer:
         spool, self._spool = self._spool, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -18,7 +19,12 @@ from intu_fhir.observe.clock import Clock
 from intu_fhir.observe.tracing import NO_TRACING, Tracing
 from intu_fhir.receive.connection import Connection, Service
 from intu_fhir.receive.door import Door
-from intu_fhir.receive.ending import count_from_zero
+from intu_fhir.receive.ending import (
+    ACCEPT_FAILED,
+    ADDRESS_REFUSED,
+    NO_THREAD,
+    count_from_zero,
+)
 from intu_fhir.receive.intake import FreeSpace, Store
 from intu_fhir.receive.negotiation import Policy
 from intu_fhir.receive.ports import (
@@ -37,9 +43,10 @@ from intu_fhir.settings.schema import Channel, Receiver, User
 _log = structlog.get_logger("intu_fhir.receive")
 _BACKLOG = 256
 _ACCEPT_TICK_SECONDS = 0.25
-_PAUSE_SECONDS = 0.1
+_PAUSE_SECONDS = 0.02
+_NEWS_SECONDS = 60.0
+_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _CUT_SECONDS = 3.0
-ADDRESS_REFUSED = "address_refused"
 
 
 class Listener:
@@ -108,11 +115,17 @@ class Listener:
         self._lock = threading.Lock()
         self._open: dict[Connection, threading.Thread] = {}
         self._ended: list[Connection] = []
+        self._told: dict[str, float] = {}
 
     @property
     def port(self) -> int:
         """The port that is listened on; the configured one unless that was 0."""
         return self._port
+
+    @property
+    def is_listening(self) -> bool:
+        """Say whether connections are accepted."""
+        return self._thread is not None and self._thread.is_alive()
 
     @property
     def stopping(self) -> threading.Event:
@@ -195,17 +208,40 @@ class Listener:
                 accepted, address = self._socket.accept()
             except TimeoutError:
                 continue
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 if self._service.stopping.is_set():
                     return
-                # Out of descriptors or memory, or a peer that is gone already: others go on.
-                _log.error("accept_failed", channel=self._channel.id, error=error.strerror)
-                self._service.stopping.wait(_PAUSE_SECONDS)
+                self._make_room(error)
                 continue
             if self._door is None or self._door.admits(address[0]):
                 self._serve(accepted, address[0])
             else:
                 self._turn_away(accepted, address[0])
+
+    def _make_room(self, error: OSError | MemoryError) -> None:
+        """Go on after an accept that failed: a peer was gone already, or nothing is left for one.
+
+        The one that waits stays in the queue, so somebody else has to go for it.
+        """
+        said = getattr(error, "strerror", None) or type(error).__name__
+        if self._is_news(ACCEPT_FAILED):
+            _log.error("accept_failed", channel=self._channel.id, error=said)
+        if isinstance(error, MemoryError) or error.errno in _USED_UP:
+            self._service.slots.evict()
+            self._service.stopping.wait(_PAUSE_SECONDS)
+
+    def _is_news(self, outcome: str) -> bool:
+        """Count a connection that is not served, and say whether it is worth a line.
+
+        It is so once a minute: such may come a thousand times a second.
+        """
+        metrics.RECEIVE_CONNECTIONS.labels(self._channel.id, outcome).inc()
+        now = self._service.clock.monotonic()
+        told = self._told.get(outcome)
+        is_news = told is None or now >= told + _NEWS_SECONDS
+        if is_news:
+            self._told[outcome] = now
+        return is_news
 
     def _turn_away(self, accepted: socket.socket, address: str) -> None:
         assert self._door is not None
@@ -215,18 +251,28 @@ class Listener:
             _log.warning("address_refused", channel=self._channel.id, peer=address)
 
     def _serve(self, accepted: socket.socket, address: str) -> None:
-        connection = Connection(self._service, accepted, address)
+        """Give a connection its thread; whatever fails, the next one is accepted."""
+        connection = None
+        try:
+            connection = Connection(self._service, accepted, address)
+            self._start(connection, address)
+        except (RuntimeError, MemoryError, OSError) as error:
+            if self._is_news(NO_THREAD):
+                reason = type(error).__name__
+                _log.error("no_thread_for_connection", channel=self._channel.id, error=reason)
+            if connection is not None:
+                self._forget(connection)
+                connection.close()
+            accepted.close()
+            self._service.slots.evict()  # so that there is a thread for the next one
+
+    def _start(self, connection: Connection, address: str) -> None:
         thread = threading.Thread(
             target=self._run, args=(connection,), name=f"association {address}", daemon=True
         )
         with self._lock:
             self._open[connection] = thread
-        try:
-            thread.start()
-        except RuntimeError:
-            _log.error("no_thread_for_connection", channel=self._channel.id)
-            self._forget(connection)
-            connection.close()
+        thread.start()
 
     def _run(self, connection: Connection) -> None:
         try:

@@ -1,9 +1,10 @@
 """How many peers are served at once, in all and from one address, over all listeners.
 
 Two kinds are counted apart. A connection without an association yet costs a thread for some
-seconds and is never turned away: when there are too many, the oldest of the address that has most
+seconds and is never turned away: when there are too many, the oldest of the peer that has most
 of them has to go. So silent connections, however many, cannot keep an honest peer out, which asks
-for its association at once. An association takes a slot and is rejected when there is none.
+for its association at once. An association takes a place in the ledger. It is rejected when there
+is none, and when nobody who holds more has one that nothing comes from.
 """
 
 from __future__ import annotations
@@ -12,15 +13,24 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from intu_fhir.receive.ledger import Ledger
+from intu_fhir.receive.ledger import Ledger, Place
+from intu_fhir.receive.peers import peer_key
+
+_FEWEST_PENDING = 16
 
 
 class Slot:
-    """The place of one connection; ``close`` is called from another thread to evict it."""
+    """What one connection holds; ``close`` is called from another thread to evict it."""
 
     def __init__(self, address: str, close: Callable[[], None]) -> None:
-        self.address = address
+        self.peer = peer_key(address)
         self.close = close
+        self.place: Place | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Say whether the place of its association has gone to somebody else."""
+        return self.place is not None and not self.place.is_ours
 
 
 class Slots:
@@ -30,67 +40,72 @@ class Slots:
         max_associations: associations in all; as many connections may wait for one.
         max_per_address: associations from one address.
         ledger: counts those of other processes too, where there are any.
+        processes: how many receive; each has its share of those that wait.
     """
 
     def __init__(
-        self, max_associations: int, max_per_address: int, ledger: Ledger | None = None
+        self,
+        max_associations: int,
+        max_per_address: int,
+        ledger: Ledger | None = None,
+        processes: int = 1,
     ) -> None:
-        self._ledger = ledger
-        self._max_associations = max_associations
+        self._ledger = Ledger.of_one(max_associations) if ledger is None else ledger
+        share = -(-max_associations // processes)
+        self._max_pending = share if processes == 1 else max(share, _FEWEST_PENDING)
         self._max_per_address = max_per_address
         self._lock = threading.Lock()
         self._pending: dict[Slot, None] = {}
         self._associated: dict[Slot, None] = {}
-        self._per_address: Counter[str] = Counter()
 
     def enter(self, address: str, close: Callable[[], None]) -> Slot:
         """Admit a connection; may evict another one that has no association."""
         slot = Slot(address, close)
         victim = None
         with self._lock:
-            if len(self._pending) >= self._max_associations:
-                victim = self._oldest_of_the_most()
-                del self._pending[victim]
+            if len(self._pending) >= self._max_pending:
+                victim = self._take_oldest_of_the_most()
             self._pending[slot] = None
         if victim is not None:
             victim.close()
         return slot
 
-    def associate(self, slot: Slot) -> str:
-        """Take a slot for an association; return ``""`` or the limit that leaves none."""
+    def evict(self) -> bool:
+        """Close a connection without an association; False where there is none."""
         with self._lock:
-            limit = self._limit_for(slot)
-            if not limit:
-                del self._pending[slot]
-                self._associated[slot] = None
-                self._per_address[slot.address] += 1
-        return limit
+            victim = self._take_oldest_of_the_most()
+        if victim is not None:
+            victim.close()
+        return victim is not None
 
-    def _limit_for(self, slot: Slot) -> str:
-        evicted = slot not in self._pending
-        if evicted or len(self._associated) >= self._max_associations:
-            return "max_associations"
-        if self._per_address[slot.address] >= self._max_per_address:
-            return "max_associations_per_address"
-        if self._ledger is not None:
-            return self._ledger.take(slot.address, self._max_per_address)
+    def associate(self, slot: Slot, now: float) -> str:
+        """Take a place for an association; return ``""`` or the limit that leaves none.
+
+        Args:
+            now: seconds of the monotonic clock.
+        """
+        with self._lock:
+            if slot not in self._pending:  # it was evicted in this very moment
+                return "max_associations"
+            place = self._ledger.take(slot.peer, self._max_per_address, now)
+            if isinstance(place, str):
+                return place
+            slot.place = place
+            del self._pending[slot]
+            self._associated[slot] = None
         return ""
 
     def leave(self, slot: Slot) -> None:
         """Give the place back; safe to call twice."""
         with self._lock:
             self._pending.pop(slot, None)
-            if slot in self._associated:
+            if slot in self._associated and slot.place is not None:
                 del self._associated[slot]
-                self._per_address[slot.address] -= 1
-                if not self._per_address[slot.address]:
-                    del self._per_address[slot.address]
-                if self._ledger is not None:
-                    self._ledger.give(slot.address)
+                self._ledger.give(slot.place)
 
     @property
     def associations(self) -> int:
-        """How many associations there are."""
+        """How many associations there are in this process, those that are about to end too."""
         return len(self._associated)
 
     @property
@@ -98,7 +113,11 @@ class Slots:
         """How many connections wait for their association."""
         return len(self._pending)
 
-    def _oldest_of_the_most(self) -> Slot:
-        crowd = Counter(slot.address for slot in self._pending)
-        ((address, _),) = crowd.most_common(1)
-        return next(slot for slot in self._pending if slot.address == address)
+    def _take_oldest_of_the_most(self) -> Slot | None:
+        crowd = Counter(slot.peer for slot in self._pending)
+        if not crowd:
+            return None
+        ((peer, _),) = crowd.most_common(1)
+        victim = next(slot for slot in self._pending if slot.peer == peer)
+        del self._pending[victim]
+        return victim

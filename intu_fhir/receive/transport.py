@@ -27,6 +27,7 @@ class Transport:
     def __init__(self, connection: socket.socket, tick_seconds: float) -> None:
         self._socket = connection
         self._tick_seconds = tick_seconds
+        self._interrupted = False
         _wait_in_the_kernel(connection, tick_seconds)
         with contextlib.suppress(OSError):  # gone already: the first read will say so
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -41,6 +42,8 @@ class Transport:
         self._socket = context.wrap_socket(
             self._socket, server_side=True, do_handshake_on_connect=False
         )
+        if self._interrupted:  # perhaps while neither socket was there to be shut down
+            raise ConnectionAbortedError("interrupted")
         self._socket.do_handshake()
         self._socket.settimeout(self._tick_seconds)
 
@@ -121,6 +124,7 @@ class Transport:
 
     def interrupt(self) -> None:
         """End the connection from another thread: its reader sees the end at once."""
+        self._interrupted = True
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 

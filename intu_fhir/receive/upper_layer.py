@@ -10,14 +10,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from intu_fhir.receive.associate import AssociateRequest, parse_associate_request
+from intu_fhir.receive.associate import (
+    LONG_REQUEST,
+    MAX_ITEMS,
+    AssociateRequest,
+    parse_associate_request,
+)
 from intu_fhir.receive.violation import AbortReason, ProtocolViolation
 
-MAX_ASSOCIATE_BYTES = 1 << 20
+MAX_ASSOCIATE_BYTES = 1 << 18
+"""Longest A-ASSOCIATE-RQ unless told otherwise: 128 contexts of 60 transfer syntaxes each."""
+
+NO_TURN: AbstractContextManager[object] = nullcontext()
 
 _HEADER = struct.Struct(">BxI")
 _PDV = struct.Struct(">IBB")
@@ -71,6 +80,12 @@ _PDU_TYPES = frozenset(PduType)
 _EXPECTED_FIRST = frozenset({PduType.ASSOCIATE_RQ, PduType.ABORT})
 _EXPECTED_LATER = frozenset({PduType.P_DATA_TF, PduType.RELEASE_RQ, PduType.ABORT})
 _FIXED_LENGTH = 4
+_SHORTEST: dict[int, int] = {
+    PduType.ASSOCIATE_RQ: 1,
+    PduType.P_DATA_TF: _PDV.size,
+    PduType.RELEASE_RQ: _FIXED_LENGTH,
+    PduType.ABORT: _FIXED_LENGTH,
+}
 
 
 class PduReader:
@@ -78,10 +93,24 @@ class PduReader:
 
     Args:
         max_pdu_bytes: longest P-DATA-TF the peer may send, as told in our A-ASSOCIATE-AC.
+        max_associate_bytes: longest A-ASSOCIATE-RQ.
+        max_associate_items: most items and sub-items of it.
+        turn: held while an A-ASSOCIATE-RQ of many items is read.
     """
 
-    def __init__(self, max_pdu_bytes: int) -> None:
-        self._max_pdu_bytes = max_pdu_bytes
+    def __init__(
+        self,
+        max_pdu_bytes: int,
+        max_associate_bytes: int = MAX_ASSOCIATE_BYTES,
+        max_associate_items: int = MAX_ITEMS,
+        turn: AbstractContextManager[object] = NO_TURN,
+    ) -> None:
+        self._longest_of: dict[int, tuple[int, str]] = {
+            PduType.P_DATA_TF: (max_pdu_bytes, "max_pdu_bytes"),
+            PduType.ASSOCIATE_RQ: (max_associate_bytes, "max_associate_bytes"),
+        }
+        self._max_associate_items = max_associate_items
+        self._turn = turn
         self._longest = 2 * (max_pdu_bytes + _HEADER.size)
         self._expected = _EXPECTED_FIRST
         self._view = memoryview(bytearray(_FIRST_BUFFER))
@@ -138,8 +167,14 @@ class PduReader:
             self._complete += 1
             if kind == PduType.P_DATA_TF:
                 yield from _fragments(body)
+            elif kind == PduType.ASSOCIATE_RQ:
+                yield self._request(body)
             else:
                 yield _PARSERS[kind](body)
+
+    def _request(self, body: memoryview) -> AssociateRequest:
+        with self._turn if len(body) > LONG_REQUEST else NO_TURN:
+            return parse_associate_request(body, self._max_associate_items)
 
     def established(self) -> None:
         """Expect data from now on: the A-ASSOCIATE-AC is about to be sent."""
@@ -164,17 +199,11 @@ class PduReader:
             raise ProtocolViolation(
                 f"{PduType(kind).name} at this point", AbortReason.UNEXPECTED_PDU
             )
-        if kind == PduType.P_DATA_TF:
-            allowed = range(_PDV.size, self._max_pdu_bytes + 1)
-        elif kind == PduType.ASSOCIATE_RQ:
-            allowed = range(1, MAX_ASSOCIATE_BYTES + 1)
-        else:
-            allowed = range(_FIXED_LENGTH, _FIXED_LENGTH + 1)
-        if length not in allowed:
-            too_long = kind == PduType.P_DATA_TF and length > self._max_pdu_bytes
+        least = _SHORTEST[kind]
+        most, limit = self._longest_of.get(kind, (_FIXED_LENGTH, ""))
+        if not least <= length <= most:
             raise ProtocolViolation(
-                f"{PduType(kind).name} of {length} bytes",
-                limit="max_pdu_bytes" if too_long else "",
+                f"{PduType(kind).name} of {length} bytes", limit=limit if length > most else ""
             )
 
     def _move(self, room: int) -> None:
@@ -218,7 +247,6 @@ def _abort(body: memoryview) -> Abort:
 
 
 _PARSERS: dict[int, Callable[[memoryview], Event]] = {
-    PduType.ASSOCIATE_RQ: parse_associate_request,
     PduType.RELEASE_RQ: _release,
     PduType.ABORT: _abort,
 }

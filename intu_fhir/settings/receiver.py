@@ -59,10 +59,19 @@ class StorageCommitment(Settings):
 class Receiver(Settings):
     """Limits of the receive path; all times on the monotonic clock."""
 
-    max_associations: PositiveInt = 100
-    """Associations open at the same time, all channels together."""
+    max_associations: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Associations open at the same time, all channels together. Where so many are open, a sender
+    that has fewer than others gets the place of one of theirs on which nothing comes. Each needs
+    four file descriptors.
+    """
     max_associations_per_address: PositiveInt = 50
-    """The same for one sender's address."""
+    """The same for one sender's address; an IPv6 network of 64 bits counts as one."""
+    max_associate_bytes: Annotated[int, Field(ge=16_384, le=1_048_576)] = 262_144
+    """Longest A-ASSOCIATE-RQ that is taken (PS3.8 9.3.2)."""
+    max_associate_items: Annotated[int, Field(ge=512, le=65_536)] = 8_192
+    """Most items and sub-items of an A-ASSOCIATE-RQ: presentation contexts, syntaxes, and what the
+    sender says of itself.
+    """
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=1_048_576)] = 131_072
     """Longest PDU that is taken (PS3.8 9.3)."""
     max_object_bytes: PositiveInt = 4 * 1024**3

@@ -51,6 +51,7 @@ SHELL = frozenset(
         "deliver/withdraw.py",
         "deliver/transport.py",
         "receive/connection.py",
+        "receive/descriptors.py",
         "receive/ending.py",
         "receive/intake.py",
         "receive/lean.py",

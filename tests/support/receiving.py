@@ -127,6 +127,10 @@ class Receiving:
         self.listener.start()
         self.port = self.listener.port
 
+    def resting(self) -> int:
+        """Return from how many associations nothing comes, and nothing is done for them."""
+        return sum(entry.quiet != 0 for entry in self.slots._ledger._entries())
+
     def spooled(self) -> list[Path]:
         """Return what is left in the spool."""
         return sorted((self.folder / "incoming").iterdir())

@@ -48,7 +48,9 @@ _SCP_ASSOCIATIONS = """\
 The AE accepts associations, and initiates them only to tell results of storage commitment to
 requesters that have an address in the configuration. Presentation contexts are accepted with the
 first transfer syntax of the requestor's order that is supported. The number of instances of an
-association is not limited; its asynchronous operations window is (1, 1)."""
+association is not limited; its asynchronous operations window is (1, 1). Where all associations are
+taken, one on which nothing comes may be aborted (A-ABORT, source 2, reason 0) for that of a
+requestor from another address that has fewer."""
 
 _SCP_STORE = """\
 The data set is stored bit-preserving (level 2, full; digital signature level 3; no coercion), in
@@ -251,6 +253,8 @@ _LIMITS = {
     "idle_seconds": "Seconds without any message",
     "association_seconds": "Seconds of an association in all",
     "max_contexts": "Presentation contexts of an association",
+    "max_associate_bytes": "Bytes of an A-ASSOCIATE-RQ",
+    "max_associate_items": "Items and sub-items of an A-ASSOCIATE-RQ",
     "max_object_bytes": "Bytes of a data set",
 }
 

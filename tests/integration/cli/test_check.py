@@ -23,6 +23,7 @@ from intu_fhir.cli.main import run
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import schema_versions
+from intu_fhir.receive import descriptors
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.starter import write_starter
 from intu_fhir.web.running import WebPage
@@ -230,6 +231,19 @@ def running(site: Path) -> Iterator[None]:
         yield
     finally:
         running_site.stop()
+
+
+def test_more_associations_than_descriptors(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Associations that the system has no descriptors for are told before the start."""
+    with (site / "intu.yaml").open("a") as file:
+        file.write("receiver: {max_associations: 2000}\n")
+    monkeypatch.setattr(descriptors.resource, "getrlimit", lambda _: (1_024, 9_000))
+    assert "receiver" not in _rows(site)
+    monkeypatch.setattr(descriptors.resource, "getrlimit", lambda _: (1_024, 4_096))
+    row = _rows(site)["receiver"]
+    assert not row.ok
+    assert "8256 file descriptors" in row.detail
+    assert "960 or fewer" in row.remedy
 
 
 def test_little_space(site: Path) -> None:

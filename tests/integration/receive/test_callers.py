@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from intu_fhir.observe.metrics import RECEIVE_CONNECTIONS
-from intu_fhir.receive.listener import ADDRESS_REFUSED
+from intu_fhir.receive.ending import ADDRESS_REFUSED
 from intu_fhir.settings.schema import User
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.clock import FakeClock

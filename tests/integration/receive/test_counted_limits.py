@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +13,27 @@ from structlog.testing import capture_logs
 
 from intu_fhir.errors import LimitPassed
 from intu_fhir.model.instance import Accepted, ReceivedObject
-from intu_fhir.observe.metrics import RECEIVE_LIMITS
-from intu_fhir.settings.schema import Receiver
+from intu_fhir.observe.metrics import (
+    RECEIVE_ASSOCIATIONS,
+    RECEIVE_CONNECTIONS,
+    RECEIVE_LIMITS,
+)
+from intu_fhir.receive.ports import EndReason
+from intu_fhir.settings.schema import Receiver, ServerTls
 from tests.integration.receive.conftest import StartReceiving
+from tests.support.certificates import Authority
 from tests.support.clock import FakeClock
 from tests.support.raw_peer import (
     ABORT,
     ASSOCIATE_RJ,
     COMMAND,
     CT_ID,
+    IMPLICIT,
     P_DATA,
+    VERIFICATION,
     RawPeer,
     associate_request,
+    item,
     pdu,
     pdv,
     status_of,
@@ -35,6 +45,7 @@ UID = uid("study", 1, 1)
 OBJECT = data_set_bytes(make_instance())
 Attack = Callable[[Receiving], None]
 NO_LIMITS = {"character_sets"}
+REJECTED = "connection_without_association"
 
 
 def too_long_pdu(receiving: Receiving) -> None:
@@ -76,6 +87,28 @@ def too_many_contexts(receiving: Receiving) -> None:
         assert peer.read() == (ASSOCIATE_RJ, bytes((0, 1, 3, 2)))
 
 
+def too_many_contexts_to_count(receiving: Receiving) -> None:
+    """Propose more contexts than there are numbers for."""
+    contexts = tuple((n % 256, VERIFICATION, (IMPLICIT,)) for n in range(1, 2 * 129, 2))
+    with RawPeer(receiving.port) as peer:
+        peer.send(associate_request(contexts))
+        assert peer.read() == (ASSOCIATE_RJ, bytes((0, 1, 3, 2)))
+
+
+def too_long_request(receiving: Receiving) -> None:
+    """Claim an A-ASSOCIATE-RQ that is longer than taken."""
+    with RawPeer(receiving.port) as peer:
+        peer.send(struct.pack(">BxI", 1, 262_145))
+        assert peer.read() == (ABORT, bytes((0, 0, 2, 6)))
+
+
+def too_many_items(receiving: Receiving) -> None:
+    """Fill an A-ASSOCIATE-RQ with the smallest items there are."""
+    with RawPeer(receiving.port) as peer:
+        peer.send(associate_request(user_items=item(0x60, b"") * 8_192))
+        assert peer.read() == (ABORT, bytes((0, 0, 2, 6)))
+
+
 def silence_before_the_request(receiving: Receiving) -> None:
     """Connect and say nothing."""
     with RawPeer(receiving.port) as peer:
@@ -114,6 +147,9 @@ ATTACKS: dict[str, tuple[dict[str, Any], Attack]] = {
         _associate_twice,
     ),
     "max_contexts": ({"max_contexts": 2}, too_many_contexts),
+    "max_contexts as shipped": ({}, too_many_contexts_to_count),
+    "max_associate_bytes": ({}, too_long_request),
+    "max_associate_items": ({}, too_many_items),
     "handshake_seconds": ({"handshake_seconds": 0.2}, silence_before_the_request),
     "pdu_seconds": ({"pdu_seconds": 0.2}, silence_inside_a_pdu),
     "idle_seconds": ({"idle_seconds": 0.2}, silence_between_messages),
@@ -129,14 +165,47 @@ def counted(limit: str) -> float:
     return float(RECEIVE_LIMITS.labels("test", limit)._value.get())
 
 
-@pytest.mark.parametrize("limit", ATTACKS)
-def test_limit_refuses_and_is_counted(limit: str, start_receiving: StartReceiving) -> None:
+@pytest.mark.parametrize("name", ATTACKS)
+def test_limit_refuses_and_is_counted(name: str, start_receiving: StartReceiving) -> None:
     """Whoever passes a limit is refused as the standard says, and the limit is counted."""
-    changes, attack = ATTACKS[limit]
+    (changes, attack), limit = ATTACKS[name], name.split()[0]
     receiving = start_receiving(receiver=limits(**changes))
     before = counted(limit)
     attack(receiving)
     wait_until(lambda: counted(limit) == before + 1)
+
+
+def test_limits_are_counted_from_zero(start_receiving: StartReceiving) -> None:
+    """Before anything happens each limit, end and outcome stands at 0: so its first one rises."""
+    start_receiving(channel_id="untouched")
+    told = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in (RECEIVE_LIMITS, RECEIVE_CONNECTIONS, RECEIVE_ASSOCIATIONS)
+        for family in metric.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.labels["channel"] == "untouched"
+    }
+    settings = set(Receiver.model_fields) - NO_LIMITS - OF_THE_PROGRAM
+    ends = {end.value for end in EndReason}
+    assert told == {
+        **{("intu_receive_limits_total", "untouched", name): 0 for name in settings},
+        **{("intu_receive_associations_total", "untouched", name): 0 for name in ends},
+        **{
+            ("intu_receive_connections_total", "untouched", name): 0
+            for name in ends | {"address_refused", "accept_failed", "no_thread"}
+        },
+    }
+
+
+@pytest.mark.parametrize("limit", ["max_associations", "max_associations_per_address"])
+def test_rejection_names_its_limit_in_the_log(limit: str, start_receiving: StartReceiving) -> None:
+    """A warning says which of the two settings kept a peer out."""
+    receiving = start_receiving(receiver=limits(**{limit: 1, "idle_seconds": 60}))
+    with capture_logs() as logs:
+        _associate_twice(receiving)
+        wait_until(lambda: any(line["event"] == REJECTED for line in logs))
+    (line,) = (line for line in logs if line["event"] == REJECTED)
+    assert (line["log_level"], line["limit"]) == ("warning", limit)
 
 
 def test_eviction_is_counted(start_receiving: StartReceiving) -> None:
@@ -149,6 +218,37 @@ def test_eviction_is_counted(start_receiving: StartReceiving) -> None:
         assert silent.is_ended()
         wait_until(lambda: counted("max_associations") == before + 1)
         wait_until(lambda: any(line.get("detail") == "evicted" for line in logs))
+
+
+def test_lost_place_is_counted(start_receiving: StartReceiving, clock: FakeClock) -> None:
+    """An idle association that gives way to another peer's is counted and logged as what it is."""
+    receiving = start_receiving(clock=clock, receiver=limits(max_associations=1, idle_seconds=60))
+    before = counted("max_associations")
+    with capture_logs() as logs, RawPeer(receiving.port) as idle:
+        idle.associate()
+        assert status_of(idle.echo()) == 0x0000
+        wait_until(lambda: receiving.resting() == 1)
+        with RawPeer(receiving.port, source="127.0.0.2") as peer:
+            peer.associate()
+            assert idle.is_ended()
+            wait_until(lambda: counted("max_associations") == before + 1)
+        ends = [line for line in logs if line["event"] == "association_ended"]
+        assert (ends[0]["detail"], ends[0]["limit"]) == ("evicted", "max_associations")
+
+
+def test_tls_eviction_is_counted(start_receiving: StartReceiving, tmp_path: Path) -> None:
+    """A silent TLS client that has to make room is counted so, and not as a broken handshake."""
+    server = Authority(tmp_path / "ca").issue("server")
+    tls = ServerTls(cert_file=server.cert_file, key_file=server.key_file)
+    receiver = limits(max_associations=2, handshake_seconds=60)
+    receiving = start_receiving(receiver=receiver, tls=tls)
+    before = counted("max_associations")
+    with capture_logs() as logs, ExitStack() as stack:
+        silent = [stack.enter_context(RawPeer(receiving.port)) for _ in range(6)]
+        assert silent[0].is_ended()
+        wait_until(lambda: counted("max_associations") == before + 4)
+        details = [line.get("detail") for line in logs if "detail" in line]
+    assert details == ["evicted"] * 4
 
 
 def test_lifetime_is_counted(start_receiving: StartReceiving, clock: FakeClock) -> None:
@@ -180,5 +280,5 @@ def test_limit_of_reading_is_counted(limit: str, start_receiving: StartReceiving
 
 def test_every_setting_is_shown_here() -> None:
     """A limit that is added to the settings has to be added to this file."""
-    shown = {*ATTACKS, *BEHIND_ACCEPT, *ON_THE_CLOCK, *OF_THE_PROGRAM}
+    shown = {*(name.split()[0] for name in ATTACKS), *BEHIND_ACCEPT, *ON_THE_CLOCK, *OF_THE_PROGRAM}
     assert set(Receiver.model_fields) - NO_LIMITS == shown

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from intu_fhir.observe.metrics import RECEIVE_LIMITS
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.clock import FakeClock
 from tests.support.raw_peer import (
@@ -23,7 +24,7 @@ from tests.support.raw_peer import (
     status_of,
     store_command,
 )
-from tests.support.receiving import Receiving, limits
+from tests.support.receiving import Receiving, limits, wait_until
 from tests.support.studies import data_set_bytes, make_instance, uid
 
 UID = uid("study", 1, 1)
@@ -128,6 +129,36 @@ def test_associations_of_one_address_are_limited(start_receiving: StartReceiving
         stack.enter_context(RawPeer(receiving.port, source="127.0.0.2")).associate()
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_idle_associations_do_not_keep_an_honest_peer_out(
+    inside: bool, start_receiving: StartReceiving, clock: FakeClock
+) -> None:
+    """N-01: where all places are taken, the one that rests longest gets A-ABORT, not the newcomer.
+
+    So it is with one that stalls inside a message, whose PDUs are whole.
+    """
+    receiver = limits(max_associations=4, max_associations_per_address=2, idle_seconds=3_600)
+    receiving = start_receiving(receiver=receiver, clock=clock)
+    with ExitStack() as stack:
+        crowd = []
+        for number in range(4):
+            peer = stack.enter_context(RawPeer(receiving.port, source=f"127.0.0.{2 + number % 2}"))
+            peer.associate()
+            if inside:
+                peer.send_pdvs(pdv(CT_ID, COMMAND, b"half"))
+            else:
+                assert status_of(peer.echo()) == 0x0000
+            clock.advance(1)
+            crowd.append(peer)
+        wait_until(lambda: receiving.resting() == 4)
+        clock.advance(10)
+        assert_serves_in_a_second(receiving)
+        assert crowd[0].read() == (ABORT, bytes((0, 0, 2, 0)))
+        receiving.recorder.wait_for_ends(2)
+        if not inside:
+            assert [status_of(peer.echo()) for peer in crowd[1:]] == [0x0000] * 3
+
+
 def test_associations_in_all_are_limited_over_channels(start_receiving: StartReceiving) -> None:
     """N-01: two channels share one limit, and a slot that was given back is free again."""
     receiver = limits(max_associations=1, idle_seconds=60)
@@ -196,7 +227,7 @@ def test_pdu_of_impossible_length_aborts_at_its_header(length: str, receiving: R
 
 @pytest.mark.parametrize("length", [2**32 - 1, 2_000_000, 0])
 def test_association_request_of_impossible_length_aborts(length: int, receiving: Receiving) -> None:
-    """N-03: an A-ASSOCIATE-RQ above a megabyte is refused before it is read."""
+    """N-03: an A-ASSOCIATE-RQ above ``max_associate_bytes`` is refused before it is read."""
     with RawPeer(receiving.port) as peer:
         peer.send(struct.pack(">BxI", 1, length))
         assert peer.read()[0] == ABORT
@@ -230,6 +261,43 @@ def test_object_above_the_limit_is_refused_with_a_status(start_receiving: StartR
         assert b"larger" in answer[0x0902]
         assert receiving.spooled() == []
         assert status_of(peer.store(OBJECT, UID)) == 0x0000
+
+
+def test_refused_data_set_is_read_no_farther_than_an_object_may_go(
+    start_receiving: StartReceiving,
+) -> None:
+    """N-04: what is refused for its command is dropped; where an object has to end, so has this."""
+    receiving = start_receiving(receiver=limits(max_object_bytes=100_000))
+    counted = RECEIVE_LIMITS.labels("test", "max_object_bytes")
+    before = counted._value.get()
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send_command(store_command("no UID"))
+        for _ in range(6):
+            peer.send_data(bytes(16_000), last=False)
+        peer.send_data(b"")
+        assert status_of(peer.response()) == 0x0117
+        assert counted._value.get() == before
+        peer.send_command(store_command("no UID"))
+        for _ in range(7):
+            peer.send_data(bytes(16_000), last=False)
+        assert peer.is_ended()
+    wait_until(lambda: counted._value.get() == before + 1)
+
+
+def test_object_without_end_counts_as_one(start_receiving: StartReceiving) -> None:
+    """N-04: an object that is too large, and then has no end, has passed one limit once."""
+    receiving = start_receiving(receiver=limits(max_object_bytes=100_000))
+    counted = RECEIVE_LIMITS.labels("test", "max_object_bytes")
+    before = counted._value.get()
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send_command(store_command(UID))
+        for _ in range(13):
+            peer.send_data(bytes(16_000), last=False)
+        assert peer.is_ended()
+    receiving.recorder.wait_for_ends()
+    assert counted._value.get() == before + 1
 
 
 def test_endless_data_set_aborts(start_receiving: StartReceiving) -> None:

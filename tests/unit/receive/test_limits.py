@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from intu_fhir.receive.deadlines import Deadlines, Overdue
-from intu_fhir.receive.slots import Slots
+from intu_fhir.receive.ledger import STALLED_SECONDS
+from intu_fhir.receive.slots import Slot, Slots
 from intu_fhir.settings.schema import Receiver
 
+NOW = 1_000.0
 LIMITS = Receiver(handshake_seconds=10, pdu_seconds=30, idle_seconds=300, association_seconds=1_000)
 
 
@@ -61,7 +63,7 @@ def test_oldest_of_the_most_crowded_address_is_evicted() -> None:
     crowd.enter("second", "10.6.6.6")
     crowd.enter("third", "10.6.6.6")
     assert crowd.closed == ["first"]
-    assert crowd.slots.associate(honest) == ""
+    assert crowd.slots.associate(honest, NOW) == ""
     assert crowd.slots.pending == 2
 
 
@@ -70,8 +72,8 @@ def test_evicted_connection_gets_no_association() -> None:
     crowd = Crowd(Slots(1, 1))
     first = crowd.enter("first", "10.0.0.1")
     second = crowd.enter("second", "10.0.0.1")
-    assert crowd.slots.associate(first) == "max_associations"
-    assert crowd.slots.associate(second) == ""
+    assert crowd.slots.associate(first, NOW) == "max_associations"
+    assert crowd.slots.associate(second, NOW) == ""
     for _ in range(2):
         crowd.slots.leave(first)
         crowd.slots.leave(second)
@@ -85,8 +87,96 @@ def test_associations_are_limited_in_all_and_by_address(addresses: str, granted:
     answers = []
     for name in addresses:
         slot = crowd.enter(name, name)
-        answers.append(crowd.slots.associate(slot) == "")
+        answers.append(crowd.slots.associate(slot, NOW) == "")
         if not answers[-1]:
             crowd.slots.leave(slot)
     assert sum(answers) == granted
     assert crowd.slots.associations == granted
+
+
+def associated(slots: Slots, *addresses: str) -> list[Slot]:
+    """Let one association of each address take a place, and then be quiet, one after another."""
+    taken = []
+    for second, address in enumerate(addresses):
+        slot = slots.enter(address, lambda: None)
+        assert slots.associate(slot, NOW) == ""
+        assert slot.place is not None
+        slot.place.waits(NOW + second, inside_message=False)
+        taken.append(slot)
+    return taken
+
+
+def test_newcomer_gets_the_place_that_rests_longest_of_the_peer_with_most() -> None:
+    """Who holds fewer is let in at the cost of who holds most; who holds as many is not."""
+    slots = Slots(5, 3)
+    first, second, third, *others = associated(slots, *("10.6.6.6",) * 3, "10.0.0.1", "10.0.0.2")
+    newcomer = slots.enter("10.0.0.3", lambda: None)
+    assert slots.associate(newcomer, NOW + 10) == ""
+    assert first.is_lost
+    assert not any(slot.is_lost for slot in (second, third, newcomer, *others))
+    again = slots.enter("10.0.0.3", lambda: None)
+    assert slots.associate(again, NOW + 10) == "max_associations"
+    slots.leave(first)
+    assert not newcomer.is_lost
+
+
+def test_peer_without_a_place_gets_one_of_as_many_peers_as_there_are_places() -> None:
+    """Where every peer has one place, the one that rests longest goes to a newcomer."""
+    slots = Slots(3, 3)
+    taken = associated(slots, "10.0.0.1", "10.0.0.2", "10.0.0.3")
+    assert slots.associate(slots.enter("10.0.0.4", lambda: None), NOW + 10) == ""
+    assert [slot.is_lost for slot in taken] == [True, False, False]
+
+
+def test_association_at_work_keeps_its_place() -> None:
+    """What is being dealt with, and a message on its way, is not torn; one that stalls is."""
+    slots = Slots(2, 2)
+    works, sends = associated(slots, "10.6.6.6", "10.6.6.6")
+    assert works.place is not None
+    assert sends.place is not None
+    works.place.works()
+    sends.place.waits(NOW, inside_message=True)
+    newcomer = slots.enter("10.0.0.1", lambda: None)
+    assert slots.associate(newcomer, NOW + STALLED_SECONDS - 0.1) == "max_associations"
+    assert slots.associate(newcomer, NOW + STALLED_SECONDS + 0.1) == ""
+    assert (works.is_lost, sends.is_lost) == (False, True)
+
+
+def test_pause_between_two_objects_is_no_rest() -> None:
+    """A busy sender with many places keeps them while others have rested for long."""
+    slots = Slots(3, 3)
+    *busy, resting = associated(slots, "10.0.0.1", "10.0.0.1", "10.0.0.2")
+    for slot in busy:
+        assert slot.place is not None
+        slot.place.waits(NOW + 9.9, inside_message=False)
+    assert slots.associate(slots.enter("10.0.0.3", lambda: None), NOW + 10) == ""
+    assert resting.is_lost
+    assert not any(slot.is_lost for slot in busy)
+
+
+@pytest.mark.parametrize(
+    ("form", "granted"),
+    [("2001:db8:1:2::{:x}", 50), ("2001:db8:1:{:x}::1", 51), ("::ffff:10.0.0.{}", 51)],
+)
+def test_one_network_of_version_6_is_one_peer(form: str, granted: int) -> None:
+    """A host that takes address after address of its network gets the places of one address."""
+    slots = Slots(100, 50)
+    waiting = [slots.enter(form.format(number), lambda: None) for number in range(51)]
+    assert [slots.associate(slot, NOW) for slot in waiting].count("") == granted
+
+
+def test_mapped_and_plain_form_of_an_address_are_one_peer() -> None:
+    """An IPv4 peer is the same on a socket of version 6."""
+    slots = Slots(100, 50)
+    associated(slots, *("::ffff:10.0.0.1",) * 50)
+    last = slots.enter("10.0.0.1", lambda: None)
+    assert slots.associate(last, NOW) == "max_associations_per_address"
+
+
+@pytest.mark.parametrize(("processes", "pending"), [(1, 100), (2, 50), (3, 34), (64, 16)])
+def test_processes_share_those_that_wait(processes: int, pending: int) -> None:
+    """All receiving processes together let about as many wait as one would."""
+    slots = Slots(100, 50, processes=processes)
+    for number in range(150):
+        slots.enter(f"10.0.0.{number}", lambda: None)
+    assert slots.pending == pending

@@ -142,6 +142,36 @@ def test_pdv_that_does_not_fit_its_pdu_gives_nothing(claimed: int) -> None:
         list(reader.feed(pdu(P_DATA, struct.pack(">IBB", claimed, 1, 0) + b"four")))
 
 
+def test_items_of_a_request_are_bounded() -> None:
+    """A request ends at its last item that is allowed, wherever the items stand in it."""
+    request = associate_request()
+    (read,) = PduReader(16_384, 1 << 18, 13).feed(request)
+    assert isinstance(read, AssociateRequest)
+    with pytest.raises(ProtocolViolation, match="more than 12 items") as caught:
+        list(PduReader(16_384, 1 << 18, 12).feed(request))
+    assert caught.value.limit == "max_associate_items"
+
+
+def test_long_requests_take_turns() -> None:
+    """What takes milliseconds to read waits until the one before is read; a usual one does not."""
+    held = 0
+
+    class Turn:
+        def __enter__(self) -> None:
+            nonlocal held
+            held += 1
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    for size, turns in ((7_000, 0), (9_000, 1)):
+        held = 0
+        reader = PduReader(16_384, turn=Turn())
+        (read,) = reader.feed(associate_request(user_items=item(0x60, bytes(size))))
+        assert isinstance(read, AssociateRequest)
+        assert (held, read.is_long) == (turns, bool(turns))
+
+
 def test_open_pdu_is_numbered() -> None:
     """A PDU that has begun has a number of its own until it ends."""
     reader = reader_in_data()
