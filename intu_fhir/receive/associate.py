@@ -15,8 +15,8 @@ from intu_fhir.receive.violation import ProtocolViolation
 
 MAX_CONTEXTS = 128
 """There are no more odd numbers for them (PS3.8 9.3.2.2)."""
-MAX_ITEMS = 8_192
-"""Most items of a request unless told otherwise: 128 contexts of 60 transfer syntaxes each."""
+MAX_ITEMS = 4_096
+"""Most items of a request unless told otherwise: 128 contexts of 28 transfer syntaxes each."""
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
 LONG_REQUEST = 8_192

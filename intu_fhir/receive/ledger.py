@@ -22,7 +22,7 @@ from typing import NamedTuple, Self
 
 RESTING_SECONDS = 1.0
 """Who has said nothing for so long goes before all who are in the middle of their work."""
-STALLED_SECONDS = 5.0
+STALLED_SECONDS = 2.0
 """Inside a message a peer keeps its place for so long, whatever it says."""
 
 _ENTRY = struct.Struct("=QdQ16s")

@@ -23,8 +23,8 @@ from intu_fhir.receive.associate import (
 )
 from intu_fhir.receive.violation import AbortReason, ProtocolViolation
 
-MAX_ASSOCIATE_BYTES = 1 << 18
-"""Longest A-ASSOCIATE-RQ unless told otherwise: 128 contexts of 60 transfer syntaxes each."""
+MAX_ASSOCIATE_BYTES = 1 << 17
+"""Longest A-ASSOCIATE-RQ unless told otherwise: 128 contexts of 28 transfer syntaxes each."""
 
 NO_TURN: AbstractContextManager[object] = nullcontext()
 

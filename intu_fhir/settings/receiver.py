@@ -66,11 +66,11 @@ class Receiver(Settings):
     """
     max_associations_per_address: PositiveInt = 50
     """The same for one sender's address; an IPv6 network of 64 bits counts as one."""
-    max_associate_bytes: Annotated[int, Field(ge=16_384, le=1_048_576)] = 262_144
+    max_associate_bytes: Annotated[int, Field(ge=16_384, le=1_048_576)] = 131_072
     """Longest A-ASSOCIATE-RQ that is taken (PS3.8 9.3.2)."""
-    max_associate_items: Annotated[int, Field(ge=512, le=65_536)] = 8_192
+    max_associate_items: Annotated[int, Field(ge=512, le=65_536)] = 4_096
     """Most items and sub-items of an A-ASSOCIATE-RQ: presentation contexts, syntaxes, and what the
-    sender says of itself.
+    sender says of itself. The default is enough for 128 contexts of 28 transfer syntaxes.
     """
     max_pdu_bytes: Annotated[int, Field(ge=4096, le=1_048_576)] = 131_072
     """Longest PDU that is taken (PS3.8 9.3)."""

@@ -98,14 +98,14 @@ def too_many_contexts_to_count(receiving: Receiving) -> None:
 def too_long_request(receiving: Receiving) -> None:
     """Claim an A-ASSOCIATE-RQ that is longer than taken."""
     with RawPeer(receiving.port) as peer:
-        peer.send(struct.pack(">BxI", 1, 262_145))
+        peer.send(struct.pack(">BxI", 1, 131_073))
         assert peer.read() == (ABORT, bytes((0, 0, 2, 6)))
 
 
 def too_many_items(receiving: Receiving) -> None:
     """Fill an A-ASSOCIATE-RQ with the smallest items there are."""
     with RawPeer(receiving.port) as peer:
-        peer.send(associate_request(user_items=item(0x60, b"") * 8_192))
+        peer.send(associate_request(user_items=item(0x60, b"") * 4_096))
         assert peer.read() == (ABORT, bytes((0, 0, 2, 6)))
 
 

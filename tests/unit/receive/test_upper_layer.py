@@ -19,6 +19,7 @@ from intu_fhir.receive.upper_layer import (
     encode_release_response,
 )
 from intu_fhir.receive.violation import AbortReason, ProtocolViolation
+from intu_fhir.settings.schema import Receiver
 from tests.support.raw_peer import CONTEXTS, P_DATA, associate_request, item, pdu, pdv
 
 RELEASE, ABORT = pdu(5, bytes(4)), pdu(7, bytes((0, 0, 2, 6)))
@@ -140,6 +141,17 @@ def test_pdv_that_does_not_fit_its_pdu_gives_nothing(claimed: int) -> None:
     reader = reader_in_data()
     with pytest.raises(ProtocolViolation, match="PDV of"):
         list(reader.feed(pdu(P_DATA, struct.pack(">IBB", claimed, 1, 0) + b"four")))
+
+
+def test_request_that_real_peers_send_is_taken() -> None:
+    """128 presentation contexts of 28 transfer syntaxes each are within the limits as shipped."""
+    syntaxes = tuple(f"1.2.840.10008.1.2.4.{n}" for n in range(100, 128))
+    contexts = tuple((n, f"1.2.840.10008.5.1.4.1.1.{n}", syntaxes) for n in range(1, 256, 2))
+    limits = Receiver()
+    reader = PduReader(16_384, limits.max_associate_bytes, limits.max_associate_items)
+    (read,) = reader.feed(associate_request(contexts))
+    assert isinstance(read, AssociateRequest)
+    assert len(read.contexts) == 128
 
 
 def test_items_of_a_request_are_bounded() -> None:
