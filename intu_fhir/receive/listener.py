@@ -41,7 +41,7 @@ from intu_fhir.receive.tls import server_context
 from intu_fhir.settings.schema import Channel, Receiver, User
 
 _log = structlog.get_logger("intu_fhir.receive")
-_BACKLOG = 256
+_BACKLOG = 1_024  # who finds it full is heard after a second only, by its next SYN
 _ACCEPT_TICK_SECONDS = 0.25
 _PAUSE_SECONDS = 0.02
 _NEWS_SECONDS = 60.0
