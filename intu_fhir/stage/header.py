@@ -6,7 +6,7 @@ Purpose-built, since every image pays for it: some 0.04 ms where a general reade
 
 from __future__ import annotations
 
-from intu_fhir.errors import InvalidUid
+from intu_fhir.errors import InvalidDataSet, InvalidUid
 from intu_fhir.model.instance import InstanceHeader
 from intu_fhir.model.uid import is_uid
 from intu_fhir.model.values import Values
@@ -55,6 +55,8 @@ MAX_CHARACTERS = 640
 """Longer values are cut: ten times what PS3.5 6.2 allows, and short enough for an index."""
 
 _WANTED = frozenset(SCANNED)
+_UIDS = frozenset({0x00080016, 0x00080018, 0x0020000D, 0x0020000E})
+_FOREIGN = frozenset({b"\0\0", b"\2\0"})  # groups 0000 and 0002, to one who reads little endian
 _NAMES = frozenset({0x00080090, 0x00081050, 0x00081070, 0x00100010})
 _NOT_TEXT = frozenset(
     {b"US", b"SS", b"UL", b"SL", b"FL", b"FD", b"AT", b"OB", b"OW", b"SQ"}  # seen in the wild
@@ -73,18 +75,25 @@ def read_header(
 
     Values are decoded with the data set's own character set, padding removed; an absent and
     an empty attribute are both missing from ``values``. Of an attribute that occurs twice
-    the last one counts.
+    the last one counts; a UID must not, since some readers go by the first (DCMTK) and others
+    by the last (pydicom).
 
     Args:
         buffer: the data set: bytes, or a view of a mapped file, of which few pages are read.
         really: character set that the site knows the sender to use, or nothing.
 
     Raises:
-        InvalidDataSet: the bytes are not a complete data set of this transfer syntax.
+        InvalidDataSet: the bytes are not a complete data set of this transfer syntax; it begins
+            with what belongs to a command (PS3.7 E) or to File Meta Information (PS3.10 7.1); one
+            of its four UIDs stands there twice and differs.
         InvalidUid: Study, Series or SOP Instance UID or SOP Class UID is missing or invalid.
     """
     data_set, encoding = open_data_set(buffer, transfer_syntax_uid, limits)
-    found = {element.tag: element for element in walk(data_set, encoding, limits, _WANTED)}
+    _refuse_foreign(data_set)
+    elements = list(walk(data_set, encoding, limits, _WANTED))
+    found = {element.tag: element for element in elements}
+    if len(found) != len(elements):
+        _refuse_ambiguous(data_set, elements, found)
     values = _values(_head(data_set, found), found, really)
     return InstanceHeader(
         study_instance_uid=_uid(values, "StudyInstanceUID"),
@@ -94,6 +103,29 @@ def read_header(
         transfer_syntax_uid=transfer_syntax_uid,
         values=values,
     )
+
+
+def _refuse_foreign(data_set: Buffer) -> None:
+    """Refuse a data set whose beginning the readers of its file take for something else.
+
+    They read File Meta Information up to the last element of group 0002, whatever its group length
+    says: another transfer syntax and other UIDs would then count than those that were answered.
+    """
+    if bytes(data_set[:2]) in _FOREIGN:
+        raise InvalidDataSet(
+            "The data set begins with an element of group 0000 or 0002, which belong to commands "
+            "and files; the sender must leave them out"
+        )
+
+
+def _refuse_ambiguous(data_set: Buffer, elements: list[Element], found: dict[int, Element]) -> None:
+    for element in elements:
+        tag = element.tag
+        if tag in _UIDS and _raw(data_set, element) != _raw(data_set, found[tag]):
+            raise InvalidDataSet(
+                f"{SCANNED[tag]} stands twice in the data set, and differs; "
+                "the sender must send it once"
+            )
 
 
 def _head(data_set: Buffer, found: dict[int, Element]) -> Buffer:
@@ -123,6 +155,11 @@ def _text(data_set: Buffer, element: Element, charset: Charset) -> str:
     if raw.isascii() and (plain := raw.decode("ascii")).isprintable():  # as most values are
         return plain[:MAX_CHARACTERS]
     return decode(raw, charset, name=tag in _NAMES)[0][:MAX_CHARACTERS]
+
+
+def _raw(data_set: Buffer, element: Element) -> bytes:
+    end = element.offset + min(element.length, _CUT)
+    return bytes(data_set[element.offset : end]).strip(b" \0")
 
 
 def _uid(values: Values, keyword: str) -> str:

@@ -112,7 +112,10 @@ def written(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
     buffer.is_implicit_VR = transfer_syntax_uid == IMPLICIT
     write_dataset(buffer, dataset)
     content = buffer.getvalue()
-    if transfer_syntax_uid != DEFLATED:
-        return content
+    return deflated(content) if transfer_syntax_uid == DEFLATED else content
+
+
+def deflated(content: bytes) -> bytes:
+    """Return a data set as PS3.5 A.5 has it deflated."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(content) + packer.flush()

@@ -139,6 +139,16 @@ def test_every_cut_of_a_deflated_data_set_is_noticed(whole: WholeReceiver) -> No
     assert list(whole.staged()) == [UID]
 
 
+@pytest.mark.parametrize("tag", [0x00000002, 0x00020010])
+def test_what_would_make_another_file_of_it_is_refused(tag: int, whole: WholeReceiver) -> None:
+    """Group 0000 or 0002 before a data set is answered C000: its file would be read as another."""
+    stray = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, b"UI", 22) + DEFLATED.encode()
+    with Sender(whole) as sender:
+        assert sender.store(stray + encoded(small(EXPLICIT), EXPLICIT)) == 0xC000
+        assert sender.store(encoded(small(EXPLICIT), EXPLICIT)) == 0x0000
+    assert whole.kept_files() == 1
+
+
 LIES = (1, 2, 0x7FFF, 0xFFFE, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE)
 
 
