@@ -8,6 +8,7 @@
     │   │   ├── NotHereYet        the bytes wait on another machine for their upload
     │   │   ├── OutcomeUnknown    the database may have stored it, or may yet do so
     │   │   └── NotDurable        the database would lose commits with the power of its machine
+    │   ├── Busy              a setting allows no more of it at the same time (answered A700)
     │   └── StaleClaim        another worker holds this work now; drop what was done
     ├── PermanentError        trying again changes nothing: a person or another input is needed
     │   ├── InvalidDataSet    the bytes are not a readable data set (answered C000)
@@ -48,6 +49,19 @@ class NotDurable(StoreUnavailable):
 
 class Deadlocked(StoreUnavailable):
     """Two transactions waited for each other, and the database undid this one; try it again."""
+
+
+class Busy(TransientError):
+    """As much is being done as a setting allows.
+
+    Args:
+        message: what waited, and for how long.
+        limit: key of the setting within ``receiver``.
+    """
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class StaleClaim(TransientError):

@@ -35,6 +35,7 @@ from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.encodings import Limits
+from intu_fhir.stage.turns import Turns
 
 if TYPE_CHECKING:
     from intu_fhir.stage.stored import HeadersAgain
@@ -129,6 +130,7 @@ class App:
             },
             limits=Limits.of(self.configuration.site.receiver),
             character_sets=self.configuration.site.receiver.character_sets,
+            turns=Turns(self.configuration.site.receiver.max_inflating),
         )
 
     def receiving_engine(self) -> LocalEngine:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from intu_fhir.errors import IntuError, LimitPassed, StoreUnavailable
+from intu_fhir.errors import Busy, IntuError, LimitPassed, StoreUnavailable
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.files.store import FileStore, Spool
 from intu_fhir.model.archive_commitment import CommitmentAnswer
@@ -253,7 +253,7 @@ class Intake:
             spool.discard()
             # The text of a foreign error may hold a patient's values; its type cannot.
             self._cause = str(error) if isinstance(error, IntuError) else type(error).__name__
-            if isinstance(error, LimitPassed):
+            if isinstance(error, LimitPassed | Busy):
                 self._count_limit(error.limit)
             return statuses.answer_to_error(error), None
         self._cause = accepted.reason

@@ -20,7 +20,8 @@ class Accept(Protocol):
 
         Raises:
             StoreUnavailable: disk or database cannot take it now.
-            InvalidDataSet: it is not a readable data set.
+            Busy: as many are being read as a setting allows.
+            InvalidDataSet: it is not a readable data set, or passes a limit (``LimitPassed``).
             IdentityMismatch: it is not what its command announced.
             InvalidUid: a UID is missing or invalid.
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from intu_fhir.errors import (
+    Busy,
     IdentityMismatch,
     InvalidDataSet,
     InvalidUid,
@@ -50,20 +51,35 @@ WITHOUT_DATA_SET = Answer(0xC000, "C-STORE without a data set", (_DATA_SET_TYPE,
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table; the first whose ``error`` fits decides."""
+    """One row of the table; the first that fits decides.
+
+    Args:
+        limit: fits only an error that names this setting within ``receiver``.
+    """
 
     error: type[Exception]
     answer: Answer
+    limit: str = ""
+
+    def fits(self, error: Exception) -> bool:
+        """Say whether this row is for ``error``."""
+        named = not self.limit or getattr(error, "limit", "") == self.limit
+        return isinstance(error, self.error) and named
 
 
 ERRORS = (
     Row(StoreUnavailable, Answer(0xA700, "Store is not available; send again later")),
+    Row(Busy, Answer(0xA700, "Too many deflated objects at once; send again later")),
     Row(TransientError, Answer(0xA700, "Not possible now; send again later")),
     Row(
         IdentityMismatch,
         Answer(0xA900, "Data set and command differ", (_SOP_CLASS, _SOP_INSTANCE)),
     ),
     Row(InvalidUid, Answer(0x0117, "A UID of the data set is missing or invalid")),
+    *(
+        Row(LimitPassed, Answer(0xC000, f"Data set is beyond this receiver's {limit}"), limit)
+        for limit in ("max_inflated_bytes", "max_nesting", "max_elements")
+    ),
     Row(InvalidDataSet, Answer(0xC000, "Data set cannot be read")),
     Row(Exception, PROCESSING_FAILURE),
 )
@@ -139,17 +155,17 @@ FAILURES = frozenset(
 
 def answer_to_error(error: Exception) -> Answer:
     """Return the answer for an object that could not be accepted because of ``error``."""
-    return next(row.answer for row in ERRORS if isinstance(error, row.error))
+    return next(row.answer for row in ERRORS if row.fits(error))
 
 
 def answer_to_commitment_error(error: Exception) -> Answer:
     """Return the answer for a request for storage commitment that could not be taken."""
-    return next(row.answer for row in COMMITMENT_ERRORS if isinstance(error, row.error))
+    return next(row.answer for row in COMMITMENT_ERRORS if row.fits(error))
 
 
 def answer_to_event_error(error: Exception) -> Answer:
     """Return the answer for a result of storage commitment that could not be taken."""
-    return next(row.answer for row in EVENT_ERRORS if isinstance(error, row.error))
+    return next(row.answer for row in EVENT_ERRORS if row.fits(error))
 
 
 def answer_to_accepted(accepted: Accepted) -> Answer:

@@ -79,7 +79,11 @@ class Receiver(Settings):
     max_command_bytes: PositiveInt = 16_384
     """Largest command set that is taken."""
     max_inflated_bytes: PositiveInt = 64 * 1024**2
-    """Most that a deflated header may inflate to."""
+    """Most that a deflated data set may inflate to, pixels included."""
+    max_inflating: Annotated[int, Field(ge=1, le=64)] = 2
+    """Deflated data sets that a process reads at the same time. Another one waits for 8 seconds,
+    and is then answered A700.
+    """
     max_nesting: Annotated[int, Field(ge=1, le=256)] = 64
     """Deepest nesting of sequences that is read."""
     max_elements: Annotated[int, Field(ge=1_000)] = 5_000_000

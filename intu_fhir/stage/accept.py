@@ -41,12 +41,9 @@ object; where nobody can tell whether the row is there, as soon as the database 
 from __future__ import annotations
 
 import contextlib
-import mmap
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from intu_fhir.db.file_checks import restore_file
 from intu_fhir.db.instances import NewInstance, StagedAs, staged_as
@@ -58,8 +55,10 @@ from intu_fhir.model.instance import Accepted, Disposition, InstanceHeader, Rece
 from intu_fhir.observe.clock import Clock
 from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.doubts import Doubts
-from intu_fhir.stage.encodings import DEFAULT_LIMITS, Limits
+from intu_fhir.stage.encodings import DEFAULT_LIMITS, DEFLATED_SYNTAXES, Limits
 from intu_fhir.stage.header import read_header
+from intu_fhir.stage.sources import FileSource, opened_source
+from intu_fhir.stage.turns import Turns
 
 OTHER_BYTES = "different_bytes"
 OTHER_PARENT = "other_study_or_series"
@@ -76,6 +75,7 @@ class Accept:
         first_look_seconds: by channel, how long after its last instance a study is judged.
         limits: what reading one header may cost.
         character_sets: by calling AE title, what its text is really in.
+        turns: how many deflated data sets are read at the same time.
     """
 
     files: FileStore
@@ -86,6 +86,7 @@ class Accept:
     first_look_seconds: dict[str, float]
     limits: Limits = DEFAULT_LIMITS
     character_sets: Mapping[str, str] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
     doubts: Doubts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,6 +101,7 @@ class Accept:
             InvalidUid: a UID is missing or invalid.
             IdentityMismatch: it is not what its command announced.
             StoreUnavailable: disk or database cannot take it now.
+            Busy: as many are being read as a setting allows.
         """
         header = self._read(received)
         self.doubts.settle()
@@ -117,7 +119,7 @@ class Accept:
 
     def _read(self, received: ReceivedObject) -> InstanceHeader:
         really = self.character_sets.get(received.origin.calling_ae_title, "")
-        with _data_set(received) as data_set:
+        with self._turn(received.transfer_syntax_uid), _data_set(received) as data_set:
             header = read_header(data_set, received.transfer_syntax_uid, self.limits, really)
         announced = (received.sop_class_uid, received.sop_instance_uid)
         if (header.sop_class_uid, header.sop_instance_uid) != announced:
@@ -126,6 +128,10 @@ class Accept:
                 "UID than the command; the sender must send them alike"
             )
         return header
+
+    def _turn(self, transfer_syntax_uid: str) -> contextlib.AbstractContextManager[None]:
+        deflated = transfer_syntax_uid in DEFLATED_SYNTAXES
+        return self.turns.turn() if deflated else contextlib.nullcontext()
 
     def _row(
         self, received: ReceivedObject, header: InstanceHeader, name: str, now: datetime
@@ -287,25 +293,16 @@ class Accept:
 
 
 @contextlib.contextmanager
-def _data_set(received: ReceivedObject) -> Iterator[memoryview]:
-    """Give the bytes of a data set without reading the whole file into memory."""
+def _data_set(received: ReceivedObject) -> Iterator[memoryview | FileSource]:
+    """Give a data set without reading the whole file into memory."""
     if received.data_set is not None or received.size == 0:
         yield memoryview(received.data_set or b"")
         return
     try:
-        mapped = _mapped(received.path)
+        with opened_source(received.path, received.data_set_offset, received.size) as source:
+            yield source
     except OSError as error:
         raise StoreUnavailable(
             f"Reading a spooled file failed: {error.strerror}; mend the disk or "
             "allow more open files"
         ) from error
-    with mapped, memoryview(mapped) as whole, whole[received.data_set_offset :] as data_set:
-        yield data_set
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    finally:
-        os.close(descriptor)

@@ -22,6 +22,7 @@ from intu_fhir.stage.encodings import (
     implicit_form,
     is_value_representation,
 )
+from intu_fhir.stage.sources import Source
 
 UNDEFINED = 0xFFFFFFFF
 ITEM = 0xFFFEE000
@@ -41,6 +42,11 @@ KNOWN_VRS = SHORT_VRS | LONG_VRS | {b"SQ"}
 
 _DELIMITERS = frozenset({ITEM, ITEM_DELIMITATION, SEQUENCE_DELIMITATION})
 _NOTHING: dict[int, int] = {}
+
+# What is read of a source at once: while elements follow each other, and after a leap.
+_WINDOW = 65_536
+_PEEK = 4_096
+_HEAD = 16  # the longest head of an element, or an item and the VR of its first element
 
 
 class Element(NamedTuple):
@@ -126,6 +132,18 @@ def walk(
     return _Walk(buffer, limits, wanted).run(_Frame(0, len(buffer), encoding, 0))
 
 
+def walk_source(
+    source: Source, encoding: Encoding, limits: Limits, wanted: frozenset[int]
+) -> Iterator[Element]:
+    """As ``walk``, of a data set that is not in memory: a window of it at a time.
+
+    Raises:
+        InvalidDataSet: as with ``walk``.
+        OSError: the disk fails.
+    """
+    return _Walk(b"", limits, wanted, source).run(_Frame(0, source.size, encoding, 0))
+
+
 def walk_items(buffer: Buffer, element: Element, limits: Limits) -> Iterator[Element]:
     """Yield the items and elements in a value that is not written as a sequence but is one.
 
@@ -147,10 +165,20 @@ def is_walked(element: Element) -> bool:
 
 
 class _Walk:
-    """One pass over one buffer."""
+    """One pass over one buffer, or over a source by way of a window.
 
-    def __init__(self, buffer: Buffer, limits: Limits, wanted: frozenset[int] | None) -> None:
+    The buffer is what of the data set is at hand, and ``_begin`` where that stands in it.
+    """
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        limits: Limits,
+        wanted: frozenset[int] | None,
+        source: Source | None = None,
+    ) -> None:
         self._buffer, self._limits, self._wanted = buffer, limits, wanted
+        self._source, self._begin = source, 0
         self._left = limits.max_elements
         self._stack: list[_Frame] = []
 
@@ -163,12 +191,30 @@ class _Walk:
                     yield from self._item(frame)
                     continue
                 yield from self._plain_elements(frame)
-                if frame.pos < frame.end:
-                    yield from self._special(frame)
-                else:
+                if frame.pos >= frame.end:
                     self._close(frame)
+                elif not self._moved(frame.pos):
+                    yield from self._special(frame)
         except struct.error:
             raise InvalidDataSet("The data set ends inside an element; send it again") from None
+
+    def _moved(self, pos: int) -> bool:
+        """Have a whole head at ``pos`` in the window; True if it had to be moved for that."""
+        source, at_hand = self._source, self._begin + len(self._buffer)
+        if source is None or pos + _HEAD <= at_hand or (pos == self._begin and self._buffer):
+            return False
+        self._buffer = source.read(pos, _WINDOW if pos <= at_hand else _PEEK)
+        self._begin = pos
+        if not self._buffer:
+            raise struct.error("nothing is there")
+        return True
+
+    def _stop(self, end: int) -> int:
+        """Return where plain elements of a frame that goes to ``end`` are to be left alone."""
+        at_hand = self._begin + len(self._buffer)
+        if self._source is None or at_hand == self._source.size:
+            return end
+        return min(end, at_hand - _HEAD + 1)
 
     def _plain_elements(self, frame: _Frame) -> Iterator[Element]:
         """Read elements up to the first one that is not simply head and value."""
@@ -182,11 +228,12 @@ class _Walk:
 
     def _explicit(self, frame: _Frame, wanted: _Wanted) -> Iterator[Element]:
         """Read plain elements of explicit form; kept in one loop since every image runs it."""
-        buffer, end, pos = self._buffer, frame.end, frame.pos
+        buffer, begin, pos = self._buffer, self._begin, frame.pos - self._begin
+        end, stop = frame.end - begin, self._stop(frame.end) - begin
         head, number = frame.encoding.explicit_head, frame.encoding.number
         depth, little, new = frame.depth, frame.encoding.little, tuple.__new__
         for read in range(self._left):  # noqa: B007  (counted down after the loop)
-            if pos >= end:
+            if pos >= stop:
                 break
             key, vr, length = head(buffer, pos)
             if vr in SHORT_VRS:
@@ -199,19 +246,20 @@ class _Walk:
             if key in wanted:
                 if pos > end:
                     raise _overrun(wanted[key])
-                yield new(Element, (wanted[key], vr, offset, length, depth, little))
+                yield new(Element, (wanted[key], vr, offset + begin, length, depth, little))
         else:
             self._too_many()
-        frame.pos = pos
+        frame.pos = pos + begin
         self._left -= read
 
     def _implicit(self, frame: _Frame, wanted: _Wanted) -> Iterator[Element]:
         """Read plain elements of implicit form."""
-        buffer, end, pos = self._buffer, frame.end, frame.pos
+        buffer, begin, pos = self._buffer, self._begin, frame.pos - self._begin
+        end, stop = frame.end - begin, self._stop(frame.end) - begin
         head, stops = frame.encoding.implicit_head, _by_key(_STOPS, frame.encoding)
         depth, little, new = frame.depth, frame.encoding.little, tuple.__new__
         for read in range(self._left):  # noqa: B007  (counted down after the loop)
-            if pos >= end:
+            if pos >= stop:
                 break
             key, length = head(buffer, pos)
             if length == UNDEFINED or key in stops:
@@ -221,10 +269,10 @@ class _Walk:
             if key in wanted:
                 if pos > end:
                     raise _overrun(wanted[key])
-                yield new(Element, (wanted[key], b"", offset, length, depth, little))
+                yield new(Element, (wanted[key], b"", offset + begin, length, depth, little))
         else:
             self._too_many()
-        frame.pos = pos
+        frame.pos = pos + begin
         self._left -= read
 
     def _special(self, frame: _Frame) -> Iterator[Element]:
@@ -248,15 +296,16 @@ class _Walk:
 
     def _head(self, frame: _Frame) -> tuple[int, bytes, int, int]:
         """Return key, VR, value offset and value length of the element at ``frame.pos``."""
-        key, vr, short = frame.encoding.explicit_head(self._buffer, frame.pos)
+        at = frame.pos - self._begin
+        key, vr, short = frame.encoding.explicit_head(self._buffer, at)
         if frame.encoding.explicit and is_value_representation(vr):
             if vr not in KNOWN_VRS and short:
                 # PS3.5 7.1.2 gives VRs to come a reserved field of zeros: this is none of them.
                 return key, vr, frame.pos + 8, short
-            length = frame.encoding.number(self._buffer, frame.pos + 8)[0]
+            length = frame.encoding.number(self._buffer, at + 8)[0]
             return key, vr, frame.pos + 12, length
         # Some writers fall back to the implicit form for single elements, or leave out the VR.
-        length = frame.encoding.implicit_head(self._buffer, frame.pos)[1]
+        length = frame.encoding.implicit_head(self._buffer, at)[1]
         if frame.encoding.explicit and frame.pos + 8 + length > frame.end and length != UNDEFINED:
             length = short
         return key, b"", frame.pos + 8, length
@@ -291,7 +340,8 @@ class _Walk:
             self._close(frame)
             return
         self._count()
-        key, length = frame.encoding.implicit_head(self._buffer, frame.pos)
+        self._moved(frame.pos)
+        key, length = frame.encoding.implicit_head(self._buffer, frame.pos - self._begin)
         tag, start = frame.encoding.tag(key), frame.pos + 8
         if tag == SEQUENCE_DELIMITATION and (frame.undefined or start == frame.end):
             self._pop(start)
@@ -311,7 +361,8 @@ class _Walk:
 
     def _item_encoding(self, frame: _Frame, start: int, end: int) -> Encoding:
         """Look at the first element of an item, whose form may differ from what is announced."""
-        code = bytes(self._buffer[start + 4 : start + 6])
+        at = start - self._begin
+        code = bytes(self._buffer[at + 4 : at + 6])
         if start + 8 > end:
             return frame.encoding
         if frame.unknown:
@@ -342,7 +393,8 @@ class _Walk:
         """Return where fragments of pixel data end (PS3.5 A.4)."""
         while True:
             self._count()
-            key, length = frame.encoding.implicit_head(self._buffer, pos)
+            self._moved(pos)
+            key, length = frame.encoding.implicit_head(self._buffer, pos - self._begin)
             tag = frame.encoding.tag(key)
             if tag == SEQUENCE_DELIMITATION:
                 return pos + 8

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Self, TypeAlias
 
-from intu_fhir.errors import InvalidDataSet, LimitPassed
 from intu_fhir.settings.schema import Receiver
+from intu_fhir.stage.sources import BytesSource, check_size, inflating
 
 Buffer: TypeAlias = Any
 """Bytes, a memoryview or an mmap: what ``struct`` reads from and what can be sliced.
@@ -27,8 +26,6 @@ DEFLATED_SYNTAXES = frozenset({DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.1000
 # The second one is private to GE: its pixels are big endian, its elements are not.
 _IMPLICIT = frozenset({IMPLICIT_LITTLE_ENDIAN, "1.2.840.113619.5.2"})
 
-_CHUNK = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -36,7 +33,7 @@ class Limits:
 
     Args:
         max_nesting: sequences within sequences.
-        max_inflated_bytes: size of a deflated data set once inflated.
+        max_inflated_bytes: size of a deflated data set once inflated, pixels included.
         max_elements: elements, items and fragments together; bounds the time of one walk
             to some seconds, and leaves room for slide images of 100,000 frames.
     """
@@ -109,53 +106,39 @@ def is_value_representation(code: bytes) -> bool:
 def open_data_set(
     buffer: Buffer, transfer_syntax_uid: str, limits: Limits
 ) -> tuple[Buffer, Encoding]:
-    """Return the readable bytes of a data set and their real encoding.
-
-    A set whose first element plainly has the other VR form than its transfer syntax says is
-    read as it is: such files exist, and everyone reads them.
+    """Return the readable bytes of a data set and their real encoding (``encoding_seen``).
 
     Raises:
         InvalidDataSet: a deflated set is damaged or grows beyond the limit.
     """
-    encoding = encoding_of(transfer_syntax_uid)
     if transfer_syntax_uid in DEFLATED_SYNTAXES:
         buffer = inflate(buffer, limits.max_inflated_bytes)
-    if len(buffer) < 8:
-        return buffer, encoding
-    explicit = is_value_representation(bytes(buffer[4:6]))
+    return buffer, encoding_seen(bytes(buffer[:8]), transfer_syntax_uid)
+
+
+def encoding_seen(head: bytes, transfer_syntax_uid: str) -> Encoding:
+    """Return the real encoding of a data set that begins with these eight bytes.
+
+    A set whose first element plainly has the other VR form than its transfer syntax says is
+    read as it is: such files exist, and everyone reads them.
+    """
+    encoding = encoding_of(transfer_syntax_uid)
+    if len(head) < 8:
+        return encoding
+    explicit = is_value_representation(head[4:6])
     if explicit == encoding.explicit:
-        return buffer, encoding
-    if explicit:
-        return buffer, EXPLICIT_LITTLE
-    return buffer, implicit_form(encoding)
+        return encoding
+    return EXPLICIT_LITTLE if explicit else implicit_form(encoding)
 
 
-def inflate(buffer: Buffer, max_bytes: int) -> bytes:
+def inflate(buffer: Buffer, max_bytes: int) -> bytearray:
     """Return a deflated data set inflated (PS3.5 A.5).
 
     Raises:
         InvalidDataSet: the stream is damaged, ends early, or holds more than ``max_bytes``.
     """
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = bytearray()
-    try:
-        for start in range(0, len(buffer), _CHUNK):
-            piece = bytes(buffer[start : start + _CHUNK])
-            while not stream.eof and (chunk := stream.decompress(piece, _CHUNK)):
-                piece = stream.unconsumed_tail
-                inflated += chunk
-                _check_size(len(inflated), max_bytes)
-    except zlib.error:
-        raise InvalidDataSet("The deflated data set is damaged; send it again") from None
-    if not stream.eof:
-        raise InvalidDataSet("The deflated data set ends early; send it again")
-    return bytes(inflated)
-
-
-def _check_size(size: int, max_bytes: int) -> None:
-    if size > max_bytes:
-        raise LimitPassed(
-            f"The deflated data set holds more than {max_bytes} bytes; "
-            "raise receiver.max_inflated_bytes if that is wanted",
-            "max_inflated_bytes",
-        )
+    for chunk in inflating(BytesSource(buffer)):
+        inflated += chunk
+        check_size(len(inflated), max_bytes)
+    return inflated

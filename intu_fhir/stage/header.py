@@ -6,13 +6,22 @@ Purpose-built, since every image pays for it: some 0.04 ms where a general reade
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from intu_fhir.errors import InvalidDataSet, InvalidUid
 from intu_fhir.model.instance import InstanceHeader
 from intu_fhir.model.uid import is_uid
 from intu_fhir.model.values import Values
 from intu_fhir.stage.charsets import UNDECLARED, Charset, charset_of, decode
-from intu_fhir.stage.elements import Element, walk
-from intu_fhir.stage.encodings import DEFAULT_LIMITS, Buffer, Limits, open_data_set
+from intu_fhir.stage.elements import Element, walk, walk_source
+from intu_fhir.stage.encodings import (
+    DEFAULT_LIMITS,
+    DEFLATED_SYNTAXES,
+    Buffer,
+    Limits,
+    encoding_seen,
+)
+from intu_fhir.stage.sources import BytesSource, FileSource, Inflated, Source
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 
@@ -66,7 +75,7 @@ _CUT = 4 * MAX_CHARACTERS
 
 
 def read_header(
-    buffer: Buffer,
+    content: Buffer | FileSource,
     transfer_syntax_uid: str,
     limits: Limits = DEFAULT_LIMITS,
     really: str = "",
@@ -79,7 +88,7 @@ def read_header(
     by the last (pydicom).
 
     Args:
-        buffer: the data set: bytes, or a view of a mapped file, of which few pages are read.
+        content: the data set: bytes, or where it is in a file, of which little is read.
         really: character set that the site knows the sender to use, or nothing.
 
     Raises:
@@ -88,13 +97,18 @@ def read_header(
             of its four UIDs stands there twice and differs.
         InvalidUid: Study, Series or SOP Instance UID or SOP Class UID is missing or invalid.
     """
-    data_set, encoding = open_data_set(buffer, transfer_syntax_uid, limits)
-    _refuse_foreign(data_set)
-    elements = list(walk(data_set, encoding, limits, _WANTED))
+    if transfer_syntax_uid in DEFLATED_SYNTAXES:
+        deflated = content if isinstance(content, FileSource) else BytesSource(content)
+        inflated = Inflated(deflated, limits.max_inflated_bytes)
+        data_set, elements = _gathered(inflated, _walked(inflated, transfer_syntax_uid, limits))
+    elif isinstance(content, FileSource):
+        data_set, elements = _of_file(content, transfer_syntax_uid, limits)
+    else:
+        data_set, elements = _of_buffer(content, transfer_syntax_uid, limits)
     found = {element.tag: element for element in elements}
     if len(found) != len(elements):
         _refuse_ambiguous(data_set, elements, found)
-    values = _values(_head(data_set, found), found, really)
+    values = _values(data_set, found, really)
     return InstanceHeader(
         study_instance_uid=_uid(values, "StudyInstanceUID"),
         series_instance_uid=_uid(values, "SeriesInstanceUID"),
@@ -105,13 +119,45 @@ def read_header(
     )
 
 
-def _refuse_foreign(data_set: Buffer) -> None:
+def _of_buffer(content: Buffer, syntax: str, limits: Limits) -> tuple[Buffer, list[Element]]:
+    """Return what was asked for, and the part that holds its values, copied at once if small."""
+    head = bytes(content[:8])
+    _refuse_foreign(head)
+    elements = list(walk(content, encoding_seen(head, syntax), limits, _WANTED))
+    end = max((element.offset + element.length for element in elements), default=0)
+    return (bytes(content[:end]) if end <= _SMALL else content), elements
+
+
+def _of_file(file: FileSource, syntax: str, limits: Limits) -> tuple[bytes, list[Element]]:
+    """As ``_of_buffer``; what most images need is what was read first."""
+    elements = list(_walked(file, syntax, limits))
+    end = max((element.offset + element.length for element in elements), default=0)
+    return (file.read(0, end), elements) if end <= _SMALL else _gathered(file, elements)
+
+
+def _walked(source: Source, syntax: str, limits: Limits) -> Iterator[Element]:
+    head = source.read(0, _SMALL)[:8]
+    _refuse_foreign(head)
+    return walk_source(source, encoding_seen(head, syntax), limits, _WANTED)
+
+
+def _gathered(source: Source, elements: Iterable[Element]) -> tuple[bytes, list[Element]]:
+    """Return elements, each read as it is met, moved to where their values stand together."""
+    values, moved = bytearray(), []
+    for element in elements:
+        value = source.read(element.offset, min(element.length, _CUT))
+        moved.append(element._replace(offset=len(values), length=len(value)))
+        values += value
+    return bytes(values), moved
+
+
+def _refuse_foreign(head: bytes) -> None:
     """Refuse a data set whose beginning the readers of its file take for something else.
 
     They read File Meta Information up to the last element of group 0002, whatever its group length
     says: another transfer syntax and other UIDs would then count than those that were answered.
     """
-    if bytes(data_set[:2]) in _FOREIGN:
+    if head[:2] in _FOREIGN:
         raise InvalidDataSet(
             "The data set begins with an element of group 0000 or 0002, which belong to commands "
             "and files; the sender must leave them out"
@@ -126,12 +172,6 @@ def _refuse_ambiguous(data_set: Buffer, elements: list[Element], found: dict[int
                 f"{SCANNED[tag]} stands twice in the data set, and differs; "
                 "the sender must send it once"
             )
-
-
-def _head(data_set: Buffer, found: dict[int, Element]) -> Buffer:
-    """Return the part that holds the values, copied at once where that is little."""
-    end = max((element.offset + element.length for element in found.values()), default=0)
-    return bytes(data_set[:end]) if end <= _SMALL else data_set
 
 
 def _values(data_set: Buffer, found: dict[int, Element], really: str) -> Values:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from intu_fhir.stage.media import (
     reading,
 )
 from intu_fhir.stage.part10 import DataSetPlace
+from intu_fhir.stage.sources import opened_source
 
 _CHUNK = 1 << 20
 _REASONS = {
@@ -216,12 +216,7 @@ def _copy(files: FileStore, source: BinaryIO, place: DataSetPlace, max_bytes: in
 def _header(spooled: SpooledFile, transfer_syntax_uid: str) -> InstanceHeader:
     if not spooled.size:
         return read_header(b"", transfer_syntax_uid)
-    with (
-        spooled.path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as whole,
-        whole[spooled.data_set_offset :] as data_set,
-    ):
+    with opened_source(spooled.path, spooled.data_set_offset, spooled.size) as data_set:
         return read_header(data_set, transfer_syntax_uid)
 
 

@@ -21,6 +21,7 @@ from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.describer import Describer
 from intu_fhir.stage.encodings import Limits
+from intu_fhir.stage.turns import Turns
 from tests.support.promises import Broken, examine
 from tests.support.receiving import Recorder, dicom_source, limits
 
@@ -44,12 +45,15 @@ class WholeReceiver:
         self._rows.start()
         reading = Limits.of(settings)
         self.describer = Describer(database, self.files, clock, staged_attributes(), reading)
+        self.turns = Turns(settings.max_inflating, wait_seconds=0.5)
         self.listener = Listener(
             Channel(id="test", source=dicom_source()).model_copy(
                 update={"source": dicom_source(private_sop_classes=("1.2.3",))}
             ),
             settings,
-            accept=Accept(self.files, database, self._rows, clock, "here", {}, reading),
+            accept=Accept(
+                self.files, database, self._rows, clock, "here", {}, reading, turns=self.turns
+            ),
             association_ended=Recorder().association_ended,
             files=self.files,
             slots=Slots(settings.max_associations, settings.max_associations_per_address),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 import tracemalloc
 import zlib
@@ -186,6 +187,46 @@ def test_bomb_is_refused_early(start_whole: StartWhole) -> None:
     assert peak < 32 << 20
     assert counted._value.get() == before + 1
     assert whole.kept_files() == 0
+
+
+def test_many_bombs_at_once_cost_little(start_whole: StartWhole) -> None:
+    """F-03: honest deflated objects of 40 MB on ten associations at once are all taken in."""
+    whole = start_whole()
+    deflater = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    begin = encoded(make_instance(), EXPLICIT)
+    data = deflater.compress(begin + struct.pack("<HH2sHI", 0x7FE1, 0x10, b"OB", 0, 40 << 20))
+    data += b"".join(deflater.compress(bytes(1 << 20)) for _ in range(40)) + deflater.flush()
+    answers: list[int] = []
+
+    def send() -> None:
+        with Sender(whole, DEFLATED) as sender:
+            answers.append(sender.store(data))
+
+    tracemalloc.start()
+    threads = [threading.Thread(target=send) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert set(answers) == {0x0000}
+    assert peak < 40 << 20
+
+
+def test_deflated_objects_take_turns(start_whole: StartWhole) -> None:
+    """F-03: while as many are read as ``max_inflating`` allows, another one is answered A700."""
+    whole = start_whole(max_inflating=1)
+    counted = RECEIVE_LIMITS.labels("test", "max_inflating")
+    before = counted._value.get()
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    data = deflater.compress(encoded(small(DEFLATED), EXPLICIT)) + deflater.flush()
+    with Sender(whole, DEFLATED) as sender, Sender(whole) as plain:
+        with whole.turns.turn():
+            assert sender.store(data) == 0xA700
+            assert plain.store(encoded(small(EXPLICIT), EXPLICIT)) == 0x0000
+        assert counted._value.get() == before + 1
+        assert sender.store(data) == 0xA900  # it has the UID of the plain one, and other bytes
 
 
 def test_fragment_of_four_gigabytes_is_refused(whole: WholeReceiver) -> None:

@@ -10,9 +10,11 @@ import pytest
 import structlog
 
 from intu_fhir.errors import (
+    Busy,
     IdentityMismatch,
     InvalidDataSet,
     InvalidUid,
+    LimitPassed,
     StaleClaim,
     StoreUnavailable,
 )
@@ -35,6 +37,8 @@ RAISED = {
     IdentityMismatch: 0xA900,
     InvalidUid: 0x0117,
     InvalidDataSet: 0xC000,
+    LimitPassed: 0xC000,
+    Busy: 0xA700,
     ValueError: 0x0110,
     RecursionError: 0x0110,
     KeyError: 0x0110,
@@ -45,6 +49,8 @@ def raising(error: type[Exception]) -> Recorder:
     """Return a recorder whose ``accept`` fails so."""
 
     def decide(received: ReceivedObject, data: bytes) -> Accepted:
+        if issubclass(error, LimitPassed | Busy):
+            raise error("too much", "max_elements")
         raise error(CANARY) if error.__module__ == "builtins" else error("disk is full")
 
     return Recorder(decide)

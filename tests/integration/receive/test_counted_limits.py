@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from intu_fhir.errors import LimitPassed
+from intu_fhir.errors import Busy, LimitPassed
 from intu_fhir.model.instance import Accepted, ReceivedObject
 from intu_fhir.observe.metrics import (
     RECEIVE_ASSOCIATIONS,
@@ -155,7 +155,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], Attack]] = {
     "idle_seconds": ({"idle_seconds": 0.2}, silence_between_messages),
     "min_free_bytes": ({"min_free_bytes": 1 << 60}, no_space),
 }
-BEHIND_ACCEPT = {"max_nesting", "max_inflated_bytes", "max_elements"}
+BEHIND_ACCEPT = {"max_nesting", "max_inflated_bytes", "max_inflating", "max_elements"}
 ON_THE_CLOCK = {"association_seconds"}
 OF_THE_PROGRAM = {"shutdown_grace_seconds", "storage_commitment", "processes"}
 
@@ -264,16 +264,20 @@ def test_lifetime_is_counted(start_receiving: StartReceiving, clock: FakeClock) 
 
 @pytest.mark.parametrize("limit", sorted(BEHIND_ACCEPT))
 def test_limit_of_reading_is_counted(limit: str, start_receiving: StartReceiving) -> None:
-    """What is too much to read is answered C000 and counted by the limit that says so."""
+    """What is too much to read is answered and counted by the limit that says so."""
+    busy = limit == "max_inflating"
 
     def refuse(received: ReceivedObject, data: bytes) -> Accepted:
-        raise LimitPassed("too much", limit)
+        raise (Busy if busy else LimitPassed)("too much", limit)
 
     receiving = start_receiving(recorder=Recorder(refuse))
     before = counted(limit)
     with RawPeer(receiving.port) as peer:
         peer.associate()
-        assert status_of(peer.store(OBJECT, UID)) == 0xC000
+        answer = peer.store(OBJECT, UID)
+        assert status_of(answer) == (0xA700 if busy else 0xC000)
+        words = b"deflated objects at once" if busy else limit.encode()
+        assert words in answer[0x0902]
         peer.send(pdu(5, bytes(4)))
     assert counted(limit) == before + 1
 

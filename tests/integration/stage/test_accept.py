@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -264,3 +266,20 @@ def test_a_bad_object_is_refused_and_leaves_no_row(
         staging.accept(received)
     assert staging.rows(instances) == staging.rows(studies) == []
     assert staging.kept() == [received.path]
+
+
+def test_a_disk_that_cannot_be_read_is_no_end_of_the_process(
+    staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read error under the header of a large object says that the store is not there now."""
+    received = staging.receive(make_instance(Rows=512, Columns=512, PixelData=bytes(524_288)))
+    assert received.data_set is None
+
+    def fail(*_: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pread", fail)
+        with pytest.raises(StoreUnavailable, match="Input/output error"):
+            staging.accept(received)
+    assert staging.accept(received).disposition is Disposition.STORED
