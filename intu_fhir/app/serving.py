@@ -22,6 +22,7 @@ from intu_fhir.receive.ledger import Ledger, make_ledger_file
 from intu_fhir.receive.listener import Listener, require_free_port
 from intu_fhir.receive.ports import StopReport
 from intu_fhir.receive.slots import Slots
+from intu_fhir.receive.space import FreeSpace
 from intu_fhir.stage.ends import Ends
 from intu_fhir.stage.recover import recover
 
@@ -151,6 +152,7 @@ class Site:
         self._beside = self.app.receiving_engine()
         self._beside.start()
         archives = who_may_answer(app.asked)
+        space = FreeSpace(app.places, limits.min_free_bytes, app.clock)
         slots = Slots(
             limits.max_associations,
             limits.max_associations_per_address,
@@ -165,6 +167,7 @@ class Site:
                 association_ended=self._ends,
                 files=self.app.files,
                 slots=slots,
+                free_space=space,
                 clock=self.app.clock,
                 commit=self.commit if commitment else None,
                 hear=app.hearing,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +91,15 @@ class App:
 
         receiver = self.configuration.site.receiver
         return HeadersAgain(self.files, Limits.of(receiver), receiver.character_sets)
+
+    @cached_property
+    def places(self) -> dict[str, Callable[[], int]]:
+        """What says how many bytes are free, for each thing that grows on this machine."""
+        places = {"files": self.files.free_bytes}
+        folder = self.configuration.site.database_folder
+        if folder is not None:
+            places["database"] = lambda: shutil.disk_usage(folder).free
+        return places
 
     @cached_property
     def rows(self) -> GroupCommit[NewInstance, StagedAs]:

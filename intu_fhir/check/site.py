@@ -38,7 +38,7 @@ def check(
     """
     yield check_configuration(configuration)
     yield from _descriptors(configuration.site.receiver)
-    yield check_database(configuration.site.database)
+    yield check_database(configuration.site)
     yield check_files(configuration)
     if not isinstance(configuration.site.files, Path) and not offline:
         yield check_bucket(configuration.site.files, configuration.site.object_store)

@@ -40,8 +40,9 @@ def _number(things: Sized, name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
-def check_database(url: str) -> CheckRow:
-    """Say whether the staging database is there and fits this version."""
+def check_database(site: Site) -> CheckRow:
+    """Say whether the staging database is there, fits this version, and has space to grow."""
+    url, folder = site.database, site.database_folder
     kind = url.partition(":")[0].partition("+")[0]
     row = partial(CheckRow, "database", kind)
     try:
@@ -57,6 +58,9 @@ def check_database(url: str) -> CheckRow:
         reason = error.reason if isinstance(error, ConfigurationError) else str(error)
         detail, _, remedy = reason.partition("; ")
         return row(False, detail, remedy)
+    least = site.receiver.min_free_bytes
+    if folder is not None and (free := _free(folder)) < least:
+        return _too_little(row, free, least)
     newer = "" if current == head else f", of a newer version; this one works on {head} and fits"
     return row(True, f"at revision {current}{newer}")
 
@@ -115,18 +119,27 @@ def check_files(configuration: Configuration) -> CheckRow:
     place = _nearest(folder)
     try:
         _try_to_write(place)
-        free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+        free = _free(place)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         remedy = "give this user the permission, or name another place at `files`"
         return row(False, f"cannot be written to: {reason}", remedy)
     if free < least:
-        return row(
-            False,
-            f"{_size(free)} free, nothing is taken in below {_size(least)}",
-            "free space, or lower receiver.min_free_bytes",
-        )
+        return _too_little(row, free, least)
     return row(True, f"writable, {_size(free)} free")
+
+
+def _free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def _too_little(row: Callable[..., CheckRow], free: int, least: int) -> CheckRow:
+    return row(
+        False,
+        f"{_size(free)} free, nothing is taken in below {_size(least)}",
+        "free space, or lower receiver.min_free_bytes",
+    )
 
 
 def check_bucket(url: str, settings: ObjectStore) -> CheckRow:

@@ -125,3 +125,6 @@ LAST_HOUR = Standing(
     ("done",),
 )
 FILES_FREE = Standing("intu_files_free_bytes", "Free space where the file store is.")
+DATABASE_FREE = Standing(
+    "intu_database_free_bytes", "Free space where an SQLite database is; absent with PostgreSQL."
+)

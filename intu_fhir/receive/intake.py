@@ -16,7 +16,6 @@ from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Disposition, Origin, ReceivedObject
 from intu_fhir.model.uid import is_uid
 from intu_fhir.observe import metrics
-from intu_fhir.observe.clock import Clock
 from intu_fhir.receive import statuses
 from intu_fhir.receive.association import Message
 from intu_fhir.receive.dimse import (
@@ -28,37 +27,14 @@ from intu_fhir.receive.dimse import (
     StoreRequest,
 )
 from intu_fhir.receive.ports import Accept, Commit, Hear
+from intu_fhir.receive.space import STEP_BYTES, FreeSpace
 from intu_fhir.receive.violation import AbortReason, ProtocolViolation
 
 _log = structlog.get_logger("intu_fhir.receive")
-_CHECK_BYTES = 16 << 20
 _BEYOND_BYTES = 256 << 20
 """So much more is read of an object that is too large, so that its sender hears why."""
-_SPACE_SECONDS = 1.0
 MAX_INFORMATION_BYTES = 8 << 20
 """Longest Action or Event Information of storage commitment that is read."""
-
-
-class FreeSpace:
-    """Says whether the file store runs low; asks it at most once a second."""
-
-    def __init__(self, files: FileStore, min_free_bytes: int, clock: Clock) -> None:
-        self._files = files
-        self._min_free_bytes = min_free_bytes
-        self._clock = clock
-        self._asked = float("-inf")
-        self._low = False
-
-    def is_low(self) -> bool:
-        """Return True where there is less left than wanted, or nobody can tell."""
-        now = self._clock.monotonic()
-        if now >= self._asked + _SPACE_SECONDS:
-            self._asked = now
-            try:
-                self._low = self._files.free_bytes() < self._min_free_bytes
-            except StoreUnavailable:
-                self._low = True
-        return self._low
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +66,13 @@ class Intake:
         self._cause = ""
         self._size = 0
         self._checkpoint = 0
+        self._promised = 0
         self.counts: Counter[Disposition] = Counter()
 
     def begin(self, message: Message) -> None:
         """Take a command; its data set, if it has one, comes by ``write``."""
         self._message, self._refusal, self._cause = message, message.refusal, ""
-        self._size, self._checkpoint = 0, min(_CHECK_BYTES, self._store.max_object_bytes)
+        self._size, self._checkpoint = 0, min(STEP_BYTES, self._store.max_object_bytes)
         if message.refusal is None and isinstance(message.request, StoreRequest):
             self._open(message, message.request)
         elif message.refusal is None and isinstance(message.request, ActionRequest | EventRequest):
@@ -181,8 +158,7 @@ class Intake:
         return SUCCESS
 
     def _open(self, message: Message, request: StoreRequest) -> None:
-        if self._store.free_space.is_low():
-            self._refuse(statuses.LOW_ON_SPACE, "less than min_free_bytes left", "min_free_bytes")
+        if not self._has_space(STEP_BYTES):
             return
         head = part10_head(
             request.sop_class_uid,
@@ -197,7 +173,7 @@ class Intake:
             self._refuse(statuses.answer_to_error(error), str(error))
 
     def _check_size(self) -> None:
-        """Every few megabytes, look whether the object is too large or the disk too full.
+        """Every megabyte, look whether the object is too large or the disk too full.
 
         What is refused is read on, since its answer comes after its end (PS3.7 9.3.1): as far as
         an object may go, and a little farther if it was refused for going on so far.
@@ -213,9 +189,23 @@ class Intake:
             )
         if self._spool is not None and self._size > limit:
             self._refuse(statuses.OBJECT_TOO_LARGE, f"more than {limit} bytes", "max_object_bytes")
-        elif self._spool is not None and self._store.free_space.is_low():
-            self._refuse(statuses.LOW_ON_SPACE, "less than min_free_bytes left", "min_free_bytes")
-        self._checkpoint = max(self._size, min(self._size + _CHECK_BYTES, limit))
+        elif self._spool is not None:
+            self._has_space(self._size - self._checkpoint + STEP_BYTES)
+        self._checkpoint = max(self._size, min(self._size + STEP_BYTES, limit))
+
+    def _has_space(self, size: int) -> bool:
+        """Have space promised for what comes next; where there is none, refuse the object."""
+        space = self._store.free_space
+        if space.promise(size, used=self._promised):
+            self._promised = size
+            return True
+        cause = f"less than min_free_bytes left for: {space.lowest}"
+        self._refuse(statuses.LOW_ON_SPACE, cause, "min_free_bytes")
+        return False
+
+    def _give_back(self) -> None:
+        promised, self._promised = self._promised, 0
+        self._store.free_space.give_back(promised)
 
     def _finish(self, message: Message, request: StoreRequest) -> Answer:
         spool, self._spool = self._spool, None
@@ -224,6 +214,7 @@ class Intake:
             answer, disposition = self._refusal or statuses.PROCESSING_FAILURE, None
         else:
             answer, disposition = self._accept(spool, message, request)
+        self._give_back()
         channel = self._origin.channel
         self.counts[disposition or Disposition.REFUSED] += 1
         metrics.RECEIVE_OBJECTS.labels(channel, disposition or Disposition.REFUSED).inc()
@@ -273,6 +264,7 @@ class Intake:
         spool, self._spool = self._spool, None
         if spool is not None:
             spool.discard()
+        self._give_back()
 
     def _report(self, message: Message, answer: Answer) -> None:
         status = f"{answer.status:04X}"

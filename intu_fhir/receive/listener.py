@@ -25,7 +25,7 @@ from intu_fhir.receive.ending import (
     NO_THREAD,
     count_from_zero,
 )
-from intu_fhir.receive.intake import FreeSpace, Store
+from intu_fhir.receive.intake import Store
 from intu_fhir.receive.negotiation import Policy
 from intu_fhir.receive.ports import (
     Accept,
@@ -37,6 +37,7 @@ from intu_fhir.receive.ports import (
 )
 from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.slots import Slots
+from intu_fhir.receive.space import FreeSpace
 from intu_fhir.receive.tls import server_context
 from intu_fhir.settings.schema import Channel, Receiver, User
 
@@ -59,6 +60,7 @@ class Listener:
         association_ended: is told of every association, once.
         files: where objects are spooled.
         slots: counts associations over all listeners.
+        free_space: promises space over all listeners; absent = where the files are.
         clock: deadlines run on its monotonic time.
         commit: takes requests for storage commitment; absent = the service is not offered.
         hear: takes what ``archives`` answer to our own requests.
@@ -78,6 +80,7 @@ class Listener:
         files: FileStore,
         slots: Slots,
         clock: Clock,
+        free_space: FreeSpace | None = None,
         commit: Commit | None = None,
         hear: Hear | None = None,
         archives: Mapping[str, frozenset[str]] | None = None,
@@ -96,7 +99,7 @@ class Listener:
             store=Store(
                 files,
                 accept,
-                FreeSpace(files, limits.min_free_bytes, clock),
+                free_space or FreeSpace({"files": files.free_bytes}, limits.min_free_bytes, clock),
                 limits.max_object_bytes,
                 commit,
                 hear,

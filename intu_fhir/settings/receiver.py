@@ -101,7 +101,9 @@ class Receiver(Settings):
     shutdown_grace_seconds: PositiveFloat = 20.0
     """How long objects in hand may take when the program is stopped."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 1024**3
-    """Below this much free space objects are answered A700."""
+    """Objects are answered A700 where they would leave less free than this, on the disk of the
+    files or on that of an SQLite database; 0 = no such floor.
+    """
     storage_commitment: StorageCommitment = StorageCommitment()
     """Promises to keep instances."""
     character_sets: dict[AeTitle, CharacterSet] = Field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from starlette.responses import JSONResponse, Response
 
@@ -16,7 +17,13 @@ def readiness(
     app: App, database: Database, is_receiving: Callable[[], bool] | None
 ) -> Mapping[str, str]:
     """Return what has to be there, each with what is wrong with it."""
-    parts = {"database": _database(database), "files": _files(app, writes=is_receiving is not None)}
+    site = app.configuration.site
+    parts = {
+        "database": _database(database),
+        "files": _space(app, site.files_folder, writes=is_receiving is not None),
+    }
+    if site.database_folder is not None and not parts["database"]:
+        parts["database"] = _space(app, site.database_folder)
     if is_receiving is not None:
         parts["receiver"] = "" if is_receiving() else "does not listen"
     if app.clock_watch.has_looked:
@@ -33,8 +40,7 @@ def _database(database: Database) -> str:
     return ""
 
 
-def _files(app: App, *, writes: bool) -> str:
-    folder = app.configuration.site.files_folder
+def _space(app: App, folder: Path, *, writes: bool = False) -> str:
     try:
         found = os.statvfs(folder)
     except OSError as error:

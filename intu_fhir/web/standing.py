@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -73,7 +74,7 @@ def standing_metrics(site: Observed) -> bytes:
     Where the database does not answer, only that is told, and what the disk says.
     """
     registry = CollectorRegistry()
-    registry.register(_Families([*_of_database(site), *_of_files(site)]))
+    registry.register(_Families([*_of_database(site), *_of_disks(site)]))
     return generate_latest(registry)
 
 
@@ -119,12 +120,14 @@ def _of_overview(state: Overview, now: datetime) -> Iterator[Metric]:
     yield _family(m.LAST_HOUR, [((_DONE[key],), n) for key, n in state.rates.items()])
 
 
-def _of_files(site: Observed) -> Iterator[Metric]:
-    try:
-        free = shutil.disk_usage(site.configuration.site.files_folder).free
-    except OSError:
-        return
-    yield _family(m.FILES_FREE, [((), free)])
+def _of_disks(site: Observed) -> Iterator[Metric]:
+    settings = site.configuration.site
+    places = ((m.FILES_FREE, settings.files_folder), (m.DATABASE_FREE, settings.database_folder))
+    for gauge, folder in places:
+        free = []
+        with contextlib.suppress(OSError):
+            free = [((), shutil.disk_usage(folder).free)] if folder is not None else []
+        yield _family(gauge, free)
 
 
 def _family(

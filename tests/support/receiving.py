@@ -16,6 +16,7 @@ from intu_fhir.receive.listener import Listener
 from intu_fhir.receive.ports import Commit, Hear
 from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.slots import Slots
+from intu_fhir.receive.space import FreeSpace
 from intu_fhir.settings.schema import Channel, DicomSource, Receiver
 
 Decide = Callable[[ReceivedObject, bytes], Accepted]
@@ -97,6 +98,7 @@ class Receiving:
         receiver: Receiver = QUICK,
         files: FileStore | None = None,
         slots: Slots | None = None,
+        free_space: FreeSpace | None = None,
         clock: Clock | None = None,
         channel_id: str = "test",
         commit: Commit | None = None,
@@ -118,6 +120,7 @@ class Receiving:
             association_ended=self.recorder.association_ended,
             files=files or LocalFileStore(folder),
             slots=self.slots,
+            free_space=free_space,
             clock=clock or SystemClock(),
             commit=commit,
             hear=hear,

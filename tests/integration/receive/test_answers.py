@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from intu_fhir.errors import (
 )
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
+from intu_fhir.receive.space import FreeSpace
 from intu_fhir.receive.statuses import DISPOSITIONS, ERRORS
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.clock import FakeClock
@@ -126,7 +128,7 @@ def test_success_comes_after_accept_returned(start_receiving: StartReceiving) ->
 class SmallDisk(LocalFileStore):
     """A real store on a disk whose free space a test sets."""
 
-    free = 10_000
+    free = 10_000_000
     fails = False
 
     def free_bytes(self) -> int:
@@ -142,16 +144,16 @@ def test_low_disk_refuses_objects_and_recovers(
     """Below ``min_free_bytes`` objects are answered A700, echoes go on, space ends it."""
     disk = SmallDisk(tmp_path / "disk")
     receiving = start_receiving(
-        files=disk, clock=clock, receiver=limits(min_free_bytes=5_000, idle_seconds=100)
+        files=disk, clock=clock, receiver=limits(min_free_bytes=5_000_000, idle_seconds=100)
     )
     with RawPeer(receiving.port) as peer:
         peer.associate()
         assert status_of(peer.store(OBJECT, UID)) == 0x0000
-        for disk.free, disk.fails in ((4_999, False), (10_000, True)):
+        for disk.free, disk.fails in ((4_999_999, False), (10_000_000, True)):
             clock.advance(1.1)
             assert status_of(peer.store(OBJECT, UID)) == 0xA700
             assert status_of(peer.echo()) == 0x0000
-            disk.free, disk.fails = 10_000, False
+            disk.free, disk.fails = 10_000_000, False
             clock.advance(1.1)
             assert status_of(peer.store(OBJECT, UID)) == 0x0000
 
@@ -162,20 +164,104 @@ def test_disk_that_runs_low_within_an_object(
     """A large object is given up with A700 when the disk runs low while it comes."""
     disk = SmallDisk(tmp_path / "disk")
     receiving = start_receiving(
-        files=disk, clock=clock, receiver=limits(min_free_bytes=5_000, idle_seconds=100)
+        files=disk, clock=clock, receiver=limits(min_free_bytes=5_000_000, idle_seconds=100)
     )
     with RawPeer(receiving.port) as peer:
         peer.associate()
         peer.send_command(store_command(UID))
         peer.send_data(bytes(16_000), last=False)
         wait_until(lambda: list((tmp_path / "disk" / "incoming").iterdir()) != [])
-        disk.free = 4_999
+        disk.free = 4_999_999
         clock.advance(1.1)
         for _ in range(1_100):
             peer.send_data(bytes(16_000), last=False)
         peer.send_data(b"")
         assert status_of(peer.response()) == 0xA700
     assert list((tmp_path / "disk" / "incoming").iterdir()) == []
+
+
+class FilledDisk(LocalFileStore):
+    """A real store on a disk of 22 MB that holds nothing else."""
+
+    size = 22_000_000
+
+    def free_bytes(self) -> int:
+        """Return what its files leave."""
+        used = 0
+        for path in (self.root / "incoming").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # dropped meanwhile
+                used += path.stat().st_size
+        return self.size - used
+
+
+def test_many_objects_at_once_leave_what_is_to_stay_free(
+    start_receiving: StartReceiving, clock: FakeClock, tmp_path: Path
+) -> None:
+    """However many objects come at once, ``min_free_bytes`` stay free; then one is taken."""
+    disk = FilledDisk(tmp_path / "disk")
+    floor = 12_000_000
+    receiving = start_receiving(
+        files=disk,
+        clock=clock,
+        receiver=limits(min_free_bytes=floor, idle_seconds=100, max_pdu_bytes=131_072),
+    )
+    lowest = disk.free_bytes()
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(RawPeer(receiving.port)) for _ in range(6)]
+        for peer in peers:
+            peer.associate()
+            peer.send_command(store_command(UID))
+        for _ in range(28):
+            for peer in peers:
+                peer.send_data(bytes(130_000), last=False)
+            lowest = min(lowest, disk.free_bytes())
+        for peer in peers:
+            peer.send_data(b"")
+        lowest = min(lowest, disk.free_bytes())
+        assert {status_of(peer.response()) for peer in peers} == {0xA700}
+        clock.advance(1.1)
+        assert status_of(peers[0].store(bytes(120_000), UID)) == 0x0000
+    assert floor <= lowest < floor + 8_000_000
+
+
+def test_what_was_promised_comes_back(
+    start_receiving: StartReceiving, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Objects that end, are refused or break off keep nothing of the space promised to them."""
+    disk = SmallDisk(tmp_path / "disk")  # five promises are all that can be given
+    receiving = start_receiving(
+        files=disk, clock=clock, receiver=limits(min_free_bytes=4_500_000, idle_seconds=100)
+    )
+    for ended in range(8):
+        with RawPeer(receiving.port) as peer:
+            peer.associate()
+            assert status_of(peer.store(OBJECT, UID)) == 0x0000
+            peer.send_command(store_command(UID))
+            peer.send_data(OBJECT[:50], last=False)
+        receiving.recorder.wait_for_ends(ended + 1)
+
+
+def test_the_place_without_space_is_named(
+    start_receiving: StartReceiving, clock: FakeClock
+) -> None:
+    """An object is refused for the disk of the files or of the database, and the log says which."""
+    space = {"files": 1 << 40, "database": 1 << 40}
+    places = {name: lambda name=name: space[name] for name in space}
+    receiving = start_receiving(
+        free_space=FreeSpace(places, 1 << 30, clock),
+        clock=clock,
+        receiver=limits(idle_seconds=100),
+    )
+    with structlog.testing.capture_logs() as logs, RawPeer(receiving.port) as peer:
+        peer.associate()
+        for full in space:
+            space[full] = 1 << 20
+            clock.advance(1.1)
+            assert status_of(peer.store(OBJECT, UID)) == 0xA700
+            assert logs[-1]["detail"] == f"less than min_free_bytes left for: {full}"
+            space[full] = 1 << 40
+            clock.advance(1.1)
+            assert status_of(peer.store(OBJECT, UID)) == 0x0000
 
 
 def test_full_disk_in_the_middle_of_an_object(
