@@ -18,7 +18,7 @@ from intu_fhir.app.hearing import Archive, Hearing, archives_of, count_from_zero
 from intu_fhir.app.storing import open_files, uploader_of
 from intu_fhir.db import migrate
 from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
-from intu_fhir.db.session import Database
+from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
@@ -96,7 +96,7 @@ class App:
     def places(self) -> dict[str, Callable[[], int]]:
         """What says how many bytes are free, for each thing that grows on this machine."""
         places = {"files": self.files.free_bytes}
-        folder = self.configuration.site.database_folder
+        folder = sqlite_folder(self.configuration.site.database)
         if folder is not None:
             places["database"] = lambda: shutil.disk_usage(folder).free
         return places

@@ -11,6 +11,7 @@ from pathlib import Path
 from intu_fhir.check.row import CheckRow
 from intu_fhir.db import migrate
 from intu_fhir.db.readonly import Reader, read_only_query
+from intu_fhir.db.session import sqlite_folder
 from intu_fhir.errors import ConfigurationError, IntuError, NotDurable, StoreUnavailable
 from intu_fhir.settings.schema import (
     Configuration,
@@ -42,7 +43,7 @@ def _number(things: Sized, name: str) -> str:
 
 def check_database(site: Site) -> CheckRow:
     """Say whether the staging database is there, fits this version, and has space to grow."""
-    url, folder = site.database, site.database_folder
+    url, folder = site.database, sqlite_folder(site.database)
     kind = url.partition(":")[0].partition("+")[0]
     row = partial(CheckRow, "database", kind)
     try:

@@ -62,6 +62,12 @@ _JSON: dict[str, Any] = {
 }
 
 
+def sqlite_folder(url: str) -> Path | None:
+    """Return the folder of an SQLite database; None where the database is elsewhere."""
+    scheme, _, path = url.partition(":///")
+    return Path(path.partition("?")[0]).parent if scheme.startswith("sqlite") else None
+
+
 class Database:
     """One staging database: SQLite (WAL, ``synchronous=FULL``) or PostgreSQL.
 

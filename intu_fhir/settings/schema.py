@@ -375,12 +375,6 @@ class Site(Settings):
         """The folder of this machine that objects are written to first."""
         return self.files if isinstance(self.files, Path) else self.object_store.spool
 
-    @property
-    def database_folder(self) -> Path | None:
-        """The folder of an SQLite database; None where the database is elsewhere."""
-        scheme, _, path = self.database.partition(":///")
-        return Path(path.partition("?")[0]).parent if scheme.startswith("sqlite") else None
-
 
 class Configuration(Settings):
     """The whole configuration of a site, paths made absolute.

@@ -56,8 +56,8 @@ from intu_fhir.observe.clock import Clock
 from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.doubts import Doubts
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, DEFLATED_SYNTAXES, Limits
+from intu_fhir.stage.file_source import FileSource, opened_source
 from intu_fhir.stage.header import read_header
-from intu_fhir.stage.sources import FileSource, opened_source
 from intu_fhir.stage.turns import Turns
 
 OTHER_BYTES = "different_bytes"

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from intu_fhir.errors import InvalidDataSet, LimitPassed
 from intu_fhir.stage.dictionary import SEQUENCES
@@ -23,6 +22,7 @@ from intu_fhir.stage.encodings import (
     is_value_representation,
 )
 from intu_fhir.stage.sources import Source
+from intu_fhir.stage.walk_state import Everything, Frame, Wanted, by_key
 
 UNDEFINED = 0xFFFFFFFF
 ITEM = 0xFFFEE000
@@ -69,47 +69,6 @@ class Element(NamedTuple):
     little: bool
 
 
-class _Wanted(Protocol):
-    """Which elements to yield: tags by the 32-bit numbers they are read as."""
-
-    def __contains__(self, key: object, /) -> bool: ...
-
-    def __getitem__(self, key: int, /) -> int: ...
-
-
-class _Everything:
-    """Wants every element."""
-
-    def __init__(self, encoding: Encoding) -> None:
-        self._encoding = encoding
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-    def __getitem__(self, key: int) -> int:
-        return self._encoding.tag(key)
-
-
-class _Frame:
-    """A data set, an item or a sequence that is being read."""
-
-    __slots__ = ("depth", "encoding", "end", "pos", "sequence", "undefined", "unknown")
-
-    def __init__(
-        self,
-        pos: int,
-        end: int,
-        encoding: Encoding,
-        depth: int,
-        *,
-        sequence: bool = False,
-        undefined: bool = False,
-        unknown: bool = False,
-    ) -> None:
-        self.pos, self.end, self.encoding, self.depth = pos, end, encoding, depth
-        self.sequence, self.undefined, self.unknown = sequence, undefined, unknown
-
-
 def walk(
     buffer: Buffer,
     encoding: Encoding,
@@ -129,7 +88,7 @@ def walk(
     Raises:
         InvalidDataSet: the bytes do not end exactly where an element ends, or a limit is passed.
     """
-    return _Walk(buffer, limits, wanted).run(_Frame(0, len(buffer), encoding, 0))
+    return _Walk(buffer, limits, wanted).run(Frame(0, len(buffer), encoding, 0))
 
 
 def walk_source(
@@ -141,7 +100,7 @@ def walk_source(
         InvalidDataSet: as with ``walk``.
         OSError: the disk fails.
     """
-    return _Walk(b"", limits, wanted, source).run(_Frame(0, source.size, encoding, 0))
+    return _Walk(b"", limits, wanted, source).run(Frame(0, source.size, encoding, 0))
 
 
 def walk_items(buffer: Buffer, element: Element, limits: Limits) -> Iterator[Element]:
@@ -155,7 +114,7 @@ def walk_items(buffer: Buffer, element: Element, limits: Limits) -> Iterator[Ele
     end = element.offset + element.length
     known = EXPLICIT_LITTLE if element.little else EXPLICIT_BIG
     form = IMPLICIT_LITTLE if element.vr == b"UN" else implicit_form(known)
-    frame = _Frame(element.offset, end, form, element.depth + 1, sequence=True, unknown=True)
+    frame = Frame(element.offset, end, form, element.depth + 1, sequence=True, unknown=True)
     return _Walk(buffer, limits, None).run(frame)
 
 
@@ -180,9 +139,9 @@ class _Walk:
         self._buffer, self._limits, self._wanted = buffer, limits, wanted
         self._source, self._begin = source, 0
         self._left = limits.max_elements
-        self._stack: list[_Frame] = []
+        self._stack: list[Frame] = []
 
-    def run(self, frame: _Frame) -> Iterator[Element]:
+    def run(self, frame: Frame) -> Iterator[Element]:
         self._stack.append(frame)
         try:
             while self._stack:
@@ -216,17 +175,17 @@ class _Walk:
             return end
         return min(end, at_hand - _HEAD + 1)
 
-    def _plain_elements(self, frame: _Frame) -> Iterator[Element]:
+    def _plain_elements(self, frame: Frame) -> Iterator[Element]:
         """Read elements up to the first one that is not simply head and value."""
         wanted = self._keys(frame)
         return (self._explicit if frame.encoding.explicit else self._implicit)(frame, wanted)
 
-    def _keys(self, frame: _Frame) -> _Wanted:
+    def _keys(self, frame: Frame) -> Wanted:
         if self._wanted is None:
-            return _Everything(frame.encoding)
-        return _NOTHING if frame.depth else _by_key(self._wanted, frame.encoding)
+            return Everything(frame.encoding)
+        return _NOTHING if frame.depth else by_key(self._wanted, frame.encoding)
 
-    def _explicit(self, frame: _Frame, wanted: _Wanted) -> Iterator[Element]:
+    def _explicit(self, frame: Frame, wanted: Wanted) -> Iterator[Element]:
         """Read plain elements of explicit form; kept in one loop since every image runs it."""
         buffer, begin, pos = self._buffer, self._begin, frame.pos - self._begin
         end, stop = frame.end - begin, self._stop(frame.end) - begin
@@ -252,11 +211,11 @@ class _Walk:
         frame.pos = pos + begin
         self._left -= read
 
-    def _implicit(self, frame: _Frame, wanted: _Wanted) -> Iterator[Element]:
+    def _implicit(self, frame: Frame, wanted: Wanted) -> Iterator[Element]:
         """Read plain elements of implicit form."""
         buffer, begin, pos = self._buffer, self._begin, frame.pos - self._begin
         end, stop = frame.end - begin, self._stop(frame.end) - begin
-        head, stops = frame.encoding.implicit_head, _by_key(_STOPS, frame.encoding)
+        head, stops = frame.encoding.implicit_head, by_key(_STOPS, frame.encoding)
         depth, little, new = frame.depth, frame.encoding.little, tuple.__new__
         for read in range(self._left):  # noqa: B007  (counted down after the loop)
             if pos >= stop:
@@ -275,7 +234,7 @@ class _Walk:
         frame.pos = pos + begin
         self._left -= read
 
-    def _special(self, frame: _Frame) -> Iterator[Element]:
+    def _special(self, frame: Frame) -> Iterator[Element]:
         """Read one element that is a sequence, has fragments, or whose VR nobody knows."""
         self._count()
         key, vr, offset, length = self._head(frame)
@@ -294,7 +253,7 @@ class _Walk:
         else:
             frame.pos = offset + length
 
-    def _head(self, frame: _Frame) -> tuple[int, bytes, int, int]:
+    def _head(self, frame: Frame) -> tuple[int, bytes, int, int]:
         """Return key, VR, value offset and value length of the element at ``frame.pos``."""
         at = frame.pos - self._begin
         key, vr, short = frame.encoding.explicit_head(self._buffer, at)
@@ -310,7 +269,7 @@ class _Walk:
             length = short
         return key, b"", frame.pos + 8, length
 
-    def _push_sequence(self, frame: _Frame, vr: bytes, offset: int, length: int) -> None:
+    def _push_sequence(self, frame: Frame, vr: bytes, offset: int, length: int) -> None:
         undefined = length == UNDEFINED
         end = frame.end if undefined else offset + length
         if frame.depth >= self._limits.max_nesting:
@@ -323,7 +282,7 @@ class _Walk:
         # PS3.5 6.2.2: UN of undefined length holds implicit little endian items.
         encoding = IMPLICIT_LITTLE if unknown else frame.encoding
         self._stack.append(
-            _Frame(
+            Frame(
                 offset,
                 end,
                 encoding,
@@ -334,7 +293,7 @@ class _Walk:
             )
         )
 
-    def _item(self, frame: _Frame) -> Iterator[Element]:
+    def _item(self, frame: Frame) -> Iterator[Element]:
         """Read the head of the next item, or the end, of a sequence."""
         if frame.pos >= frame.end:
             self._close(frame)
@@ -356,10 +315,10 @@ class _Walk:
         if self._wanted is None:
             yield Element(ITEM, b"", start, length, frame.depth, encoding.little)
         self._stack.append(
-            _Frame(start, end, encoding, frame.depth, undefined=undefined, unknown=frame.unknown)
+            Frame(start, end, encoding, frame.depth, undefined=undefined, unknown=frame.unknown)
         )
 
-    def _item_encoding(self, frame: _Frame, start: int, end: int) -> Encoding:
+    def _item_encoding(self, frame: Frame, start: int, end: int) -> Encoding:
         """Look at the first element of an item, whose form may differ from what is announced."""
         at = start - self._begin
         code = bytes(self._buffer[at + 4 : at + 6])
@@ -371,14 +330,14 @@ class _Walk:
             return implicit_form(frame.encoding)
         return frame.encoding
 
-    def _delimiter(self, frame: _Frame, tag: int) -> None:
+    def _delimiter(self, frame: Frame, tag: int) -> None:
         """End an item of undefined length; elsewhere a delimiter is out of place."""
         after = frame.pos + 8
         if tag != ITEM_DELIMITATION or not (frame.undefined or after == frame.end):
             raise InvalidDataSet("A delimiter stands where an element should; not readable")
         self._pop(after)
 
-    def _close(self, frame: _Frame) -> None:
+    def _close(self, frame: Frame) -> None:
         """Leave a frame whose bytes are used up."""
         if frame.undefined or frame.pos != frame.end:
             raise InvalidDataSet("The data set ends inside an element; send it again")
@@ -389,7 +348,7 @@ class _Walk:
         if self._stack:
             self._stack[-1].pos = pos
 
-    def _after_fragments(self, pos: int, frame: _Frame) -> int:
+    def _after_fragments(self, pos: int, frame: Frame) -> int:
         """Return where fragments of pixel data end (PS3.5 A.4)."""
         while True:
             self._count()
@@ -427,9 +386,3 @@ def _is_sequence(tag: int, vr: bytes, length: int) -> bool:
 def _overrun(tag: int) -> InvalidDataSet:
     where = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
     return InvalidDataSet(f"The data set ends inside element {where}; send it again")
-
-
-@lru_cache(maxsize=64)
-def _by_key(tags: frozenset[int], encoding: Encoding) -> dict[int, int]:
-    """Return tags by the 32-bit numbers they are read as in this byte order."""
-    return {encoding.tag(tag): tag for tag in tags}

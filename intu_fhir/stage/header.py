@@ -21,7 +21,7 @@ from intu_fhir.stage.encodings import (
     Limits,
     encoding_seen,
 )
-from intu_fhir.stage.sources import BytesSource, FileSource, Inflated, Source
+from intu_fhir.stage.sources import BytesSource, Inflated, Source
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 
@@ -75,7 +75,7 @@ _CUT = 4 * MAX_CHARACTERS
 
 
 def read_header(
-    content: Buffer | FileSource,
+    content: Buffer | Source,
     transfer_syntax_uid: str,
     limits: Limits = DEFAULT_LIMITS,
     really: str = "",
@@ -98,10 +98,10 @@ def read_header(
         InvalidUid: Study, Series or SOP Instance UID or SOP Class UID is missing or invalid.
     """
     if transfer_syntax_uid in DEFLATED_SYNTAXES:
-        deflated = content if isinstance(content, FileSource) else BytesSource(content)
+        deflated = content if isinstance(content, Source) else BytesSource(content)
         inflated = Inflated(deflated, limits.max_inflated_bytes)
         data_set, elements = _gathered(inflated, _walked(inflated, transfer_syntax_uid, limits))
-    elif isinstance(content, FileSource):
+    elif isinstance(content, Source):
         data_set, elements = _of_file(content, transfer_syntax_uid, limits)
     else:
         data_set, elements = _of_buffer(content, transfer_syntax_uid, limits)
@@ -128,7 +128,7 @@ def _of_buffer(content: Buffer, syntax: str, limits: Limits) -> tuple[Buffer, li
     return (bytes(content[:end]) if end <= _SMALL else content), elements
 
 
-def _of_file(file: FileSource, syntax: str, limits: Limits) -> tuple[bytes, list[Element]]:
+def _of_file(file: Source, syntax: str, limits: Limits) -> tuple[bytes, list[Element]]:
     """As ``_of_buffer``; what most images need is what was read first."""
     elements = list(_walked(file, syntax, limits))
     end = max((element.offset + element.length for element in elements), default=0)

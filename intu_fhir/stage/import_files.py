@@ -20,6 +20,7 @@ from intu_fhir.model.instance import (
     Origin,
     ReceivedObject,
 )
+from intu_fhir.stage.file_source import opened_source
 from intu_fhir.stage.header import read_header
 from intu_fhir.stage.media import (
     Candidate,
@@ -31,7 +32,6 @@ from intu_fhir.stage.media import (
     reading,
 )
 from intu_fhir.stage.part10 import DataSetPlace
-from intu_fhir.stage.sources import opened_source
 
 _CHUNK = 1 << 20
 _REASONS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.responses import JSONResponse, Response
 
 from intu_fhir.app.wiring import App
-from intu_fhir.db.session import Database
+from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.errors import IntuError
 
 
@@ -22,8 +22,9 @@ def readiness(
         "database": _database(database),
         "files": _space(app, site.files_folder, writes=is_receiving is not None),
     }
-    if site.database_folder is not None and not parts["database"]:
-        parts["database"] = _space(app, site.database_folder)
+    folder = sqlite_folder(site.database)
+    if folder is not None and not parts["database"]:
+        parts["database"] = _space(app, folder)
     if is_receiving is not None:
         parts["receiver"] = "" if is_receiving() else "does not listen"
     if app.clock_watch.has_looked:

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from intu_fhir.db.overview import Overview, overview
-from intu_fhir.db.session import Database
+from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.db.uploads import waiting_spools
 from intu_fhir.errors import IntuError
 from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVERED
@@ -122,7 +122,10 @@ def _of_overview(state: Overview, now: datetime) -> Iterator[Metric]:
 
 def _of_disks(site: Observed) -> Iterator[Metric]:
     settings = site.configuration.site
-    places = ((m.FILES_FREE, settings.files_folder), (m.DATABASE_FREE, settings.database_folder))
+    places = (
+        (m.FILES_FREE, settings.files_folder),
+        (m.DATABASE_FREE, sqlite_folder(settings.database)),
+    )
     for gauge, folder in places:
         free = []
         with contextlib.suppress(OSError):

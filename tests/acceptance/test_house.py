@@ -59,6 +59,7 @@ SHELL = frozenset(
         "receive/listener.py",
         "receive/reporting.py",
         "receive/slots.py",
+        "receive/space.py",
         "receive/tls.py",
         "receive/transport.py",
         "stage/accept.py",
@@ -68,12 +69,14 @@ SHELL = frozenset(
         "stage/documents.py",
         "stage/doubts.py",
         "stage/ends.py",
+        "stage/file_source.py",
         "stage/import_files.py",
         "stage/media.py",
         "stage/order.py",
         "stage/passing.py",
         "stage/recover.py",
         "stage/stored.py",
+        "stage/turns.py",
         "stage/uploads.py",
     }
 )

@@ -13,8 +13,9 @@ from intu_fhir.errors import InvalidDataSet, InvalidUid, LimitPassed
 from intu_fhir.model.instance import InstanceHeader
 from intu_fhir.stage import elements
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, Limits
+from intu_fhir.stage.file_source import opened_source
 from intu_fhir.stage.header import read_header
-from intu_fhir.stage.sources import BytesSource, Inflated, opened_source
+from intu_fhir.stage.sources import BytesSource, Inflated
 from tests.support.data import pydicom_files
 from tests.support.elements import DEFLATED, EXPLICIT, data_set_of, deflated, element, uids
 
