@@ -1,24 +1,25 @@
-"""Results of storage commitment, to whoever asked: the way there depends on the requester."""
+"""What becomes of results of storage commitment: taken, told again later, or given up."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from intu_fhir.db import commitments as table
+from intu_fhir.db.commitments import Due
 from intu_fhir.db.session import Database
 from intu_fhir.errors import StaleClaim, TransientError
 from intu_fhir.model.commitment import CHECKED, CommitmentClaim, CommitmentResult
 from intu_fhir.observe.clock import Clock
 from intu_fhir.pipeline.retry import next_attempt_at
-from intu_fhir.receive.reporting import NotReported, OpenRequesters, Report
 from intu_fhir.settings.schema import RetrySettings, StorageCommitment
 from intu_fhir.stage.commitment import encode_event_information
 
@@ -30,68 +31,50 @@ _log = structlog.get_logger("intu_fhir.commitment")
 
 @dataclass(frozen=True)
 class CommitmentResults:
-    """Tells results; what fails is told again later, by the site's retry settings.
+    """Results in the database, by whichever way they are told.
 
-    Args:
-        reporters: by AE title, requesters that have an address of their own.
-        requesters: associations that requesters without one have opened here.
+    What fails is told again later, by the site's retry settings.
     """
 
     database: Database
     clock: Clock
     settings: StorageCommitment
     retry: RetrySettings
-    reporters: dict[str, CommitmentReporter]
-    requesters: OpenRequesters
 
-    def tell_far(self) -> int:
-        """Tell the oldest result on a new association; return how many were worked on."""
-        return self._tell(self.reporters.keys()) if self.reporters else 0
+    def claim(self, due: Due) -> tuple[CommitmentClaim, CommitmentResult] | None:
+        """Take the result that has been due longest, or None where there is none to be told now.
 
-    def tell_here(self) -> int:
-        """Tell the oldest result on an association that its requester has open in this process."""
-        here = self.requesters.titles() - self.reporters.keys()
-        return self._tell(here) if here else 0
-
-    def _tell(self, requesters: Collection[str]) -> int:
-        held = self._claim(sorted(requesters))
-        if held is None:
-            return 0
-        try:
+        One whose instances were looked at too long ago, or of which staging knows better, is
+        looked at again first.
+        """
+        while (held := self._claim(due)) is not None:
+            now = self.clock.now()
             with self.database.read() as connection:
-                result = table.result(connection, held)
-            self._report(held, result)
-        except NotReported as error:
-            self._not_here(held, str(error))
-        except TransientError as error:
-            self._failed(held, str(error))
-        else:
-            self._done(held, result)
-        return 1
+                is_old = self._is_old(held, now) or table.is_known_to_be_gone(connection, held)
+                result = None if is_old else table.result(connection, held)
+            if result is not None:
+                return held, result
+            with suppress(StaleClaim), self.database.write() as connection:
+                table.check_again(connection, held, now)
+        return None
 
-    def _claim(self, requesters: Collection[str]) -> CommitmentClaim | None:
+    def _claim(self, due: Due) -> CommitmentClaim | None:
         now = self.clock.now()
         with self.database.read() as connection:
-            if not table.is_due(connection, CHECKED, now, requesters):
+            if not table.is_due(connection, due, now):
                 return None
         lease = 2 * self.settings.timeout_seconds + 60
         with self.database.write() as connection:
-            return table.claim(connection, CHECKED, now, lease_seconds=lease, requesters=requesters)
+            return table.claim(connection, due, now, lease_seconds=lease)
 
-    def _report(self, held: CommitmentClaim, result: CommitmentResult) -> None:
-        encode = partial(encode_event_information, result)
-        reporter = self.reporters.get(held.requester)
-        if reporter is not None:
-            reporter.report(held.called, held.requester, result.event_type_id, encode)
-            return
-        report = Report(result.event_type_id, encode)
-        status = self.requesters.report(
-            held.requester, held.association_id, report, self.settings.timeout_seconds
-        )
-        if status != 0:
-            raise TransientError(f"The requester answers {status:04X}")
+    def _is_old(self, held: CommitmentClaim, now: datetime) -> bool:
+        if held.checked_at is None:
+            return False  # a repeat, of which nothing was looked at
+        longest = timedelta(seconds=self.settings.check_again_seconds)
+        return now > (held.holds_until or held.checked_at + longest)
 
-    def _done(self, held: CommitmentClaim, result: CommitmentResult) -> None:
+    def taken(self, held: CommitmentClaim, *, committed: int, failed: int) -> None:
+        """Note that the requester has taken a result."""
         try:
             with self.database.write() as connection:
                 table.reported(connection, held, self.clock.now())
@@ -99,20 +82,20 @@ class CommitmentResults:
             return
         _log.info(
             "commitment_reported",
-            calling_ae_title=held.requester,
+            calling_ae_title=held.requester.calling_ae_title,
             association=held.association_id,
-            count=len(result.committed),
-            refused=len(result.failed),
+            count=committed,
+            refused=failed,
         )
 
-    def _not_here(self, held: CommitmentClaim, reason: str) -> None:
-        """Wait for the requester: it may open an association at any time, or never."""
+    def put_back(self, held: CommitmentClaim) -> None:
+        """Tell a result later that could not even be sent, which counts as no try."""
         soon = self.clock.now() + timedelta(seconds=self.retry.first_seconds)
         with suppress(StaleClaim), self.database.write() as connection:
             table.put_back(connection, held, soon)
-        self._log_failure(held, reason)
 
-    def _failed(self, held: CommitmentClaim, reason: str) -> None:
+    def failed(self, held: CommitmentClaim, reason: str) -> None:
+        """Tell a result later that was not taken, or give it up."""
         now = self.clock.now()
         jitter = random.random()  # noqa: S311
         later = next_attempt_at(self.retry, held.attempts + 1, now, jitter)
@@ -121,13 +104,61 @@ class CommitmentResults:
                 table.given_up(connection, held, reason)
             else:
                 table.put_back(connection, held, later, error=reason)
-        self._log_failure(held, reason)
-
-    def _log_failure(self, held: CommitmentClaim, reason: str) -> None:
         _log.warning(
             "commitment_not_reported",
-            calling_ae_title=held.requester,
+            calling_ae_title=held.requester.calling_ae_title,
             association=held.association_id,
             attempt=held.attempts + 1,
             reason=reason,
+        )
+
+
+@dataclass(frozen=True)
+class TellingFar:
+    """Tells results on associations of our own; several threads share it.
+
+    One requester is told one result at a time, so that a silent one keeps one thread waiting.
+
+    Args:
+        reporters: by AE title, requesters that have an address.
+    """
+
+    results: CommitmentResults
+    reporters: dict[str, CommitmentReporter]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _busy: set[str] = field(default_factory=set)
+
+    def tell_some(self) -> int:
+        """Tell the oldest result; return how many were worked on."""
+        with self._claimed() as claimed:
+            if claimed is None:
+                return 0
+            held, result = claimed
+            try:
+                self._report(held, result)
+            except TransientError as error:
+                self.results.failed(held, str(error))
+            else:
+                committed, failed = len(result.committed), len(result.failed)
+                self.results.taken(held, committed=committed, failed=failed)
+            return 1
+
+    @contextmanager
+    def _claimed(self) -> Iterator[tuple[CommitmentClaim, CommitmentResult] | None]:
+        with self._lock:
+            titles = sorted(self.reporters.keys() - self._busy)
+            claimed = self.results.claim(Due(CHECKED, titles=titles)) if titles else None
+            title = claimed[0].requester.calling_ae_title if claimed else ""
+            self._busy.add(title)
+        try:
+            yield claimed
+        finally:
+            with self._lock:
+                self._busy.discard(title)
+
+    def _report(self, held: CommitmentClaim, result: CommitmentResult) -> None:
+        requester = held.requester
+        encode = partial(encode_event_information, result)
+        self.reporters[requester.calling_ae_title].report(
+            requester.called_ae_title, requester.calling_ae_title, result.event_type_id, encode
         )

@@ -14,6 +14,7 @@ from intu_fhir.app.processes import Processes, receiver_name
 from intu_fhir.app.wiring import COMMIT, DESCRIBE, UPLOAD, App
 from intu_fhir.engines.local import LocalEngine
 from intu_fhir.errors import TransientError
+from intu_fhir.model.archive_commitment import CommitmentAnswer
 from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
 from intu_fhir.model.work import AGGREGATE
@@ -151,6 +152,8 @@ class Site:
         commitment = limits.storage_commitment.enabled
         self._beside = self.app.receiving_engine()
         self._beside.start()
+        app.requests.start()
+        app.answers.start()
         archives = who_may_answer(app.asked)
         space = FreeSpace(app.places, limits.min_free_bytes, app.clock)
         slots = Slots(
@@ -170,7 +173,7 @@ class Site:
                 free_space=space,
                 clock=self.app.clock,
                 commit=self.commit if commitment else None,
-                hear=app.hearing,
+                hear=self.hear,
                 archives=archives,
                 requesters=self.app.requesters,
                 tracing=self.app.tracing,
@@ -213,8 +216,12 @@ class Site:
 
     def commit(self, request: CommitmentRequest) -> None:
         """Store a request for storage commitment and let it be worked on next."""
-        self.app.commitments.take(request)
+        self.app.requests(request)
         self.wake(COMMIT)
+
+    def hear(self, answer: CommitmentAnswer) -> None:
+        """Store a result of storage commitment that we asked for."""
+        self.app.answers(answer)
 
     def _settles_on_release(self, channel_id: str) -> bool:
         channel = self.app.configuration.channel(channel_id)
@@ -238,6 +245,8 @@ class Site:
         reports = self._stop_listeners(grace)
         if RECEIVE in self.roles:
             self.app.rows.stop()
+            self.app.requests.stop()
+            self.app.answers.stop()
         if self._ends is not None:
             self._ends.stop()
         for engine in filter(None, (self._beside, self._engine)):

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intu_fhir.aggregate.settle import first_look_seconds
-from intu_fhir.app.committing import CommitmentResults
+from intu_fhir.app.committing import CommitmentResults, TellingFar
 from intu_fhir.app.hearing import Archive, Hearing, archives_of, count_from_zero
 from intu_fhir.app.storing import open_files, uploader_of
+from intu_fhir.app.telling import TellingHere
 from intu_fhir.db import migrate
 from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
 from intu_fhir.db.session import Database, sqlite_folder
@@ -23,6 +24,8 @@ from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.sync import sync_way_to
+from intu_fhir.model.archive_commitment import CommitmentAnswer
+from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.observe.summed import OtherProcesses
 from intu_fhir.observe.tracing import NO_TRACING, Tracing
@@ -37,6 +40,7 @@ from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.encodings import Limits
+from intu_fhir.stage.handover import HandOver
 from intu_fhir.stage.turns import Turns
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 
 DESCRIBE, UPLOAD = "describe", "upload"
 COMMIT, TELL, TELL_HERE, ASK = "commit", "tell", "tell-here", "ask"
+COMMIT_UPKEEP = "commit-upkeep"
 SEAL, PRUNE, HANG_UP, CUT = "seal", "prune", "hang-up", "cut"
 PRUNE_HEADERS, PRUNE_ATTEMPTS, PRUNE_AUDIT = "prune-headers", "prune-attempts", "prune-audit"
 _MOST_CONNECTIONS = 40
@@ -148,8 +153,8 @@ class App:
         """Return what works beside the listeners of a process, not started."""
         chores = []
         if self.configuration.site.receiver.storage_commitment.enabled:
-            told = self.commitment_results.tell_here
-            chores.append(Chore(TELL_HERE, told, then=TELL_HERE))
+            telling = TellingHere(self.commitment_results, self.requesters)
+            chores.append(Chore(TELL_HERE, telling.tell_some, then=TELL_HERE))
         if self.uploader is not None:
             chores.append(Chore(UPLOAD, self.uploader.upload_some, then=UPLOAD))
         return LocalEngine(self.runner({}), [], chores)
@@ -216,7 +221,8 @@ class App:
     @cached_property
     def requesters(self) -> OpenRequesters:
         """Associations of this process on which results of storage commitment can be told."""
-        return OpenRequesters()
+        settings = self.configuration.site.receiver.storage_commitment
+        return OpenRequesters(settings.requesters)
 
     @cached_property
     def commitments(self) -> Commitments:
@@ -227,26 +233,45 @@ class App:
             clock=self.clock,
             receiver=self.receiver,
             limits=self.configuration.site.receiver.storage_commitment,
-            supported=STORAGE_CLASSES,
+            supported=self._stored_classes(),
         )
+
+    def _stored_classes(self) -> frozenset[str]:
+        """Return the SOP classes that any channel takes."""
+        channels = self.configuration.channels
+        return STORAGE_CLASSES.union(*(one.source.private_sop_classes for one in channels))
+
+    @cached_property
+    def requests(self) -> HandOver[CommitmentRequest]:
+        """What takes requests for storage commitment, one after another."""
+        return HandOver(self.commitments.take, "commitment-requests")
+
+    @cached_property
+    def answers(self) -> HandOver[CommitmentAnswer]:
+        """What takes results of storage commitment, one after another."""
+        return HandOver(self.hearing, "commitment-answers")
 
     @cached_property
     def commitment_results(self) -> CommitmentResults:
-        """What tells results of storage commitment."""
-        from intu_fhir.deliver.commitment import CommitmentReporter
-
-        settings = self.configuration.site.receiver.storage_commitment
+        """What becomes of results of storage commitment."""
         return CommitmentResults(
             database=self.database,
             clock=self.clock,
-            settings=settings,
+            settings=self.configuration.site.receiver.storage_commitment,
             retry=self.configuration.site.retry,
-            reporters={
-                title: CommitmentReporter(requester, settings.timeout_seconds)
-                for title, requester in settings.requesters.items()
-            },
-            requesters=self.requesters,
         )
+
+    @cached_property
+    def telling_far(self) -> TellingFar:
+        """What tells them to requesters that have an address."""
+        from intu_fhir.deliver.commitment import CommitmentReporter
+
+        settings = self.configuration.site.receiver.storage_commitment
+        reporters = {
+            title: CommitmentReporter(requester, settings.timeout_seconds)
+            for title, requester in settings.requesters.items()
+        }
+        return TellingFar(self.commitment_results, reporters)
 
     def prepare_database(self) -> None:
         """Make a new database ready; one that exists must fit this version.

@@ -20,6 +20,7 @@ from intu_fhir.app.sealing import Sealing
 from intu_fhir.app.wiring import (
     ASK,
     COMMIT,
+    COMMIT_UPKEEP,
     CUT,
     DESCRIBE,
     HANG_UP,
@@ -67,9 +68,13 @@ from intu_fhir.stage.describer import Describer
 from intu_fhir.stage.documents import Documents
 from intu_fhir.stage.encodings import Limits
 from intu_fhir.stage.from_json import values_by_level
+from intu_fhir.upkeep.commitments import CommitmentUpkeep
 from intu_fhir.upkeep.old_rows import AuditRemoval, Removal, ScheduledRemoval
 from intu_fhir.upkeep.parts import ScheduledCut
 from intu_fhir.upkeep.prune import Prune, ScheduledPrune
+
+_MOST_TELLING = 8
+"""Threads that tell results of storage commitment: so many requesters may be silent at a time."""
 
 
 class Working:
@@ -225,9 +230,20 @@ class Working:
             cut = ScheduledCut(self._app.database, self._app.clock)
             chores.append(Chore(CUT, cut.cut_some, then=CUT))
         if self._app.configuration.site.receiver.storage_commitment.enabled:
-            chores.append(Chore(COMMIT, self._app.commitments.check_some, then=TELL))
-            chores.append(Chore(TELL, self._app.commitment_results.tell_far, then=TELL))
+            chores += self._commitment_chores()
         return chores
+
+    def _commitment_chores(self) -> list[Chore]:
+        """Return the work on requests for storage commitment."""
+        app, telling = self._app, self._app.telling_far
+        settings = app.configuration.site.receiver.storage_commitment
+        upkeep = CommitmentUpkeep(app.database, app.clock, settings)
+        threads = min(len(telling.reporters), _MOST_TELLING)
+        return [
+            Chore(COMMIT, app.commitments.work_some, then=TELL),
+            Chore(COMMIT_UPKEEP, upkeep.do_some, then=COMMIT_UPKEEP),
+            *(Chore(TELL, telling.tell_some, then=TELL) for _ in range(threads)),
+        ]
 
     def _asks(self, archive: Archive) -> Chore:
         """Return what asks a PACS to promise that it keeps what it was sent."""

@@ -16,27 +16,31 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
-from intu_fhir.db.commitments import (
+from intu_fhir.db.audit import seal
+from intu_fhir.db.commitment_report import (
     CommitmentItem,
     CommitmentRow,
     list_commitments,
     list_items,
 )
-from intu_fhir.model.commitment import ASKED, CHECKED, REPORTED, UNREPORTED
+from intu_fhir.db.commitment_upkeep import tell_again
+from intu_fhir.model.commitment import STATES
+from intu_fhir.observe.clock import SystemClock
+from intu_fhir.observe.login import login
 
 
-@group("commitments", "intu-fhir commitments list")
+@group("commitments", "intu-fhir commitments list", "intu-fhir commitments retry --all")
 def commitments_command() -> None:
-    """List requests for storage commitment."""
+    """List requests for storage commitment, and tell results again."""
 
 
 @commitments_command.add_command
 @command("list", "intu-fhir commitments list --state unreported")
 @click.option(
     "--state",
-    type=click.Choice([ASKED, CHECKED, REPORTED, UNREPORTED]),
+    type=click.Choice(STATES),
     metavar="STATE",
-    help="asked, checked, reported or unreported.",
+    help="received, asked, checked, reported or unreported.",
 )
 @click.option("--requester", metavar="AE_TITLE", help="Of one requester.")
 @limit_option()
@@ -46,7 +50,8 @@ def list_command(
 ) -> None:
     """List requests for storage commitment, the newest first.
 
-    A result that is checked and not reported waits for its requester: `last error` says why.
+    A result that is checked and not reported waits for its requester: `last error` says why. One
+    that is unreported was given up; `commitments retry` has it told again.
     """
     with program.database() as database, database.read() as connection:
         rows = list_commitments(connection, state=state, requester=requester, limit=limit)
@@ -74,6 +79,43 @@ def show_command(program: Program, wants_json: bool, transaction_uid: str) -> No
         raise click.UsageError(
             f"no request has the Transaction UID {transaction_uid}; see `commitments list`"
         )
+
+
+@commitments_command.add_command
+@command(
+    "retry", "intu-fhir commitments retry 1.2.840.99999.7", "intu-fhir commitments retry --all"
+)
+@click.argument("transactions", nargs=-1, metavar="[TRANSACTION_UID]...")
+@click.option("--requester", metavar="AE_TITLE", help="All of one requester.")
+@click.option("--all", "everything", is_flag=True, help="Needed where nothing else is selected.")
+@click.option("--by", metavar="NAME", help="Who asks. Default: the user who is logged in.")
+def retry_command(
+    program: Program,
+    transactions: tuple[str, ...],
+    requester: str | None,
+    everything: bool,
+    by: str | None,
+) -> None:
+    """Have results told again that were given up, which `commitments list` calls unreported.
+
+    Every instance is looked at again first. It is recorded with your name.
+    """
+    if not (transactions or requester or everything):
+        raise click.UsageError("name transactions or a --requester, or say --all")
+    now = SystemClock().now()
+    with program.database() as database:
+        with database.write() as connection:
+            count = tell_again(
+                connection,
+                now,
+                by=(by or login())[:64],
+                transactions=transactions or None,
+                requester=requester,
+            )
+        seal(database)
+    say(
+        f"{count} results are looked at and told again." if count else "None of these was given up."
+    )
 
 
 _BELOW: list[Column[CommitmentRow]] = [

@@ -16,7 +16,7 @@ storage_commitments = Table(
     given("calling_ae_title", sa.String(16), "AE title of the requester"),
     given("transaction_uid", Uid, "Transaction UID (0008,1195)"),
     flag("is_repeat", "whether the requester had used this Transaction UID before"),
-    given("state", sa.String(16), "asked, checked, reported or unreported"),
+    given("state", sa.String(16), "received, asked, checked, reported or unreported"),
     moment("asked_at", "when it was asked for"),
     Column("due_at", UtcDateTime, comment="when to work on it; null = nothing to do"),
     Column("checked_at", UtcDateTime, comment="when the last of its instances was looked at"),
@@ -26,6 +26,18 @@ storage_commitments = Table(
     count("attempts", "tries to report the result that failed"),
     words("last_error", "why the last try failed"),
     count("fence", "number of the claim; an older one can write nothing"),
+    Column(
+        "packed",
+        sa.LargeBinary,
+        comment="its instances, until they have rows of their own; of a repeat for good",
+    ),
+    words("digest", "of its instances; empty where an older version took it", length=64),
+    count("reached", "number of the last instance that is listed, then looked at"),
+    Column(
+        "holds_until",
+        UtcDateTime,
+        comment="when its instances have to be looked at again before the result is told",
+    ),
     Index(
         "ix_storage_commitments_transaction_uid",
         "calling_ae_title",

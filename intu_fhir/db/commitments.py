@@ -1,4 +1,4 @@
-"""Requests for storage commitment: asked for, checked, reported (PS3.4 annex J).
+"""Requests for storage commitment: listed, checked, reported (PS3.4 annex J).
 
 A claim pushes ``due_at`` into the future and raises ``fence``: a worker that dies on a request
 only delays it, and one that was too slow changes nothing any more.
@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from intu_fhir.db.conditions import LIMIT, all_of, given
-from intu_fhir.db.parents import store_associations
+from intu_fhir.db.commitment_requests import unpack
+from intu_fhir.db.conditions import all_of, given
 from intu_fhir.db.tables import associations, instances
 from intu_fhir.db.tables import storage_commitment_items as items
 from intu_fhir.db.tables import storage_commitments as commitments
@@ -24,17 +24,50 @@ from intu_fhir.errors import StaleClaim
 from intu_fhir.model.commitment import (
     ASKED,
     CHECKED,
+    RECEIVED,
     REPORTED,
     UNREPORTED,
-    CommitmentAsked,
     CommitmentClaim,
     CommitmentResult,
+    FailureReason,
     ReferencedInstance,
+    Requester,
 )
-from intu_fhir.model.instance import Origin
 
 COMMITTED = "committed"
-_AT_A_TIME = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is worked on next.
+
+    Args:
+        state: ``received``: to be listed; ``asked``: to be checked; ``checked``: to be told.
+        titles: only what these AE titles have asked.
+        requesters: only what these have asked.
+        least_attempts: only results that could not be told so often.
+    """
+
+    state: str
+    titles: Collection[str] | None = None
+    requesters: Collection[Requester] | None = None
+    least_attempts: int | None = None
+
+    def conditions(self, now: datetime) -> list[sa.ColumnElement[bool]]:
+        """Return what is true of a request that is due; associations have to be joined."""
+        c, of = commitments.c, associations.c
+        who = sa.tuple_(of.channel, of.called_ae_title, of.calling_ae_title)
+        # Of a repeat nothing is checked: it is told as it came.
+        if self.state == CHECKED:
+            state = sa.or_(c.state == CHECKED, sa.and_(c.state == RECEIVED, c.is_repeat))
+        else:
+            state = sa.and_(c.state == self.state, ~c.is_repeat | (c.state == ASKED))
+        return all_of(
+            [state, c.due_at.is_not(None), c.due_at <= now],
+            given(c.calling_ae_title.in_, self.titles),
+            given(who.in_, self.requesters),
+            given(c.attempts.__ge__, self.least_attempts),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,122 +81,103 @@ class Unchecked:
     file: str | None
     data_set_offset: int | None
     sha256: str | None
+    transfer_syntax_uid: str | None
 
 
-def store_request(
-    connection: Connection,
-    origin: Origin,
-    asked: CommitmentAsked,
-    now: datetime,
-    *,
-    receiver: str,
-    max_waiting: int,
-) -> bool:
-    """Store a request, which is due at once; False where too many wait already."""
-    waiting = sa.select(sa.func.count()).where(commitments.c.due_at.is_not(None))
-    if connection.execute(waiting).scalar_one() >= max_waiting:
-        return False
-    store_associations(connection, [origin], now, receiver)
-    row = {
-        "association_id": origin.association_id,
-        "calling_ae_title": origin.calling_ae_title,
-        "transaction_uid": asked.transaction_uid,
-        "state": ASKED,
-        "asked_at": now,
-        "due_at": now,
-        "number_of_instances": len(asked.instances),
-    }
-    first = insert(connection, commitments).values(row).on_conflict_do_nothing()
-    key = connection.execute(first.returning(commitments.c.commitment_key)).scalar_one_or_none()
-    if key is None:
-        again = sa.insert(commitments).values(row | {"is_repeat": True})
-        key = connection.execute(again.returning(commitments.c.commitment_key)).scalar_one()
-    _insert_items(connection, key, asked.instances)
-    return True
-
-
-def _insert_items(connection: Connection, key: int, asked: Sequence[ReferencedInstance]) -> None:
-    rows = [
-        {
-            "commitment_key": key,
-            "number": number,
-            "sop_class_uid": instance.sop_class_uid,
-            "sop_instance_uid": instance.sop_instance_uid,
-        }
-        for number, instance in enumerate(asked, start=1)
-    ]
-    for begin in range(0, len(rows), _AT_A_TIME):
-        connection.execute(sa.insert(items), rows[begin : begin + _AT_A_TIME])
-
-
-def is_due(
-    connection: Connection,
-    state: str,
-    now: datetime,
-    requesters: Collection[str] | None = None,
-) -> bool:
+def is_due(connection: Connection, due: Due, now: datetime) -> bool:
     """Say whether there is something to ``claim``; looking disturbs nobody."""
-    due = sa.select(sa.literal(1)).where(*_due(state, now, requesters)).limit(1)
-    return connection.execute(due).first() is not None
-
-
-def _due(
-    state: str, now: datetime, requesters: Collection[str] | None
-) -> list[sa.ColumnElement[bool]]:
-    c = commitments.c
-    return all_of(
-        [c.state == state, c.due_at.is_not(None), c.due_at <= now],
-        given(c.calling_ae_title.in_, requesters),
+    found = (
+        sa.select(sa.literal(1))
+        .join_from(commitments, associations)
+        .where(*due.conditions(now))
+        .limit(1)
     )
+    return connection.execute(found).first() is not None
 
 
 def claim(
-    connection: Connection,
-    state: str,
-    now: datetime,
-    *,
-    lease_seconds: float,
-    requesters: Collection[str] | None = None,
+    connection: Connection, due: Due, now: datetime, *, lease_seconds: float
 ) -> CommitmentClaim | None:
-    """Take the request that has been due longest, or return None.
-
-    Args:
-        state: ``asked`` or ``checked``.
-        requesters: only those of these AE titles.
-    """
-    c = commitments.c
-    due = (
-        sa.select(
-            c.commitment_key.label("key"),
-            c.transaction_uid,
-            c.calling_ae_title.label("requester"),
-            associations.c.called_ae_title.label("called"),
-            c.association_id,
-            c.is_repeat,
-            c.fence,
-            c.attempts,
-        )
-        .join(associations, associations.c.association_id == c.association_id)
-        .where(*_due(state, now, requesters))
+    """Take the request that has been due longest, or return None."""
+    c, of = commitments.c, associations.c
+    columns = (
+        c.commitment_key.label("key"),
+        c.transaction_uid,
+        c.association_id,
+        c.is_repeat,
+        c.fence,
+        c.attempts,
+        c.number_of_instances,
+        c.reached,
+        c.checked_at,
+        c.holds_until,
+    )
+    found = (
+        sa.select(*columns, of.channel, of.called_ae_title, of.calling_ae_title)
+        .join_from(commitments, associations)
+        .where(*due.conditions(now))
         .order_by(c.due_at, c.commitment_key)
         .limit(1)
         .with_for_update(skip_locked=True, of=commitments)
     )
-    row = connection.execute(due).mappings().one_or_none()
+    row = connection.execute(found).one_or_none()
     if row is None:
         return None
-    held = CommitmentClaim(**{**row, "fence": row["fence"] + 1}, claimed_at=now)
-    until = now + timedelta(seconds=lease_seconds)
+    values = dict(zip((column.key for column in columns), row, strict=False))
+    values["fence"] += 1
+    held = CommitmentClaim(**values, requester=Requester(*row[len(columns) :]), claimed_at=now)
     connection.execute(
         sa.update(commitments)
         .where(c.commitment_key == held.key)
-        .values(due_at=until, fence=held.fence)
+        .values(due_at=now + timedelta(seconds=lease_seconds), fence=held.fence)
     )
     return held
 
 
+def keep(connection: Connection, held: CommitmentClaim, until: datetime) -> None:
+    """Have the claim last longer.
+
+    Raises:
+        StaleClaim: another worker has it now.
+    """
+    _write(connection, held, due_at=until)
+
+
+def to_list(connection: Connection, held: CommitmentClaim) -> tuple[ReferencedInstance, ...]:
+    """Return the instances of a request that have no rows yet, the next ones first."""
+    packed = sa.select(commitments.c.packed).where(commitments.c.commitment_key == held.key)
+    return unpack(connection.execute(packed).scalar_one() or b"")[held.reached :]
+
+
+def list_some(
+    connection: Connection, held: CommitmentClaim, number: int, some: Sequence[ReferencedInstance]
+) -> None:
+    """Give instances rows of their own, the first of them the one of that ``number``.
+
+    Raises:
+        StaleClaim: another worker has it now.
+    """
+    if not some:
+        return
+    _write(connection, held, reached=number + len(some) - 1)
+    rows = [
+        {"commitment_key": held.key, "number": at, **instance._asdict()}
+        for at, instance in enumerate(some, start=number)
+    ]
+    connection.execute(insert(connection, items).on_conflict_do_nothing(), rows)
+
+
+def listed(connection: Connection, held: CommitmentClaim, now: datetime) -> None:
+    """Note that every instance has a row; they are due to be looked at.
+
+    Raises:
+        StaleClaim: another worker has it now.
+    """
+    _write(connection, held, state=ASKED, due_at=now, reached=0, packed=None)
+
+
 def unchecked(connection: Connection, held: CommitmentClaim, limit: int) -> list[Unchecked]:
-    """Return instances of a request that were not looked at yet, with what is staged of them."""
+    """Return the next instances of a request to look at, with what is staged of them."""
     found = (
         sa.select(
             items.c.number,
@@ -174,6 +188,7 @@ def unchecked(connection: Connection, held: CommitmentClaim, limit: int) -> list
             sa.case((instances.c.pruned_at.is_(None), instances.c.file)),
             instances.c.data_set_offset,
             instances.c.sha256,
+            instances.c.transfer_syntax_uid,
         )
         .join_from(
             items,
@@ -181,7 +196,7 @@ def unchecked(connection: Connection, held: CommitmentClaim, limit: int) -> list
             instances.c.sop_instance_uid == items.c.sop_instance_uid,
             isouter=True,
         )
-        .where(items.c.commitment_key == held.key, items.c.result == "")
+        .where(items.c.commitment_key == held.key, items.c.number > held.reached)
         .order_by(items.c.number)
         .limit(limit)
     )
@@ -191,12 +206,16 @@ def unchecked(connection: Connection, held: CommitmentClaim, limit: int) -> list
 def store_results(
     connection: Connection, held: CommitmentClaim, results: Sequence[tuple[int, str]]
 ) -> None:
-    """Note what became of some instances, by number.
+    """Note what became of some instances, by number, in ascending order.
 
     Args:
         results: ``committed``, or a Failure Reason as four digits.
+
+    Raises:
+        StaleClaim: another worker has it now.
     """
     if results:
+        _write(connection, held, reached=results[-1][0])
         connection.execute(
             sa.update(items)
             .where(
@@ -208,7 +227,9 @@ def store_results(
         )
 
 
-def checked(connection: Connection, held: CommitmentClaim, now: datetime) -> None:
+def checked(
+    connection: Connection, held: CommitmentClaim, now: datetime, holds_until: datetime
+) -> None:
     """Note that every instance of a request was looked at; its result is due to be reported.
 
     Raises:
@@ -222,13 +243,41 @@ def checked(connection: Connection, held: CommitmentClaim, now: datetime) -> Non
         held,
         state=CHECKED,
         checked_at=now,
+        holds_until=holds_until,
         due_at=now,
+        reached=0,
         failed=failed.scalar_subquery(),
     )
 
 
+def is_known_to_be_gone(connection: Connection, held: CommitmentClaim) -> bool:
+    """Say whether staging knows that something committed was pruned or damaged since."""
+    gone = sa.or_(instances.c.pruned_at.is_not(None), instances.c.damaged_at.is_not(None))
+    found = (
+        sa.select(sa.literal(1))
+        .join_from(items, instances, instances.c.sop_instance_uid == items.c.sop_instance_uid)
+        .where(items.c.commitment_key == held.key, items.c.result == COMMITTED, gone)
+        .limit(1)
+    )
+    return connection.execute(found).first() is not None
+
+
+def check_again(connection: Connection, held: CommitmentClaim, now: datetime) -> None:
+    """Have every instance of a request looked at once more before its result is told.
+
+    Raises:
+        StaleClaim: another worker has it now.
+    """
+    _write(connection, held, state=ASKED, due_at=now, reached=0)
+
+
 def result(connection: Connection, held: CommitmentClaim) -> CommitmentResult:
     """Return what is to be told of a request whose instances were all looked at."""
+    if held.is_repeat and (repeated := _repeated(connection, held)):
+        reason = FailureReason.DUPLICATE_TRANSACTION_UID
+        return CommitmentResult(
+            held.transaction_uid, (), tuple((instance, reason) for instance in repeated)
+        )
     found = connection.execute(
         sa.select(items.c.sop_class_uid, items.c.sop_instance_uid, items.c.result)
         .where(items.c.commitment_key == held.key)
@@ -243,6 +292,12 @@ def result(connection: Connection, held: CommitmentClaim) -> CommitmentResult:
         else:
             failed.append((instance, int(outcome, 16)))
     return CommitmentResult(held.transaction_uid, tuple(committed), tuple(failed))
+
+
+def _repeated(connection: Connection, held: CommitmentClaim) -> tuple[ReferencedInstance, ...]:
+    """Return what a repeat names; nothing where an older version has listed it."""
+    packed = sa.select(commitments.c.packed).where(commitments.c.commitment_key == held.key)
+    return unpack(connection.execute(packed).scalar_one() or b"")
 
 
 def put_back(
@@ -287,74 +342,3 @@ def _write(connection: Connection, held: CommitmentClaim, **values: Any) -> None
     )
     if written.rowcount != 1:
         raise StaleClaim("Another worker has this request for storage commitment now")
-
-
-@dataclass(frozen=True, slots=True)
-class CommitmentRow:
-    """One request, for people to look at."""
-
-    asked_at: datetime
-    calling_ae_title: str
-    channel: str
-    transaction_uid: str
-    is_repeat: bool
-    state: str
-    number_of_instances: int
-    failed: int
-    due_at: datetime | None
-    reported_at: datetime | None
-    attempts: int
-    last_error: str
-
-
-def list_commitments(
-    connection: Connection,
-    *,
-    state: str | None = None,
-    requester: str | None = None,
-    limit: int = LIMIT,
-) -> list[CommitmentRow]:
-    """Return requests for storage commitment, the newest first."""
-    c = commitments.c
-    found = (
-        sa.select(
-            c.asked_at,
-            c.calling_ae_title,
-            associations.c.channel,
-            c.transaction_uid,
-            c.is_repeat,
-            c.state,
-            c.number_of_instances,
-            c.failed,
-            c.due_at,
-            c.reported_at,
-            c.attempts,
-            c.last_error,
-        )
-        .join_from(commitments, associations, associations.c.association_id == c.association_id)
-        .where(*all_of(given(c.state.__eq__, state), given(c.calling_ae_title.__eq__, requester)))
-        .order_by(c.asked_at.desc(), c.commitment_key.desc())
-        .limit(limit)
-    )
-    return [CommitmentRow(**row) for row in connection.execute(found).mappings()]
-
-
-@dataclass(frozen=True, slots=True)
-class CommitmentItem:
-    """One instance of a request, and what became of it; empty where it was not looked at yet."""
-
-    number: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    result: str
-
-
-def list_items(connection: Connection, transaction_uid: str) -> list[CommitmentItem]:
-    """Return the instances of a transaction, in the order they were asked for."""
-    found = (
-        sa.select(items.c.number, items.c.sop_class_uid, items.c.sop_instance_uid, items.c.result)
-        .join_from(items, commitments, commitments.c.commitment_key == items.c.commitment_key)
-        .where(commitments.c.transaction_uid == transaction_uid)
-        .order_by(commitments.c.commitment_key, items.c.number)
-    )
-    return [CommitmentItem(*row) for row in connection.execute(found)]

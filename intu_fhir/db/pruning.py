@@ -34,7 +34,7 @@ from intu_fhir.db.tables import (
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.archive_commitment import WANTED
 from intu_fhir.model.audit import Action, Actor, AuditEvent
-from intu_fhir.model.commitment import ASKED
+from intu_fhir.model.commitment import ASKED, CHECKED, RECEIVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +221,13 @@ def _open_association() -> sa.ColumnElement[bool]:
 
 
 def _asked_to_commit() -> sa.Select[Any]:
-    """Studies with an instance that a requester has asked about and that was not looked at."""
+    """Studies with an instance of which a requester has asked and was not told yet."""
     items = storage_commitment_items
     return (
         sa.select(instances.c.study_key)
         .join(items, items.c.sop_instance_uid == instances.c.sop_instance_uid)
         .join(storage_commitments, storage_commitments.c.commitment_key == items.c.commitment_key)
-        .where(storage_commitments.c.state == ASKED)
+        .where(storage_commitments.c.state.in_((RECEIVED, ASKED, CHECKED)))
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from intu_fhir.deliver import upper_layer as ul
+from intu_fhir.deliver.accepted import parse_associate_accept
 from intu_fhir.deliver.outcomes import Verdict, dimse_rule
 from intu_fhir.deliver.transport import (
     HEARTBEAT_SECONDS,
@@ -101,7 +102,7 @@ class Association:
             raise Rejected(*ul.parse_reject(body))
         if kind is not Pdu.ASSOCIATE_AC:
             raise BadAnswer(f"{kind.name} instead of an answer to the association request")
-        accepted = ul.parse_associate_accept(body)
+        accepted = parse_associate_accept(body)
         longest = (accepted.max_pdu_bytes or _BLOCK_BYTES) - ul.PDV_HEADER_BYTES
         self._max_fragment = min(longest, _BLOCK_BYTES) & ~1  # fragments are even
         return accepted

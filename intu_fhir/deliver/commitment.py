@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 from intu_fhir.deliver.association import Association, Broken, NotConnected, Rejected
 from intu_fhir.deliver.tls import tls_context
-from intu_fhir.deliver.upper_layer import IMPLICIT_VR_LITTLE_ENDIAN, BadAnswer, Context
+from intu_fhir.deliver.upper_layer import (
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    Accepted,
+    BadAnswer,
+    Context,
+)
 from intu_fhir.errors import TransientError
 from intu_fhir.settings.schema import CommitmentRequester
 
@@ -61,8 +66,7 @@ class CommitmentReporter:
         try:
             context = Context(_CONTEXT_ID, STORAGE_COMMITMENT, IMPLICIT_VR_LITTLE_ENDIAN)
             accepted = association.negotiate(ours, theirs, [context], [STORAGE_COMMITMENT])
-            if accepted.results.get(_CONTEXT_ID) != 0:
-                raise BadAnswer("it does not accept storage commitment")
+            _require(accepted)
             status = association.report_event(
                 _CONTEXT_ID,
                 STORAGE_COMMITMENT,
@@ -79,3 +83,16 @@ class CommitmentReporter:
     def _sentence(self, reason: str) -> str:
         host, port = self._address
         return f"The requester at {host}:{port} did not take the result: {reason}"
+
+
+def _require(accepted: Accepted) -> None:
+    """Refuse an association on which the result could not be told.
+
+    A peer that says nothing of roles is taken as willing: many do so, and take results.
+    """
+    if accepted.results.get(_CONTEXT_ID) != 0:
+        raise BadAnswer("it does not accept storage commitment")
+    if accepted.transfer_syntaxes.get(_CONTEXT_ID) != IMPLICIT_VR_LITTLE_ENDIAN:
+        raise BadAnswer("it grants a transfer syntax that was not proposed")
+    if not accepted.as_provider.get(STORAGE_COMMITMENT, True):
+        raise BadAnswer("it does not let us be the provider (SCP) of storage commitment")

@@ -7,8 +7,8 @@ against what is there, and the message and the instance that an answer is for by
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from intu_fhir.errors import TransientError
@@ -27,8 +27,9 @@ PDV_HEADER_BYTES = 6
 
 _HEADER = struct.Struct(">BxI")
 _PDV = struct.Struct(">IBB")
-_ITEM = struct.Struct(">BxH")
-_FIXED_BYTES = 68
+ITEM = struct.Struct(">BxH")
+FIXED_BYTES = 68
+"""Of an A-ASSOCIATE-AC, before its items."""
 _ELEMENT = struct.Struct("<HHI")
 _NO_DATA_SET, _DATA_SET = 0x0101, 0x0000
 _COMMAND, _LAST = 1, 2
@@ -116,12 +117,15 @@ class Accepted:
         transfer_syntaxes: by ID, of the accepted ones.
         max_pdu_bytes: longest P-DATA-TF that the peer takes; 0 means any.
         implementation_class_uid: what program the peer is (PS3.7 D.3.3.2); empty = it does not say.
+        as_provider: by SOP class, whether we may be its SCP (PS3.7 D.3.3.4); nothing of a class
+            that the peer does not answer for.
     """
 
     results: dict[int, int]
     transfer_syntaxes: dict[int, str]
     max_pdu_bytes: int
     implementation_class_uid: str = ""
+    as_provider: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ def _title(ae_title: str) -> bytes:
 
 
 def _item(kind: int, value: bytes) -> bytes:
-    return _ITEM.pack(kind, len(value)) + value
+    return ITEM.pack(kind, len(value)) + value
 
 
 def _context(context: Context) -> bytes:
@@ -276,46 +280,8 @@ def read_pdu_header(header: bytes) -> tuple[Pdu, int]:
     return pdu, length
 
 
-def parse_associate_accept(body: bytes) -> Accepted:
-    """Read an A-ASSOCIATE-AC (PS3.8 9.3.3).
-
-    Raises:
-        BadAnswer: its lengths do not fit.
-    """
-    if len(body) < _FIXED_BYTES:
-        raise BadAnswer(f"A-ASSOCIATE-AC of {len(body)} bytes")
-    results: dict[int, int] = {}
-    syntaxes: dict[int, str] = {}
-    user: dict[int, bytes] = {}
-    for kind, value in _items(body[_FIXED_BYTES:]):
-        if kind == 0x21:
-            if len(value) < 4:
-                raise BadAnswer(f"presentation context of {len(value)} bytes")
-            results[value[0]] = value[2]
-            syntaxes.update((value[0], _text(v)) for k, v in _items(value[4:]) if k == 0x40)
-        elif kind == 0x50:
-            user = dict(_items(value))
-    length = user.get(0x51, b"")
-    max_pdu_bytes = int.from_bytes(length, "big") if len(length) == 4 else 0
-    if 0 < max_pdu_bytes < PDV_HEADER_BYTES + 2:
-        raise BadAnswer(f"the peer takes PDUs of {max_pdu_bytes} bytes only")
-    return Accepted(results, syntaxes, max_pdu_bytes, _text(user.get(0x52, b"")))
-
-
-def _items(body: bytes) -> Iterator[tuple[int, bytes]]:
-    begin = 0
-    while begin < len(body):
-        if len(body) - begin < _ITEM.size:
-            raise BadAnswer("A-ASSOCIATE-AC ends inside an item")
-        kind, length = _ITEM.unpack_from(body, begin)
-        begin += _ITEM.size
-        if begin + length > len(body):
-            raise BadAnswer(f"item {kind:#04x} of A-ASSOCIATE-AC ends outside of it")
-        yield kind, body[begin : begin + length]
-        begin += length
-
-
-def _text(value: bytes) -> str:
+def text_of(value: bytes) -> str:
+    """Return a text of the peer's without its padding."""
     return value.strip(b" \0").decode("ascii", "replace")
 
 
@@ -356,7 +322,7 @@ def parse_response(command: bytes) -> Response:
         message_id=read_number(elements, Element.MESSAGE_ID_BEING_RESPONDED_TO),
         status=read_number(elements, Element.STATUS),
         sop_instance_uid=read_uid(elements, Element.AFFECTED_SOP_INSTANCE_UID),
-        comment=_text(elements.get(Element.ERROR_COMMENT, b"")),
+        comment=text_of(elements.get(Element.ERROR_COMMENT, b"")),
     )
 
 
@@ -382,7 +348,7 @@ def read_elements(command: bytes) -> dict[int, bytes]:
 
 def read_uid(elements: dict[int, bytes], element: Element) -> str:
     """Return the value of an element of VR UI; empty where it is missing."""
-    return _text(elements.get(element, b""))
+    return text_of(elements.get(element, b""))
 
 
 def read_number(elements: dict[int, bytes], element: Element) -> int:

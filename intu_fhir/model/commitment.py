@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from typing import NamedTuple
 
 from intu_fhir.model.instance import Origin
 
@@ -12,7 +14,9 @@ ALL_COMMITTED, SOME_FAILED = 1, 2
 """Event Type IDs of a result (PS3.4 table J.3-4)."""
 
 # States of a request, as ``docs/reference/schema.md`` shows them.
-ASKED, CHECKED, REPORTED, UNREPORTED = "asked", "checked", "reported", "unreported"
+RECEIVED, ASKED, CHECKED = "received", "asked", "checked"
+REPORTED, UNREPORTED = "reported", "unreported"
+STATES = (RECEIVED, ASKED, CHECKED, REPORTED, UNREPORTED)
 
 
 class FailureReason(IntEnum):
@@ -26,12 +30,24 @@ class FailureReason(IntEnum):
     RESOURCE_LIMITATION = 0x0213
 
 
-@dataclass(frozen=True, slots=True)
-class ReferencedInstance:
+class ReferencedInstance(NamedTuple):
     """One item of a Referenced SOP Sequence (0008,1199)."""
 
     sop_class_uid: str
     sop_instance_uid: str
+
+
+class Requester(NamedTuple):
+    """Who asks, and of whom: the same AE title on another channel is somebody else."""
+
+    channel: str
+    called_ae_title: str
+    calling_ae_title: str
+
+    @classmethod
+    def of(cls, origin: Origin) -> Requester:
+        """Return who is behind an association."""
+        return cls(origin.channel, origin.called_ae_title, origin.calling_ae_title)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +55,13 @@ class CommitmentRequest:
     """An N-ACTION-RQ as it was received (PS3.4 J.3.2).
 
     Args:
-        action_information: its data set.
+        read: gives its data set, the Action Information; megabytes that nobody holds in memory
+            before they are needed. Raises OSError.
     """
 
     origin: Origin
     transfer_syntax_uid: str
-    action_information: bytes
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +95,23 @@ class CommitmentClaim:
     """One request in hand.
 
     Args:
-        requester: AE title that asked.
-        called: AE title that it asked.
+        requester: who asked, and of whom.
         fence: number of this claim; with an older one nothing can be written.
         attempts: failed tries to report the result so far.
+        reached: number of the last instance that was listed or looked at.
+        checked_at: when the last of its instances was looked at.
+        holds_until: until when the result may be told as it is.
     """
 
     key: int
     transaction_uid: str
-    requester: str
-    called: str
+    requester: Requester
     association_id: str
     is_repeat: bool
     fence: int
     attempts: int
+    number_of_instances: int
+    reached: int
+    checked_at: datetime | None
+    holds_until: datetime | None
     claimed_at: datetime

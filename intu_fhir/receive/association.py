@@ -8,7 +8,9 @@ and its data set read to the end and dropped.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 from intu_fhir.model.uid import is_uid
@@ -67,11 +69,22 @@ class Association:
         self._dropping: int | None = None
         self._reports: set[int] = set()
         self._message_id = 0
+        self._asked_on: Context | None = None
 
     @property
     def commitment_context(self) -> Context | None:
-        """The context on which the peer asks for storage commitment, if there is one."""
+        """The context on which the peer asks for storage commitment, if there is one.
+
+        Of several it is the one that it used last.
+        """
+        if self._asked_on is not None:
+            return self._asked_on
         return next((one for one in self._contexts.values() if one.takes_requests), None)
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Say whether a report of ours was not answered yet (PS3.7 D.3.3.3: window 1)."""
+        return bool(self._reports)
 
     @property
     def inside_message(self) -> bool:
@@ -102,16 +115,16 @@ class Association:
 
     def event_report(
         self, context: Context, event_type_id: int, data_set: bytes
-    ) -> tuple[int, bytes]:
-        """Return message id and PDUs of an N-EVENT-REPORT-RQ (PS3.4 J.3.3)."""
+    ) -> tuple[int, Iterator[bytes]]:
+        """Return message id and PDUs of an N-EVENT-REPORT-RQ (PS3.4 J.3.3), a few at a time."""
         self._message_id = self._message_id % 65_535 + 1
         self._reports.add(self._message_id)
         command = encode_event_report(
             self._message_id, context.sop_class_uid, STORAGE_COMMITMENT_INSTANCE, event_type_id
         )
         context_id, longest = context.context_id, self._peer_max_pdu_bytes
-        pdus = encode_command(context_id, command, longest)
-        return self._message_id, pdus + encode_data_set(context_id, data_set, longest)
+        head = (encode_command(context_id, command, longest),)
+        return self._message_id, chain(head, encode_data_set(context_id, data_set, longest))
 
     def _take_data(self, fragment: Fragment) -> Fragment | None:
         if fragment.is_command:
@@ -159,7 +172,10 @@ class Association:
             self._data_context_id = context.context_id
         if isinstance(parsed, EventAnswer):
             return self._answered(parsed)
-        return Message(parsed, context, _refusal(parsed, context))
+        refusal = _refusal(parsed, context)
+        if refusal is None and isinstance(parsed, ActionRequest):
+            self._asked_on = context
+        return Message(parsed, context, refusal)
 
     def _answered(self, answer: EventAnswer) -> EventAnswer:
         if answer.message_id not in self._reports:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from intu_fhir.model.commitment import Requester
 from intu_fhir.model.instance import Origin
 from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
@@ -22,7 +23,7 @@ from intu_fhir.observe.tracing import NO_TRACING, Span, Tracing
 from intu_fhir.receive.associate import AssociateRequest
 from intu_fhir.receive.association import Association, Message
 from intu_fhir.receive.deadlines import LIMIT_OF, Deadlines
-from intu_fhir.receive.dimse import EventAnswer
+from intu_fhir.receive.dimse import SUCCESS, ActionRequest, EventAnswer
 from intu_fhir.receive.ending import (
     Ended,
     end_span,
@@ -109,6 +110,7 @@ class Connection:
         self._intake: Intake | None = None
         self._message: Message | None = None
         self._mailbox: Mailbox | None = None
+        self._owed = 0
         self.origin: Origin | None = None
         self._span: Span | None = None
         self.ended: Ended | None = None
@@ -210,16 +212,17 @@ class Connection:
             self._tell(self._mailbox)
 
     def _tell(self, mailbox: Mailbox) -> None:
-        """Send what waits for this association: results of storage commitment."""
-        assert self._association is not None
-        context = self._association.commitment_context
-        while context is not None and (report := mailbox.next()) is not None:
-            data_set = report.encode(context.transfer_syntax_uid)
-            message_id, pdus = self._association.event_report(
-                context, report.event_type_id, data_set
-            )
-            mailbox.sent(message_id, report)
-            self._send(pdus)
+        """Send what waits for this association: a result of storage commitment."""
+        association = self._association
+        assert association is not None
+        context = association.commitment_context
+        if context is None or association.awaits_answer or (report := mailbox.next()) is None:
+            return
+        data_set = report.take_data_set(context.transfer_syntax_uid)
+        message_id, pdus = association.event_report(context, report.event_type_id, data_set)
+        mailbox.sent(message_id)
+        for some in pdus:
+            self._send(some)
 
     def _stop(self) -> None:
         if self._association is None or not self._more_has_to_come():
@@ -266,9 +269,8 @@ class Connection:
         self._deadlines.associated(service.clock.monotonic())
         metrics.RECEIVE_ASSOCIATIONS_OPEN.labels(service.channel).inc()
         if self._association.commitment_context is not None:
-            self._mailbox = service.requesters.enter(
-                self.origin.calling_ae_title, self.origin.association_id
-            )
+            requester, asked_on = Requester.of(self.origin), self.origin.association_id
+            self._mailbox = service.requesters.enter(requester, asked_on)
         self._send(decision.reply)
 
     def _on_fragment(self, fragment: Fragment) -> None:
@@ -283,8 +285,7 @@ class Connection:
             if step.request.has_data_set:
                 return
         elif isinstance(step, EventAnswer):
-            if self._mailbox is not None:
-                self._mailbox.answered(step.message_id, step.status)
+            self._on_answer(step)
             return
         else:
             self._intake.write(step.data)
@@ -292,12 +293,30 @@ class Connection:
                 return
         self._answer(self._association, self._intake)
 
+    def _on_answer(self, answer: EventAnswer) -> None:
+        if self._mailbox is not None:
+            self._owed -= 1
+            if self._owed <= 0:
+                self._deadlines.wait_for_results(0.0)
+            self._mailbox.answered(answer.message_id, answer.status)
+
     def _answer(self, association: Association, intake: Intake) -> None:
         message, self._message = self._message, None
         assert message is not None
-        self._send(association.response(message, intake.end()))
+        answer = intake.end()
+        if answer is SUCCESS and isinstance(message.request, ActionRequest):
+            self._owe()
+        self._send(association.response(message, answer))
         if self._service.stopping.is_set():
             raise Ended(EndReason.STOPPED, "finished", encode_abort())
+
+    def _owe(self) -> None:
+        """Keep an idle association open for the result that its peer waits for on it."""
+        assert self.origin is not None
+        if self.origin.calling_ae_title not in self._service.requesters.elsewhere:
+            self._owed += 1
+            seconds = self._service.limits.storage_commitment.wait_seconds
+            self._deadlines.wait_for_results(self._service.clock.monotonic() + seconds)
 
     def _on_release(self) -> None:
         if self._association is not None and self._association.inside_message:
@@ -314,7 +333,7 @@ class Connection:
     def _end(self, ended: Ended) -> None:
         """Tell the peer first: it waits for neither the application nor the log."""
         if self._mailbox is not None and self.origin is not None:
-            self._service.requesters.leave(self.origin.calling_ae_title, self._mailbox)
+            self._service.requesters.leave(Requester.of(self.origin), self._mailbox)
         unfinished = self._intake is not None and self._intake.discard()
         if ended.last_pdu:
             self._transport.farewell(ended.last_pdu)

@@ -40,6 +40,7 @@ class Deadlines:
     _heard: float = 0.0
     _open_pdu: int = 0
     _pdu_begun: float = 0.0
+    _results_until: float = 0.0
 
     def associated(self, now: float) -> None:
         """Start the association's lifetime."""
@@ -55,13 +56,17 @@ class Deadlines:
         if open_pdu != self._open_pdu:
             self._open_pdu, self._pdu_begun = open_pdu, now
 
+    def wait_for_results(self, until: float) -> None:
+        """Let the peer be silent until then: it has asked for something and waits for us."""
+        self._results_until = until
+
     def overdue(self, now: float) -> Overdue | None:
         """Return the deadline that has passed, if one has."""
         if self._associated is None:
             return Overdue.ASSOCIATE if now > self.opened + self.limits.handshake_seconds else None
         if self._open_pdu and now > self._pdu_begun + self.limits.pdu_seconds:
             return Overdue.PDU
-        if now > self._heard + self.limits.idle_seconds:
+        if now > max(self._heard + self.limits.idle_seconds, self._results_until):
             return Overdue.IDLE
         if now > self._associated + self.limits.association_seconds:
             return Overdue.LIFETIME

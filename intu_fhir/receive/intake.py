@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
 from intu_fhir.errors import Busy, IntuError, LimitPassed, StoreUnavailable
 from intu_fhir.files.part10 import part10_head
-from intu_fhir.files.store import FileStore, Spool
+from intu_fhir.files.store import FileStore, Spool, SpooledFile
 from intu_fhir.model.archive_commitment import CommitmentAnswer
 from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Disposition, Origin, ReceivedObject
@@ -33,8 +34,11 @@ from intu_fhir.receive.violation import AbortReason, ProtocolViolation
 _log = structlog.get_logger("intu_fhir.receive")
 _BEYOND_BYTES = 256 << 20
 """So much more is read of an object that is too large, so that its sender hears why."""
-MAX_INFORMATION_BYTES = 8 << 20
-"""Longest Action or Event Information of storage commitment that is read."""
+BYTES_PER_INSTANCE = 256
+"""Of an Action Information: two UIDs of 64 bytes, the heads of item and elements, and some room."""
+MAX_EVENT_BYTES = 8 << 20
+"""Longest Event Information that is read; it comes from those alone whom we ask."""
+_BESIDE_INSTANCES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,14 @@ class Store:
     max_object_bytes: int
     commit: Commit | None = None
     hear: Hear | None = None
+    max_instances: int = 20_000
+
+    def longest_information(self, request: ActionRequest | EventRequest) -> tuple[int, str]:
+        """Return how long an Action or Event Information may be, and the setting behind that."""
+        if isinstance(request, EventRequest):
+            return MAX_EVENT_BYTES, ""
+        most = self.max_instances * BYTES_PER_INSTANCE + _BESIDE_INSTANCES
+        return most, "storage_commitment.max_instances"
 
 
 class Intake:
@@ -60,7 +72,8 @@ class Intake:
         self._store = store
         self._origin = origin
         self._spool: Spool | None = None
-        self._information: bytearray | None = None
+        self._information: Spool | None = None
+        self._longest_information = (0, "")
         self._message: Message | None = None
         self._refusal: Answer | None = None
         self._cause = ""
@@ -76,7 +89,7 @@ class Intake:
         if message.refusal is None and isinstance(message.request, StoreRequest):
             self._open(message, message.request)
         elif message.refusal is None and isinstance(message.request, ActionRequest | EventRequest):
-            self._information = bytearray()
+            self._open_information(message.request)
 
     def write(self, data: memoryview) -> None:
         """Take a piece of the data set: into the spool, or nowhere if it is refused.
@@ -118,13 +131,25 @@ class Intake:
         self._drop_spool()
         return unfinished
 
-    def _gather(self, information: bytearray, data: memoryview) -> None:
+    def _open_information(self, request: ActionRequest | EventRequest) -> None:
+        """Keep an Action or Event Information on disk: many that do not end take no memory."""
+        self._longest_information = self._store.longest_information(request)
+        try:
+            self._information = self._store.files.open_spool(b"")
+        except StoreUnavailable as error:
+            self._refuse(statuses.RESOURCE_LIMITATION, str(error))
+
+    def _gather(self, information: Spool, data: memoryview) -> None:
         """Keep a piece of an Action or Event Information, which is small beside any image."""
-        if len(information) + len(data) > MAX_INFORMATION_BYTES:
-            cause = f"an Action or Event Information above {MAX_INFORMATION_BYTES} bytes"
-            self._refuse(statuses.RESOURCE_LIMITATION, cause)
-        else:
-            information += data
+        longest, limit = self._longest_information
+        if self._size > longest:
+            cause = f"an Action or Event Information above {longest} bytes"
+            self._refuse(statuses.RESOURCE_LIMITATION, cause, limit)
+            return
+        try:
+            information.write(data)
+        except StoreUnavailable as error:
+            self._refuse(statuses.RESOURCE_LIMITATION, str(error))
 
     def _commit(self, message: Message) -> Answer:
         """Hand a request for storage commitment over; success means that it is durable."""
@@ -132,14 +157,14 @@ class Intake:
         commit = self._store.commit
         if self._refusal is not None or information is None or commit is None:
             return self._refusal or statuses.PROCESSING_FAILURE
-        syntax = message.context.transfer_syntax_uid
         try:
-            commit(CommitmentRequest(self._origin, syntax, bytes(information)))
+            read = _reader(information.finish())
+            commit(CommitmentRequest(self._origin, message.context.transfer_syntax_uid, read))
         except Exception as error:  # noqa: BLE001  (the requester gets an answer in any case)
-            self._cause = str(error) if isinstance(error, IntuError) else type(error).__name__
-            if isinstance(error, LimitPassed):
-                self._count_limit(error.limit)
+            self._note(error)
             return statuses.answer_to_commitment_error(error)
+        finally:
+            information.discard()
         return SUCCESS
 
     def _hear(self, message: Message) -> Answer:
@@ -151,11 +176,20 @@ class Intake:
         origin, syntax = self._origin, message.context.transfer_syntax_uid
         titles = (origin.calling_ae_title, origin.called_ae_title)
         try:
-            hear(CommitmentAnswer(*titles, syntax, bytes(information)))
+            read = _reader(information.finish())
+            hear(CommitmentAnswer(*titles, syntax, read()))
         except Exception as error:  # noqa: BLE001  (the PACS gets an answer in any case)
-            self._cause = str(error) if isinstance(error, IntuError) else type(error).__name__
+            self._note(error)
             return statuses.answer_to_event_error(error)
+        finally:
+            information.discard()
         return SUCCESS
+
+    def _note(self, error: Exception) -> None:
+        # The text of a foreign error may hold a patient's values; its type cannot.
+        self._cause = str(error) if isinstance(error, IntuError) else type(error).__name__
+        if isinstance(error, LimitPassed | Busy):
+            self._count_limit(error.limit)
 
     def _open(self, message: Message, request: StoreRequest) -> None:
         if not self._has_space(STEP_BYTES):
@@ -242,10 +276,7 @@ class Intake:
             accepted = self._store.accept(received)
         except Exception as error:  # noqa: BLE001  (the sender gets an answer, whatever happened)
             spool.discard()
-            # The text of a foreign error may hold a patient's values; its type cannot.
-            self._cause = str(error) if isinstance(error, IntuError) else type(error).__name__
-            if isinstance(error, LimitPassed | Busy):
-                self._count_limit(error.limit)
+            self._note(error)
             return statuses.answer_to_error(error), None
         self._cause = accepted.reason
         return statuses.answer_to_accepted(accepted), accepted.disposition
@@ -260,9 +291,9 @@ class Intake:
         metrics.RECEIVE_LIMITS.labels(self._origin.channel, limit).inc()
 
     def _drop_spool(self) -> None:
-        self._information = None
-        spool, self._spool = self._spool, None
-        if spool is not None:
+        spools = self._spool, self._information
+        self._spool = self._information = None
+        for spool in filter(None, spools):
             spool.discard()
         self._give_back()
 
@@ -281,3 +312,9 @@ class Intake:
             detail=self._cause,
             instance=uid if is_uid(uid) else "",
         )
+
+
+def _reader(spooled: SpooledFile) -> Callable[[], bytes]:
+    """Return what reads a spooled data set when it is wanted."""
+    data_set = spooled.data_set
+    return spooled.path.read_bytes if data_set is None else lambda: data_set

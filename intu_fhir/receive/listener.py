@@ -103,6 +103,7 @@ class Listener:
                 limits.max_object_bytes,
                 commit,
                 hear,
+                limits.storage_commitment.max_instances,
             ),
             association_ended=association_ended,
             slots=slots,

@@ -36,7 +36,8 @@ ACCEPTED, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 3,
 STORAGE_EXTENDED_NEGOTIATION = bytes((2, 0, 3, 0, 0, 0))
 
 _WINDOW = (1, 1)
-_SMALLEST_PDU = 7  # a PDV header and one byte: with less, no answer gets through
+SMALLEST_PDU = 128
+"""With less a peer makes an answer many times as long as it is; no program asks for so little."""
 NOT_STORAGE = frozenset({VERIFICATION, STORAGE_COMMITMENT})
 
 NAME, NAME_AND_PASSCODE = 1, 2
@@ -135,9 +136,9 @@ def negotiate(request: AssociateRequest, policy: Policy) -> Decision:
     """Decide on a request.
 
     Raises:
-        ProtocolViolation: the peer takes no PDU that an answer would fit in.
+        ProtocolViolation: the peer takes only PDUs that are shorter than any program's.
     """
-    if 0 < request.user.max_pdu_bytes < _SMALLEST_PDU:
+    if 0 < request.user.max_pdu_bytes < SMALLEST_PDU:
         raise ProtocolViolation(f"the peer takes PDUs of {request.user.max_pdu_bytes} bytes")
     return _rejection(request, policy) or _agreement(request, policy)
 

@@ -1,37 +1,53 @@
 """Telling a requester of storage commitment its result on an association that it has opened.
 
 The thread of an association owns its socket. Who has something to report leaves it in the
-association's mailbox, and the thread sends it between two messages (PS3.4 J.3.3).
+association's mailbox, and the thread sends it between two messages (PS3.4 J.3.3). There is room
+for one report: with an asynchronous operations window of one the next is sent once that one is
+answered (PS3.7 D.3.3.3), however long ago its sender gave up.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 from intu_fhir.errors import TransientError
+from intu_fhir.model.commitment import Requester
 
 
 class NotReported(TransientError):
     """The requester has not taken the result; it is told again."""
 
 
-@dataclass(frozen=True)
+class NotSent(NotReported):
+    """The requester was not even asked to take it."""
+
+
 class Report:
     """A result on its way.
 
     Args:
         event_type_id: 1 where everything is committed, else 2.
-        encode: gives the Event Information in a transfer syntax.
-        status: the status of the answer.
+        encode: gives the Event Information in a transfer syntax; called once.
     """
 
-    event_type_id: int
-    encode: Callable[[str], bytes]
-    status: Future[int] = field(default_factory=Future)
+    def __init__(self, event_type_id: int, encode: Callable[[str], bytes]) -> None:
+        self.event_type_id = event_type_id
+        self._encode: Callable[[str], bytes] | None = encode
+        self.status: Future[int] = Future()
+        """The status of the answer."""
+
+    @property
+    def is_sent(self) -> bool:
+        """Say whether it is on its way, so that it takes no memory any more."""
+        return self._encode is None
+
+    def take_data_set(self, transfer_syntax_uid: str) -> bytes:
+        """Return the Event Information, and forget what it was made of."""
+        encode, self._encode = self._encode, None
+        assert encode is not None, "a report is sent once"
+        return encode(transfer_syntax_uid)
 
 
 class Mailbox:
@@ -39,97 +55,105 @@ class Mailbox:
 
     def __init__(self, association_id: str) -> None:
         self.association_id = association_id
-        self._waiting: queue.SimpleQueue[Report] = queue.SimpleQueue()
-        self._sent: dict[int, Report] = {}
-        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._report: Report | None = None
+        self._message_id = 0
+        self._is_closed = False
 
-    def post(self, report: Report) -> None:
-        """Leave a report; one that comes too late fails at once."""
-        self._waiting.put(report)
-        if self._closed.is_set():
-            self._fail_waiting()
+    def is_free(self) -> bool:
+        """Say whether there is room for a report."""
+        with self._lock:
+            return self._has_room()
+
+    def post(self, report: Report) -> bool:
+        """Leave a report; False where there is no room for one, or nobody to take it."""
+        with self._lock:
+            if not self._has_room():
+                return False
+            self._report = report
+            return True
+
+    def _has_room(self) -> bool:
+        return not self._is_closed and (self._report is None or self._report.status.cancelled())
 
     def next(self) -> Report | None:
         """Return a report that somebody still waits for, if there is one."""
-        while True:
-            try:
-                report = self._waiting.get_nowait()
-            except queue.Empty:
+        with self._lock:
+            report = self._report
+            if report is None or self._message_id:
                 return None
             if report.status.set_running_or_notify_cancel():
                 return report
+            self._report = None
+            return None
 
-    def sent(self, message_id: int, report: Report) -> None:
-        """Note that a report was sent as this message."""
-        self._sent[message_id] = report
+    def sent(self, message_id: int) -> None:
+        """Note that the report was sent as this message; nothing else is until its answer."""
+        with self._lock:
+            self._message_id = message_id
 
     def answered(self, message_id: int, status: int) -> None:
         """Note the answer."""
-        report = self._sent.pop(message_id, None)
-        if report is not None:
-            report.status.set_result(status)
+        with self._lock:
+            if message_id != self._message_id or self._report is None:
+                return
+            report, self._report, self._message_id = self._report, None, 0
+        report.status.set_result(status)
 
     def close(self) -> None:
         """Note that the association has ended: nothing more is sent or answered."""
-        self._closed.set()
-        self._fail_waiting()
-        for report in self._sent.values():
+        with self._lock:
+            self._is_closed = True
+            report, self._report = self._report, None
+        if report is None or report.status.cancelled():
+            return
+        if report.is_sent:
             report.status.set_exception(NotReported("the association ended before the answer"))
-        self._sent.clear()
-
-    def _fail_waiting(self) -> None:
-        while (report := self.next()) is not None:
-            report.status.set_exception(NotReported("the association has ended"))
+        elif report.status.running() or report.status.set_running_or_notify_cancel():
+            report.status.set_exception(NotSent("the association has ended"))
 
 
 class OpenRequesters:
-    """Associations that results can be told on, of all listeners of a process."""
+    """Associations that results can be told on, of all listeners of a process.
 
-    def __init__(self) -> None:
+    Args:
+        elsewhere: AE titles that are told on an association of ours.
+    """
+
+    def __init__(self, elsewhere: Collection[str] = ()) -> None:
+        self.elsewhere = frozenset(elsewhere)
         self._lock = threading.Lock()
-        self._mailboxes: dict[str, list[Mailbox]] = {}
+        self._mailboxes: dict[Requester, list[Mailbox]] = {}
 
-    def enter(self, ae_title: str, association_id: str) -> Mailbox:
+    def enter(self, requester: Requester, association_id: str) -> Mailbox:
         """Add an association."""
         mailbox = Mailbox(association_id)
         with self._lock:
-            self._mailboxes.setdefault(ae_title, []).append(mailbox)
+            self._mailboxes.setdefault(requester, []).append(mailbox)
         return mailbox
 
-    def leave(self, ae_title: str, mailbox: Mailbox) -> None:
+    def leave(self, requester: Requester, mailbox: Mailbox) -> None:
         """Remove an association that has ended."""
         with self._lock:
-            left = [one for one in self._mailboxes.get(ae_title, ()) if one is not mailbox]
+            left = [one for one in self._mailboxes.get(requester, ()) if one is not mailbox]
             if left:
-                self._mailboxes[ae_title] = left
+                self._mailboxes[requester] = left
             else:
-                self._mailboxes.pop(ae_title, None)
+                self._mailboxes.pop(requester, None)
         mailbox.close()
 
-    def titles(self) -> frozenset[str]:
+    def free(self) -> frozenset[Requester]:
         """Return who can be told something now."""
         with self._lock:
-            return frozenset(self._mailboxes)
+            found = [(who, list(mailboxes)) for who, mailboxes in self._mailboxes.items()]
+        return frozenset(who for who, mailboxes in found if any(one.is_free() for one in mailboxes))
 
-    def report(
-        self, ae_title: str, association_id: str, report: Report, timeout_seconds: float
-    ) -> int:
-        """Tell a requester, on the association that asked if it is open, else on its newest one.
+    def post(self, requester: Requester, association_id: str, report: Report) -> bool:
+        """Leave a report for a requester; False where it has no association that is free.
 
-        Returns:
-            the status of its answer.
-
-        Raises:
-            NotReported: it has no association, or gives no answer in time.
+        It goes to the association that asked, if that is there and free, else to the newest one.
         """
         with self._lock:
-            mailboxes = list(self._mailboxes.get(ae_title, ()))
-        if not mailboxes:
-            raise NotReported("the requester has no association open")
-        same = [one for one in mailboxes if one.association_id == association_id]
-        (same or mailboxes)[-1].post(report)
-        try:
-            return report.status.result(timeout_seconds)
-        except TimeoutError:
-            report.status.cancel()
-            raise NotReported(f"no answer within {timeout_seconds:g} s") from None
+            mailboxes = list(reversed(self._mailboxes.get(requester, ())))
+        mailboxes.sort(key=lambda one: one.association_id != association_id)
+        return any(one.post(report) for one in mailboxes)

@@ -273,20 +273,32 @@ def encode_command(context_id: int, command: bytes, max_pdu_bytes: int) -> bytes
     Args:
         max_pdu_bytes: longest P-DATA-TF the peer takes; 0 means any.
     """
-    return _encode_data(context_id, command, max_pdu_bytes, _COMMAND)
+    return b"".join(_data_pdus(context_id, command, max_pdu_bytes, _COMMAND))
 
 
-def encode_data_set(context_id: int, data_set: bytes, max_pdu_bytes: int) -> bytes:
-    """As ``encode_command``, for a data set."""
-    return _encode_data(context_id, data_set, max_pdu_bytes, 0)
+def encode_data_set(context_id: int, data_set: bytes, max_pdu_bytes: int) -> Iterator[bytes]:
+    """Give the P-DATA-TF PDUs that carry a data set, some at a time.
+
+    A peer with short PDUs makes thousands of them; together they would take many times the data
+    set in memory.
+    """
+    gathered: list[bytes] = []
+    size = 0
+    for pdu in _data_pdus(context_id, data_set, max_pdu_bytes, 0):
+        gathered.append(pdu)
+        size += len(pdu)
+        if size >= _LONGEST_SENT:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
 
 
-def _encode_data(context_id: int, data: bytes, max_pdu_bytes: int, kind: int) -> bytes:
-    room = min(max_pdu_bytes or _LONGEST_SENT, _LONGEST_SENT) - _PDV.size
-    pdus = []
+def _data_pdus(context_id: int, data: bytes, max_pdu_bytes: int, kind: int) -> Iterator[bytes]:
+    # Fragments are even, as some peers insist (PS3.8 annex F).
+    room = (min(max_pdu_bytes or _LONGEST_SENT, _LONGEST_SENT) - _PDV.size) & ~1
     for begin in range(0, len(data), room):
         part = data[begin : begin + room]
         last = _LAST if begin + room >= len(data) else 0
-        pdus.append(_HEADER.pack(PduType.P_DATA_TF, len(part) + _PDV.size))
-        pdus.append(_PDV.pack(len(part) + 2, context_id, kind | last) + part)
-    return b"".join(pdus)
+        head = _HEADER.pack(PduType.P_DATA_TF, len(part) + _PDV.size)
+        yield head + _PDV.pack(len(part) + 2, context_id, kind | last) + part

@@ -49,11 +49,25 @@ class StorageCommitment(Settings):
     an association that they have opened themselves.
     """
     max_instances: PositiveInt = 20_000
-    """Most instances of one request."""
+    """Most instances of one request; a longer one is read no further."""
     max_waiting: PositiveInt = 10_000
-    """Most requests whose results are not reported yet."""
+    """Most requests whose results are not told yet."""
+    max_waiting_of_one: PositiveInt = 1_000
+    """The same for one requester: its AE title or its address."""
+    max_waiting_instances: PositiveInt = 5_000_000
+    """Most instances of all those requests together."""
+    max_waiting_instances_of_one: PositiveInt = 500_000
+    """The same for one requester: its AE title or its address."""
     timeout_seconds: PositiveFloat = 30.0
     """Limit for telling one result, in seconds."""
+    wait_seconds: PositiveFloat = 3_600.0
+    """An association without any message stays open so long for a result that it has asked for."""
+    check_again_seconds: PositiveFloat = 600.0
+    """Instances that were looked at longer ago are looked at again before a result is told."""
+    tell_days: PositiveFloat = 7.0
+    """A result that its requester has not taken after so many days is told no more."""
+    keep_days: PositiveFloat = 90.0
+    """Requests that have ended are kept for so many days."""
 
 
 class Receiver(Settings):

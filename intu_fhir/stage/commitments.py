@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-import structlog
-
+from intu_fhir.db import commitment_requests as requests
 from intu_fhir.db import commitments as table
-from intu_fhir.db.commitments import Unchecked
+from intu_fhir.db.commitments import Due, Unchecked
 from intu_fhir.db.session import Database
-from intu_fhir.errors import DamagedFile, StaleClaim, StoreUnavailable
-from intu_fhir.files.digest import data_set_digest
+from intu_fhir.errors import LimitPassed, StaleClaim, StoreUnavailable
 from intu_fhir.files.store import FileStore
-from intu_fhir.model.commitment import ASKED, CommitmentClaim, CommitmentRequest, FailureReason
+from intu_fhir.model.commitment import (
+    ASKED,
+    RECEIVED,
+    CommitmentClaim,
+    CommitmentRequest,
+    FailureReason,
+)
+from intu_fhir.model.instance import Origin
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import StorageCommitment
 from intu_fhir.stage.commitment import read_action_information
+from intu_fhir.stage.promise import Promise
 
-_log = structlog.get_logger("intu_fhir.commitment")
-_BATCH = 100
-_LEASE_SECONDS = 600.0
+_AT_A_TIME = 1_000
+"""Instances that are given rows in one transaction."""
+_BATCH, _BATCH_SECONDS = 100, 5.0
+"""After so many instances, or so long, what was found is written down."""
+_LEASE_SECONDS, _BEAT_SECONDS = 300.0, 30.0
 _SOON_SECONDS = 5.0
-# What goes by itself: too many open files, no memory. Anything else of a disk means damage.
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Commitments:
 
     Args:
         receiver: names the receiving process in staging.
-        supported: SOP classes that are stored at all.
+        supported: SOP classes that are stored at all, those of channels' own included.
     """
 
     database: Database
@@ -50,106 +55,173 @@ class Commitments:
 
         Raises:
             InvalidDataSet: it cannot be read.
-            LimitPassed: it asks for too much.
-            StoreUnavailable: it cannot be stored now, or too many wait.
+            LimitPassed: it asks for too much, or too much waits.
+            StoreUnavailable: it cannot be stored now.
         """
+        try:
+            information = request.read()
+        except OSError as error:
+            raise StoreUnavailable("The request cannot be read back from the spool") from error
         asked = read_action_information(
-            request.action_information, request.transfer_syntax_uid, self.limits.max_instances
+            information, request.transfer_syntax_uid, self.limits.max_instances
         )
+        self._require_room(request.origin, len(asked.instances))
         with self.database.write() as connection:
-            stored = table.store_request(
-                connection,
-                request.origin,
-                asked,
-                self.clock.now(),
-                receiver=self.receiver,
-                max_waiting=self.limits.max_waiting,
+            requests.store_request(
+                connection, request.origin, asked, self.clock.now(), receiver=self.receiver
             )
-        if not stored:
-            raise StoreUnavailable(
-                f"{self.limits.max_waiting} requests for storage commitment wait already; "
-                "see `intu-fhir commitments`"
-            )
+
+    def _require_room(self, origin: Origin, instances: int) -> None:
+        """Count before the transaction: who writes images does not wait for that."""
+        with self.database.read() as connection:
+            waiting = requests.waiting(connection, origin)
+        found = {
+            "max_waiting": waiting.requests + 1,
+            "max_waiting_of_one": waiting.requests_of_one + 1,
+            "max_waiting_instances": waiting.instances + instances,
+            "max_waiting_instances_of_one": waiting.instances_of_one + instances,
+        }
+        for limit, number in found.items():
+            if number > getattr(self.limits, limit):
+                raise LimitPassed(
+                    "Too much waits for storage commitment; see `intu-fhir commitments list`, or "
+                    f"raise receiver.storage_commitment.{limit}",
+                    f"storage_commitment.{limit}",
+                )
+
+    def work_some(self) -> int:
+        """List or look at the next instances of a request; return how many, 0 where none wait.
+
+        Listing comes first: an instance that is listed is not pruned.
+        """
+        return self.list_some() or self.check_some()
+
+    def list_some(self) -> int:
+        """Give the instances of the oldest new request rows of their own."""
+        held = self._claim(RECEIVED)
+        if held is None:
+            return 0
+        with suppress(StaleClaim):
+            self._list(held)
+        return held.number_of_instances
+
+    def _list(self, held: CommitmentClaim) -> None:
+        with self.database.read() as connection:
+            left = table.to_list(connection, held)
+        number = held.reached + 1
+        for begin in range(0, len(left), _AT_A_TIME):
+            with self.database.write() as connection:
+                some = left[begin : begin + _AT_A_TIME]
+                table.list_some(connection, held, number + begin, some)
+        with self.database.write() as connection:
+            table.listed(connection, held, self.clock.now())
 
     def check_some(self) -> int:
         """Look at the next instances of the oldest request; return how many were looked at."""
-        held = self._claim()
+        held = self._claim(ASKED)
         if held is None:
             return 0
         with self.database.read() as connection:
             waiting = table.unchecked(connection, held, _BATCH)
+        results: list[tuple[int, str]] = []
         try:
-            results = [(one.number, self._result(held, one)) for one in waiting]
-            self._store(held, results, ended=len(waiting) < _BATCH)
+            self._look(held, waiting, results)
+            ended = len(waiting) < _BATCH and len(results) == len(waiting)
+            self._store(held, results, ended=ended, due_at=self.clock.now())
         except StaleClaim:
             return 0
         except StoreUnavailable:
-            self._put_off(held)
+            # An object store may answer soon, or have what another machine took.
+            soon = self.clock.now() + timedelta(seconds=_SOON_SECONDS)
+            with suppress(StaleClaim):
+                self._store(held, results, ended=False, due_at=soon)
             return 0
         return max(len(results), 1)
 
-    def _put_off(self, held: CommitmentClaim) -> None:
-        """Look again when an object store may answer, or have what another machine took."""
-        soon = self.clock.now() + timedelta(seconds=_SOON_SECONDS)
-        with suppress(StaleClaim), self.database.write() as connection:
-            table.put_back(connection, held, soon)
+    def _look(
+        self, held: CommitmentClaim, waiting: list[Unchecked], results: list[tuple[int, str]]
+    ) -> None:
+        """Look at instances, for not too long; what was found so far is in ``results``."""
+        lease = _Lease(self, held)
+        until = self.clock.monotonic() + _BATCH_SECONDS
+        promise = Promise(self.files, lease.beat)
+        for one in waiting:
+            reason = self._failure(held, one, promise)
+            results.append((one.number, table.COMMITTED if reason is None else f"{reason:04X}"))
+            if self.clock.monotonic() >= until:
+                return
 
-    def _claim(self) -> CommitmentClaim | None:
-        now = self.clock.now()
+    def _claim(self, state: str) -> CommitmentClaim | None:
+        now, due = self.clock.now(), Due(state)
         with self.database.read() as connection:
-            if not table.is_due(connection, ASKED, now):
+            if not table.is_due(connection, due, now):
                 return None
         with self.database.write() as connection:
-            return table.claim(connection, ASKED, now, lease_seconds=_LEASE_SECONDS)
+            return table.claim(connection, due, now, lease_seconds=_LEASE_SECONDS)
 
-    def _store(self, held: CommitmentClaim, results: list[tuple[int, str]], *, ended: bool) -> None:
+    def _store(
+        self,
+        held: CommitmentClaim,
+        results: list[tuple[int, str]],
+        *,
+        ended: bool,
+        due_at: datetime,
+    ) -> None:
+        """Write down what was found; behind the requests of others unless it has ended."""
         with self.database.write() as connection:
             table.store_results(connection, held, results)
             if ended:
-                table.checked(connection, held, self.clock.now())
+                now = self.clock.now()
+                table.checked(connection, held, now, self._holds_until(held, now))
             else:
-                table.put_back(connection, held, held.claimed_at)
+                table.put_back(connection, held, due_at)
 
-    def _result(self, held: CommitmentClaim, one: Unchecked) -> str:
-        reason = self._failure(held, one)
-        return table.COMMITTED if reason is None else f"{reason:04X}"
+    def _holds_until(self, held: CommitmentClaim, now: datetime) -> datetime:
+        """Say how long the result may be told as it is.
 
-    def _failure(self, held: CommitmentClaim, one: Unchecked) -> FailureReason | None:
+        One that had to be looked at again since its requester came late holds until it may come
+        again: else a requester that comes seldom, and stays for less than a look takes, is never
+        told.
+        """
+        seconds = self.limits.check_again_seconds
+        if held.checked_at is not None:
+            seconds = max(seconds, 2 * (now - held.checked_at).total_seconds())
+        return now + timedelta(seconds=seconds)
+
+    def _failure(
+        self, held: CommitmentClaim, one: Unchecked, promise: Promise
+    ) -> FailureReason | None:
         """Return why an instance cannot be promised, or None (PS3.3 C.14.1.1)."""
         if held.is_repeat:
             return FailureReason.DUPLICATE_TRANSACTION_UID
         if one.file is None:
-            known = one.sop_class_uid in self.supported
+            is_known = one.sop_class_uid in self.supported
             return (
                 FailureReason.NO_SUCH_OBJECT_INSTANCE
-                if known
+                if is_known
                 else FailureReason.REFERENCED_SOP_CLASS_NOT_SUPPORTED
             )
         if one.staged_class_uid != one.sop_class_uid:
             return FailureReason.CLASS_INSTANCE_CONFLICT
-        return self._damage(one, one.file)
+        return promise.failure(one, one.file)
 
-    def _damage(self, one: Unchecked, file: str) -> FailureReason | None:
-        """Read the stored file again and compare it with what was received."""
-        try:
-            same = self._digest(file, one.data_set_offset or 0) == one.sha256
-        except (OSError, StoreUnavailable, DamagedFile) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            if isinstance(error, StoreUnavailable) and not isinstance(cause, OSError):
-                raise  # of an object store, which says nothing about the file
-            if getattr(cause, "errno", None) in _PASSING:
-                return FailureReason.RESOURCE_LIMITATION
-            same = False
-        if same:
-            return None
-        _log.error(
-            "file_damaged",
-            instance=one.sop_instance_uid,
-            file=file,
-            reason="restore it from a backup, or have the instance sent again",
-        )
-        return FailureReason.PROCESSING_FAILURE
 
-    def _digest(self, file: str, offset: int) -> str:
-        with self.files.open(file) as stored:
-            return data_set_digest(stored, offset)
+class _Lease:
+    """Keeps a claim while its files are read, however large they are."""
+
+    def __init__(self, commitments: Commitments, held: CommitmentClaim) -> None:
+        self._of, self._held = commitments, held
+        self._next = commitments.clock.monotonic() + _BEAT_SECONDS
+
+    def beat(self) -> None:
+        """Have the claim last longer, where it is time for that.
+
+        Raises:
+            StaleClaim: another worker has it now.
+        """
+        clock = self._of.clock
+        if clock.monotonic() < self._next:
+            return
+        self._next = clock.monotonic() + _BEAT_SECONDS
+        with self._of.database.write() as connection:
+            table.keep(connection, self._held, clock.now() + timedelta(seconds=_LEASE_SECONDS))

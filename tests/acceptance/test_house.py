@@ -70,10 +70,12 @@ SHELL = frozenset(
         "stage/doubts.py",
         "stage/ends.py",
         "stage/file_source.py",
+        "stage/handover.py",
         "stage/import_files.py",
         "stage/media.py",
         "stage/order.py",
         "stage/passing.py",
+        "stage/promise.py",
         "stage/recover.py",
         "stage/stored.py",
         "stage/turns.py",
@@ -92,6 +94,7 @@ CATCH_EVERYTHING = frozenset(
         "cli/main.py",
         "web/http/last_resort.py",  # one request's end is never the server's
         "stage/commit.py",  # nothing is swallowed: the waiting threads raise it
+        "stage/handover.py",
     }
 )
 

@@ -29,6 +29,7 @@ IN_THE_API: Mapping[str, str] = {
     "quarantine remove": "POST /quarantine/{key}/remove",
     "commitments list": "GET /commitments",
     "commitments show": "GET /commitments/{uid}",
+    "commitments retry": "POST /commitments/{uid}/retry",
     "audit list": "GET /audit",
     "preview": "GET /studies/{uid}/preview",
     "sql": "POST /sql",

@@ -61,12 +61,30 @@ quarantine and answered with A900: the first one stays as it is."""
 _SCP_COMMITMENT = """\
 Storage Commitment Push Model SOP Class (1.2.840.10008.1.20.1), in the uncompressed transfer
 syntaxes. A request (N-ACTION, action type 1) is answered with success when it is in the database.
-Then the stored file of each instance is read again and compared with the digest of the data set as
-it was received. The result (N-EVENT-REPORT) goes to the requester's address in
+Then the stored file of each instance is read again: its data set is compared with the digest of
+what was received, its meta information with what was negotiated. An instance that is named twice is
+reported once.
+
+The result (N-EVENT-REPORT) goes to the requester's address in
 `receiver.storage_commitment.requesters` on a new association, for which the AE proposes the SCP
-role; without an address it goes on an association that the requester has open, the asking one
-first. What is not taken is told again, as `retry` says, also after a restart. Requests and results
-stay in the tables `storage_commitments` and `storage_commitment_items`. Storage media are not
+role; it is not sent where the requester refuses that role, and sent where it says nothing of roles.
+Without an address, or once that has failed, it goes on an association that the same requester (AE
+title, called AE title and channel) has open: the asking one first, on the presentation context that
+was asked on. Only one report at a time is not answered (asynchronous operations window 1). An
+association that has asked may be silent for `wait_seconds` until its result has come.
+
+Instances that were looked at more than `check_again_seconds` ago are looked at again before they
+are told; a requester that comes seldom is told on its second visit from the look that the first one
+caused. What is not taken is told again, as `retry` says, also after a restart, and at most for
+`tell_days`; then a person can have it told again.
+
+A request that repeats an earlier one word for word is the same request, and its result is told
+again. Another one with a Transaction UID that this requester has used fails as a whole (0131). How
+many requests and instances may wait is limited in all and for each requester, by AE title and by
+address (`max_waiting` and the keys below it); beyond that a request is answered 0213.
+
+Requests and results stay in the tables `storage_commitments` and `storage_commitment_items` for
+`keep_days`. All these keys are below `receiver.storage_commitment`. Storage media are not
 referenced."""
 
 _SCU_COMMITMENT = """\
@@ -88,7 +106,7 @@ again. Without a result within `commitment.answer_seconds` the instances are req
 after `commitment.max_tries` requests a person is asked."""
 
 _REASONS = {
-    FailureReason.PROCESSING_FAILURE: "the stored file is gone or is not what was received",
+    FailureReason.PROCESSING_FAILURE: "the stored file, or its meta information, is not what was received",
     FailureReason.NO_SUCH_OBJECT_INSTANCE: "the instance was not received, or is in quarantine",
     FailureReason.CLASS_INSTANCE_CONFLICT: "it was received with another SOP class",
     FailureReason.REFERENCED_SOP_CLASS_NOT_SUPPORTED: "its SOP class is not stored here",

@@ -17,6 +17,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from intu_fhir.app.serving import ALL_ROLES, RECEIVE, WORK, Site
 from intu_fhir.app.wiring import open_app
 from intu_fhir.cli.main import run
+from intu_fhir.db.commitment_report import list_items
 from intu_fhir.db.tables import instances, storage_commitment_items, storage_commitments
 from intu_fhir.model.commitment import REPORTED, UNREPORTED
 from intu_fhir.settings.load import load_configuration
@@ -174,19 +175,20 @@ def test_each_failure_has_its_reason(make: Make) -> None:
 
 
 def test_transaction_that_was_used_is_a_duplicate(make: Make) -> None:
-    """A Transaction UID that its requester has used before commits nothing the second time."""
+    """A Transaction UID that its requester has used for others commits nothing the second time."""
     setting = make()
     setting.running.start()
     requester = setting.requester
     (stored,) = requester.store(1)
     association = requester.associate()
-    for _ in range(2):
-        assert requester.ask(association, "1.2.3.4", (CTImageStorage, stored)) == 0x0000
+    for asked in ([stored], [stored, "1.2.3.99"]):
+        items = [(CTImageStorage, one) for one in asked]
+        assert requester.ask(association, "1.2.3.4", *items) == 0x0000
     wait_until(lambda: len(requester.results) == 2)
     association.release()
     (first, _), (second, information) = sorted(requester.results, key=lambda one: one[0])
     assert (first, second) == (1, 2)
-    assert [item.FailureReason for item in information.FailedSOPSequence] == [0x0131]
+    assert [item.FailureReason for item in information.FailedSOPSequence] == [0x0131] * 2
 
 
 def test_requester_that_is_away_is_told_later(make: Make) -> None:
@@ -227,6 +229,13 @@ def test_requester_that_never_takes_it_is_given_up(
     assert "it answers 0110" in out
     assert run(["commitments", "show", "1.2.3.6", "--config", folder]) == 0
     assert "committed" in capsys.readouterr().out
+    assert run(["commitments", "retry", "--config", folder]) != 0
+    assert run(["commitments", "retry", "1.2.3.7", "--config", folder]) == 0
+    assert "None" in capsys.readouterr().out
+    requester.status = 0x0000
+    assert run(["commitments", "retry", "1.2.3.6", "--config", folder]) == 0
+    wait_until(lambda: setting.rows(storage_commitments.c.state) == [(REPORTED,)])
+    assert len(requester.results) == 5
 
 
 def test_restart_loses_no_request(make: Make) -> None:
@@ -253,13 +262,19 @@ def test_restart_loses_no_request(make: Make) -> None:
 def test_request_is_durable_before_its_answer(make: Make) -> None:
     """As soon as 0000 is answered the request is in the database, with all its instances."""
     setting = make()
-    setting.running.start({RECEIVE})
+    site = setting.running.start({RECEIVE})
     requester = setting.requester
     association = requester.associate()
     asked = [(CTImageStorage, f"1.2.3.{number}") for number in range(2_500)]
     assert requester.ask(association, "1.2.3.8", *asked) == 0x0000
-    assert len(setting.results()) == 2_500
+    with site.app.database.read() as connection:
+        assert len(list_items(connection, "1.2.3.8")) == 2_500
+    assert setting.results() == {}
     association.abort()
+    setting.running.stop(site)
+    setting.running.start({WORK})
+    wait_until(lambda: set(setting.results().values()) == {"0112"})
+    assert len(setting.results()) == 2_500
 
 
 def test_many_instances_are_checked_piece_by_piece(make: Make) -> None:
@@ -307,6 +322,36 @@ def test_two_workers_check_a_request_once(make: Make) -> None:
     wait_until(lambda: {row[0] for row in setting.rows(storage_commitments.c.state)} == {REPORTED})
     threading.Event().wait(0.5)
     assert len(requester.results) == 10
+
+
+def test_address_that_fails_is_not_the_only_way(make: Make) -> None:
+    """A requester whose address takes nothing is told on an association that it opens itself."""
+    setting = make(address=True)
+    setting.running.start()
+    requester = setting.requester
+    (stored,) = requester.store(1)
+    association = requester.associate()
+    assert requester.ask(association, "1.2.3.40", (CTImageStorage, stored)) == 0x0000
+    wait_until(lambda: requester.results)
+    association.release()
+    assert requester.results[0][1].TransactionUID == "1.2.3.40"
+    wait_until(lambda: setting.rows(storage_commitments.c.state) == [(REPORTED,)])
+    assert setting.rows(storage_commitments.c.attempts) >= [(1,)]
+
+
+def test_status_on_the_same_association_counts(make: Make) -> None:
+    """A result that is answered with a failure on the requester's association is not taken."""
+    setting = make()
+    setting.running.start()
+    requester = setting.requester
+    requester.status = 0x0110
+    (stored,) = requester.store(1)
+    association = requester.associate()
+    assert requester.ask(association, "1.2.3.41", (CTImageStorage, stored)) == 0x0000
+    wait_until(lambda: setting.rows(storage_commitments.c.state) == [(UNREPORTED,)])
+    association.release()
+    assert len(requester.results) == 4
+    assert setting.rows(storage_commitments.c.last_error) == [("the requester answers 0110",)]
 
 
 def test_service_can_be_switched_off(make: Make) -> None:

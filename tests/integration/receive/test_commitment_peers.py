@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from intu_fhir.errors import InvalidDataSet, LimitPassed, StoreUnavailable
-from intu_fhir.model.commitment import CommitmentRequest
-from intu_fhir.receive.intake import MAX_INFORMATION_BYTES
+from intu_fhir.model.commitment import CommitmentRequest, Requester
+from intu_fhir.observe.metrics import RECEIVE_LIMITS
 from intu_fhir.receive.reporting import NotReported, Report
+from intu_fhir.settings.schema import StorageCommitment
 from tests.integration.receive.conftest import StartReceiving
+from tests.integration.receive.test_negotiation_peers import results
+from tests.support.asking import (
+    COMMITMENT,
+    COMMITMENT_ID,
+    WELL_KNOWN,
+    WITH_COMMITMENT,
+    action,
+)
 from tests.support.raw_peer import (
-    CONTEXTS,
     CT_ID,
+    EXPLICIT,
     IMPLICIT,
     RawPeer,
     command,
     echo_command,
-    element,
     elements_of,
     pdu,
     status_of,
     store_command,
     us,
 )
-from tests.support.receiving import Receiving, wait_until
+from tests.support.receiving import Receiving, limits, wait_until
 from tests.support.studies import data_set_bytes, make_instance, uid
 
-COMMITMENT, WELL_KNOWN = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
-COMMITMENT_ID = 9
-WITH_COMMITMENT = (*CONTEXTS, (COMMITMENT_ID, COMMITMENT, (IMPLICIT,)))
+JPEG = "1.2.840.10008.1.2.4.50"
 UID, OBJECT = uid("study", 1, 1), data_set_bytes(make_instance())
 
 
@@ -45,27 +52,15 @@ class Taken:
 
     def __init__(self) -> None:
         self.requests: list[CommitmentRequest] = []
+        self.read: list[bytes] = []
         self.error: Exception | None = None
 
     def __call__(self, request: CommitmentRequest) -> None:
         """Take a request."""
         self.requests.append(request)
+        self.read.append(request.read())
         if self.error is not None:
             raise self.error
-
-
-def action(
-    *, sop_class: str = COMMITMENT, instance: str = WELL_KNOWN, kind: int = 1, data_set: int = 1
-) -> bytes:
-    """Return an N-ACTION-RQ."""
-    return command(
-        element(0x0003, sop_class.encode()),
-        us(0x0100, 0x0130),
-        us(0x0110, 5),
-        us(0x0800, data_set),
-        element(0x1001, instance.encode()),
-        us(0x1008, kind),
-    )
 
 
 def event_answer(message_id: int, status: int = 0, data_set: int = 0x0101) -> bytes:
@@ -114,7 +109,7 @@ def test_request_is_handed_over_as_it_came(peer: RawPeer, taken: Taken) -> None:
     assert int.from_bytes(answer[0x0100], "little") == 0x8130
     assert answer[0x1000].rstrip(b"\0").decode() == WELL_KNOWN
     ((request),) = taken.requests
-    assert (request.action_information, request.transfer_syntax_uid) == (b"first second", IMPLICIT)
+    assert (taken.read, request.transfer_syntax_uid) == ([b"first second"], IMPLICIT)
     assert request.origin.calling_ae_title == "PEER"
 
 
@@ -153,16 +148,43 @@ def test_storage_and_echo_on_a_commitment_context_are_refused(peer: RawPeer) -> 
     assert status_of(peer.response()) == 0x0122
 
 
-def test_endless_request_is_refused(peer: RawPeer, taken: Taken) -> None:
-    """An Action Information above its limit is read to its end, dropped and answered 0213."""
+@pytest.mark.parametrize("data_bytes", [100, 300_000])
+def test_nothing_stays_in_the_spool(
+    data_bytes: int, peer: RawPeer, receiving: Receiving, taken: Taken
+) -> None:
+    """An Action Information comes whole, however long, and leaves no file behind."""
     peer.send_command(action(), COMMITMENT_ID)
-    piece = bytes(16_000)
-    for _ in range(MAX_INFORMATION_BYTES // len(piece) + 2):
-        peer.send_data(piece, COMMITMENT_ID, last=False)
+    data = os.urandom(data_bytes)
+    for begin in range(0, data_bytes, 10_000):
+        peer.send_data(data[begin : begin + 10_000], COMMITMENT_ID, last=False)
     peer.send_data(b"", COMMITMENT_ID)
-    assert status_of(peer.response()) == 0x0213
-    assert taken.requests == []
-    assert status_of(peer.store(OBJECT, UID)) == 0x0000
+    assert status_of(peer.response()) == 0x0000
+    assert taken.read == [data]
+    peer.send_command(action(), COMMITMENT_ID)
+    peer.send_data(bytes(100), COMMITMENT_ID, last=False)
+    peer.send(pdu(7, bytes(4)))
+    wait_until(lambda: receiving.spooled() == [])
+
+
+def test_endless_request_is_refused_and_counted(
+    start_receiving: StartReceiving, taken: Taken
+) -> None:
+    """One that is too long for its instances is read to its end, dropped and answered 0213."""
+    few = StorageCommitment(max_instances=10)
+    receiving = start_receiving(commit=taken, receiver=limits(storage_commitment=few))
+    limit = RECEIVE_LIMITS.labels("test", "storage_commitment.max_instances")
+    before = limit._value.get()
+    with RawPeer(receiving.port) as peer:
+        peer.associate(WITH_COMMITMENT)
+        peer.send_command(action(), COMMITMENT_ID)
+        for _ in range(10):
+            peer.send_data(bytes(16_000), COMMITMENT_ID, last=False)
+        peer.send_data(b"", COMMITMENT_ID)
+        assert status_of(peer.response()) == 0x0213
+        assert taken.requests == []
+        assert receiving.spooled() == []
+        assert limit._value.get() == before + 1
+        assert status_of(peer.store(OBJECT, UID)) == 0x0000
 
 
 ERRORS: dict[str, tuple[Exception, int]] = {
@@ -181,10 +203,21 @@ def test_error_has_its_status(case: str, peer: RawPeer, taken: Taken) -> None:
     assert status_of(peer.store(OBJECT, UID)) == 0x0000
 
 
+WHO = Requester("test", "INTU_SCP", "PEER")
+
+
+def send(
+    receiving: Receiving, data: bytes = b"result", association: str = "", who: Requester = WHO
+) -> Future[int]:
+    """Have the peer told a result; return the status to come."""
+    report = Report(2, lambda _: data)
+    assert receiving.requesters.post(who, association, report)
+    return report.status
+
+
 def tell(receiving: Receiving, data: bytes = b"result", seconds: float = 5.0) -> int:
     """Tell the peer a result; return the status of its answer."""
-    report = Report(2, lambda _: data)
-    return receiving.requesters.report("PEER", "", report, seconds)
+    return send(receiving, data).result(seconds)
 
 
 def read_report(peer: RawPeer) -> dict[int, bytes]:
@@ -269,34 +302,124 @@ def test_association_that_ends_fails_the_report(
     peer.send(pdu(7, bytes(4)))
     with pytest.raises(NotReported, match="ended"):
         told.result(10)
-    wait_until(lambda: not receiving.requesters.titles())
+    wait_until(lambda: not receiving.requesters.free())
 
 
-def test_silent_peer_fails_the_report(peer: RawPeer, receiving: Receiving) -> None:
-    """A peer that gives no answer is not waited for; a late one is taken without harm."""
-    with pytest.raises(NotReported, match="no answer"):
-        tell(receiving, seconds=0.8)
+def test_one_report_at_a_time(peer: RawPeer, receiving: Receiving) -> None:
+    """Until the first is answered no other is sent, whoever waits for it (window 1)."""
+    first = send(receiving)
+    message_id = int.from_bytes(read_report(peer)[0x0110], "little")
+    assert not receiving.requesters.free()
+    assert not receiving.requesters.post(WHO, "", Report(2, lambda _: b"second"))
+    peer.socket.settimeout(1.0)
+    with pytest.raises(TimeoutError):
+        peer.read()
+    peer.socket.settimeout(10)
+    peer.send_command(event_answer(message_id), COMMITMENT_ID)
+    assert first.result(10) == 0
+    second = send(receiving)
+    answered = int.from_bytes(read_report(peer)[0x0110], "little")
+    assert answered != message_id
+    peer.send_command(event_answer(answered), COMMITMENT_ID)
+    assert second.result(10) == 0
+
+
+def test_report_that_nobody_waits_for_is_not_sent(peer: RawPeer, receiving: Receiving) -> None:
+    """One that is taken back while the peer sends makes room for another."""
+    peer.send_command(store_command(UID))
+    peer.send_data(OBJECT[:50], last=False)
+    wait_until(lambda: receiving.spooled() != [])
+    assert send(receiving, b"first").cancel()
+    second = send(receiving, b"second")
+    peer.send_data(OBJECT[50:])
+    assert status_of(peer.response()) == 0x0000
     message_id = int.from_bytes(read_report(peer)[0x0110], "little")
     peer.send_command(event_answer(message_id), COMMITMENT_ID)
-    assert status_of(peer.store(OBJECT, UID)) == 0x0000
+    assert second.result(10) == 0
 
 
-def test_nobody_there_fails_the_report(receiving: Receiving) -> None:
-    """Without an association nothing can be told."""
-    with pytest.raises(NotReported, match="no association"):
-        tell(receiving)
+def test_result_goes_to_its_own_requester_only(peer: RawPeer, receiving: Receiving) -> None:
+    """The same AE title on another channel, or of another AE title of ours, is somebody else."""
+    for other in (WHO._replace(channel="secure"), WHO._replace(called_ae_title="OTHER")):
+        assert not receiving.requesters.post(other, "", Report(2, lambda _: b""))
+
+
+def test_association_that_asked_is_told(receiving: Receiving, taken: Taken) -> None:
+    """The result goes to the association that asked, though a newer one is there."""
+    with RawPeer(receiving.port) as asking, RawPeer(receiving.port) as newer:
+        asking.associate(WITH_COMMITMENT)
+        newer.associate(WITH_COMMITMENT)
+        assert ask(asking, action()) == 0x0000
+        status = send(receiving, association=taken.requests[0].origin.association_id)
+        message_id = int.from_bytes(read_report(asking)[0x0110], "little")
+        asking.send_command(event_answer(message_id), COMMITMENT_ID)
+        assert status.result(10) == 0
+        status = send(receiving, association="another one that has ended")
+        read_report(newer)
+
+
+def test_result_comes_on_the_context_that_asked(receiving: Receiving) -> None:
+    """Of two contexts for commitment the result comes on the one that was asked on."""
+    two = (*WITH_COMMITMENT, (11, COMMITMENT, (EXPLICIT,)))
+    with RawPeer(receiving.port) as peer:
+        peer.associate(two)
+        assert ask(peer, action(), context_id=11) == 0x0000
+        syntaxes: list[str] = []
+        report = Report(2, lambda syntax: syntaxes.append(syntax) or b"result")
+        assert receiving.requesters.post(WHO, "", report)
+        _, body = peer.read()
+        assert body[4] == 11
+        assert syntaxes == [EXPLICIT]
+
+
+def test_compressed_syntax_is_not_for_commitment(receiving: Receiving) -> None:
+    """A context for commitment in a compressed syntax alone is refused, one with more is not."""
+    contexts = ((1, COMMITMENT, (JPEG,)), (3, COMMITMENT, (JPEG, EXPLICIT)))
+    with RawPeer(receiving.port) as peer:
+        assert results(peer.associate(contexts)) == [4, 0]
+
+
+def test_idle_association_waits_for_its_result(start_receiving: StartReceiving) -> None:
+    """A peer that has asked may be silent until its result came, and not for longer."""
+    receiving = start_receiving(
+        commit=lambda _: None,
+        receiver=limits(idle_seconds=0.5, storage_commitment=StorageCommitment(wait_seconds=60)),
+    )
+    with RawPeer(receiving.port) as peer:
+        peer.associate(WITH_COMMITMENT)
+        assert ask(peer, action()) == 0x0000
+        threading.Event().wait(2.0)
+        status = send(receiving)
+        message_id = int.from_bytes(read_report(peer)[0x0110], "little")
+        peer.send_command(event_answer(message_id), COMMITMENT_ID)
+        assert status.result(10) == 0
+        assert peer.is_ended()
+        assert receiving.recorder.wait_for_ends() == ["timed_out"]
+
+
+def test_wait_for_a_result_has_an_end(start_receiving: StartReceiving) -> None:
+    """A peer whose result does not come within ``wait_seconds`` is as idle as any other."""
+    receiving = start_receiving(
+        commit=lambda _: None,
+        receiver=limits(idle_seconds=0.5, storage_commitment=StorageCommitment(wait_seconds=1)),
+    )
+    with RawPeer(receiving.port) as peer:
+        peer.associate(WITH_COMMITMENT)
+        assert ask(peer, action()) == 0x0000
+        assert peer.is_ended()
 
 
 def test_long_result_goes_out_in_pieces(receiving: Receiving, beside: ThreadPoolExecutor) -> None:
     """A result longer than the peer's PDUs is cut into pieces that it takes."""
     with RawPeer(receiving.port) as peer:
-        peer.associate(WITH_COMMITMENT, max_pdu_bytes=128)
+        peer.associate(WITH_COMMITMENT, max_pdu_bytes=129)
         data = bytes(range(250)) * 4
         told = beside.submit(tell, receiving, data)
         got, message_id = b"", 0
         while True:
             _, body = peer.read()
-            assert len(body) <= 128
+            assert len(body) <= 129
+            assert len(body) % 2 == 0
             if body[5] & 1:
                 message_id = message_id or 1
             else:

@@ -8,9 +8,11 @@ import pytest
 
 from intu_fhir.errors import IdentityMismatch
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
+from intu_fhir.receive.negotiation import SMALLEST_PDU
 from intu_fhir.stage.header import read_header
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.raw_peer import (
+    ABORT,
     COMMAND,
     CONTEXTS,
     CT_ID,
@@ -19,6 +21,7 @@ from tests.support.raw_peer import (
     LAST,
     MR_ID,
     MR_IMAGE_STORAGE,
+    P_DATA,
     VERIFICATION,
     VERIFICATION_ID,
     RawPeer,
@@ -315,10 +318,27 @@ def test_pipelined_messages_are_answered_in_order(peer: RawPeer, strict: Receivi
 
 
 def test_answer_fits_the_smallest_pdu_of_the_peer(strict: Receiving) -> None:
-    """A peer that takes PDUs of 20 bytes gets its answers in such pieces."""
+    """A peer that takes PDUs of 129 bytes gets its answers in even pieces that it takes."""
     with RawPeer(strict.port) as peer:
-        peer.associate(max_pdu_bytes=20)
-        assert status_of(peer.store(OBJECT, UID)) == 0x0000
+        peer.associate(max_pdu_bytes=SMALLEST_PDU + 1)
+        peer.send_command(store_command(UID))
+        peer.send_data(OBJECT)
+        lengths, is_last = [], False
+        while not is_last:
+            kind, body = peer.read()
+            assert kind == P_DATA
+            lengths.append(len(body))
+            is_last = bool(body[5] & LAST)
+        assert len(lengths) > 1
+        assert max(lengths) <= SMALLEST_PDU
+        assert not any(length % 2 for length in lengths)
+
+
+def test_absurdly_short_pdus_are_refused(strict: Receiving) -> None:
+    """A peer that takes still shorter PDUs is told so before anything is sent in them."""
+    with RawPeer(strict.port) as peer:
+        peer.send(associate_request(max_pdu_bytes=SMALLEST_PDU - 1))
+        assert peer.read()[0] == ABORT
 
 
 def test_every_association_is_told_once(strict: Receiving) -> None:

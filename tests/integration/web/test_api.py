@@ -252,6 +252,12 @@ def test_commitments_are_listed_and_shown(api: Api) -> None:
     assert listed["transaction_uid"] == "1.2.3.4"
     assert api.get("/commitments", state="asked") == []
     assert api.get("/commitments/1.2.3.4") == [item]
+    api.post("/commitments/1.2.3.4/retry", status=404)
+    with api.running.site.app.database.write() as connection:
+        connection.execute(storage_commitments.update().values(state="unreported"))
+    assert api.post("/commitments/1.2.3.4/retry") == {"retried": 1}
+    [event] = [row for row in api.running.rows(audit_events) if "told again" in row.reason]
+    assert (event.actor, event.address, event.objects) == ("token:operator", "127.0.0.1", 1)
     with api.client() as client:
         _problem(client.get("/commitments/9.9"), 404)
         _problem(client.get("/commitments", params={"state": "nonsense"}), 422)
@@ -304,7 +310,7 @@ def test_the_document_names_every_route_and_its_role(api: Api) -> None:
     document = api.get("/openapi.json")
     assert document["openapi"].startswith("3.1")
     operations = [one for path in document["paths"].values() for one in path.values()]
-    assert len(operations) == 28
+    assert len(operations) == 29
     for one in operations:
         assert one["x-role"] in {"viewer", "operator", "administrator"}
         assert one["description"]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intu_fhir.deliver import upper_layer as ul
+from intu_fhir.deliver.accepted import parse_associate_accept
 from intu_fhir.deliver.answers import (
     Answer,
     matches,
@@ -82,7 +83,7 @@ def test_a_rebased_resource_has_all_we_send(ours: dict[str, Any], theirs: dict[s
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     """Parsers of the upper layer raise nothing but ``BadAnswer``."""
-    for parse in (ul.parse_associate_accept, ul.parse_reject, ul.parse_response):
+    for parse in (parse_associate_accept, ul.parse_reject, ul.parse_response):
         with contextlib.suppress(ul.BadAnswer):
             parse(data)
     with contextlib.suppress(ul.BadAnswer):
@@ -95,5 +96,5 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 def test_any_items_after_a_good_beginning(data: bytes) -> None:
     """The items of an accept are read or refused, whatever they hold."""
     with contextlib.suppress(ul.BadAnswer):
-        accepted = ul.parse_associate_accept(bytes(68) + data)
+        accepted = parse_associate_accept(bytes(68) + data)
         assert orjson.dumps(sorted(accepted.results))

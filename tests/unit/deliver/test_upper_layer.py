@@ -10,6 +10,7 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, MaximumLengthNotification
 
 from intu_fhir.deliver import upper_layer as ul
+from intu_fhir.deliver.accepted import parse_associate_accept
 from intu_fhir.deliver.upper_layer import BadAnswer, Context, Pdu
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -50,7 +51,7 @@ def test_request_is_understood() -> None:
 
 def test_accept_is_understood() -> None:
     """Results, transfer syntaxes and the longest PDU of an accept are read."""
-    accepted = ul.parse_associate_accept(_accept())
+    accepted = parse_associate_accept(_accept())
     assert accepted.results == {1: 0, 3: 4}
     assert accepted.transfer_syntaxes[1] == JPEG
     assert accepted.max_pdu_bytes == 16_384
@@ -60,13 +61,13 @@ def test_accept_is_understood() -> None:
 def test_accept_cut_in_its_fixed_part(end: int) -> None:
     """An accept that ends inside its fixed part is refused."""
     with pytest.raises(BadAnswer):
-        ul.parse_associate_accept(_accept()[:end])
+        parse_associate_accept(_accept()[:end])
 
 
 def test_accept_with_a_pdu_length_that_holds_nothing() -> None:
     """A peer that takes PDUs of seven bytes cannot be sent anything."""
     with pytest.raises(BadAnswer, match="7 bytes"):
-        ul.parse_associate_accept(_accept(7))
+        parse_associate_accept(_accept(7))
 
 
 def test_reject_is_understood() -> None:

@@ -1,0 +1,87 @@
+"""Reads a stored file again before anybody is told that it is safe."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import structlog
+
+from intu_fhir.db.commitments import Unchecked
+from intu_fhir.errors import DamagedFile, StoreUnavailable
+from intu_fhir.files.digest import digest_of_blocks
+from intu_fhir.files.store import FileStore
+from intu_fhir.model.commitment import FailureReason
+from intu_fhir.stage.part10 import HEAD_BYTES, find_data_set
+
+_log = structlog.get_logger("intu_fhir.commitment")
+_BLOCK = 1 << 20
+# What goes by itself: too many open files, no memory. Anything else of a disk means damage.
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
+
+
+class Promise:
+    """Compares stored files with what was received.
+
+    Args:
+        beat: called between two pieces of a file.
+    """
+
+    def __init__(self, files: FileStore, beat: Callable[[], None]) -> None:
+        self._files, self._beat = files, beat
+
+    def failure(self, one: Unchecked, file: str) -> FailureReason | None:
+        """Read a file; return why it cannot be promised, or None (PS3.3 C.14.1.1).
+
+        Raises:
+            StoreUnavailable: an object store does not answer, which says nothing of the file.
+            StaleClaim: of ``beat``.
+        """
+        try:
+            is_same = self._is_same(one, file)
+        except (OSError, StoreUnavailable, DamagedFile) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(error, StoreUnavailable) and not isinstance(cause, OSError):
+                raise
+            if getattr(cause, "errno", None) in _PASSING:
+                return FailureReason.RESOURCE_LIMITATION
+            is_same = False
+        if is_same:
+            return None
+        _log.error(
+            "file_damaged",
+            instance=one.sop_instance_uid,
+            file=file,
+            reason="restore it from a backup, or have the instance sent again",
+        )
+        return FailureReason.PROCESSING_FAILURE
+
+    def _is_same(self, one: Unchecked, file: str) -> bool:
+        """Compare both parts: by its head a reader finds the data set, and knows its syntax."""
+        with self._files.open(file) as stored:
+            head = stored.read(HEAD_BYTES)
+            if not _fits(head, one):
+                return False
+            return digest_of_blocks(self._blocks(head, stored), one.data_set_offset or 0) == (
+                one.sha256
+            )
+
+    def _blocks(self, head: bytes, stored: BinaryIO) -> Iterator[bytes]:
+        block = head
+        while block:
+            self._beat()
+            yield block
+            block = stored.read(_BLOCK)
+
+
+def _fits(head: bytes, one: Unchecked) -> bool:
+    """Say whether preamble and meta information of a file say what was received (PS3.10 7.1)."""
+    place = find_data_set(head)
+    return (
+        place is not None
+        and place.offset == one.data_set_offset
+        and place.transfer_syntax_uid == one.transfer_syntax_uid
+        and place.sop_class_uid in {"", one.sop_class_uid}
+        and place.sop_instance_uid in {"", one.sop_instance_uid}
+    )
