@@ -106,7 +106,7 @@ again. Without a result within `commitment.answer_seconds` the instances are req
 after `commitment.max_tries` requests a person is asked."""
 
 _REASONS = {
-    FailureReason.PROCESSING_FAILURE: "the stored file, or its meta information, is not what was received",
+    FailureReason.PROCESSING_FAILURE: "the stored file is not what was received, or is gone",
     FailureReason.NO_SUCH_OBJECT_INSTANCE: "the instance was not received, or is in quarantine",
     FailureReason.CLASS_INSTANCE_CONFLICT: "it was received with another SOP class",
     FailureReason.REFERENCED_SOP_CLASS_NOT_SUPPORTED: "its SOP class is not stored here",

@@ -25,7 +25,17 @@ from intu_fhir.receive.space import FreeSpace
 from intu_fhir.receive.statuses import DISPOSITIONS, ERRORS
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.clock import FakeClock
-from tests.support.raw_peer import RawPeer, associate_request, item, status_of, store_command
+from tests.support.raw_peer import (
+    VERIFICATION_ID,
+    RawPeer,
+    associate_request,
+    command,
+    element,
+    item,
+    status_of,
+    store_command,
+    us,
+)
 from tests.support.receiving import Receiving, Recorder, limits, wait_until
 from tests.support.studies import data_set_bytes, make_instance, uid
 
@@ -328,3 +338,19 @@ def test_application_that_fails_at_the_end_does_not_disturb(
     receiving.listener.stop(grace_seconds=1)
     assert "association_end_not_recorded" in {entry["event"] for entry in logs}
     assert CANARY not in str(logs)
+
+
+def test_echo_with_a_data_set_is_refused(receiving: Receiving) -> None:
+    """C-ECHO has none: one that announces it is answered 0212 once it came, and all goes on."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        announced = command(
+            element(0x0002, b"1.2.840.10008.1.1"),
+            us(0x0100, 0x0030),
+            us(0x0110, 3),
+            us(0x0800, 1),
+        )
+        peer.send_command(announced, VERIFICATION_ID)
+        peer.send_data(b"any", VERIFICATION_ID)
+        assert status_of(peer.response()) == 0x0212
+        assert status_of(peer.echo()) == 0x0000

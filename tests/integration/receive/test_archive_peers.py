@@ -164,6 +164,6 @@ def test_pacs_that_only_answers_gets_no_results_of_ours(start: Start) -> None:
     receiving = start(hear=Hearing(), commit=lambda request: None)
     with association(receiving.port, called="INTU_SCP") as opened:
         assert opened.is_established
-        assert receiving.requesters.titles() == frozenset()
+        assert receiving.requesters.free() == frozenset()
     with association(receiving.port, called="INTU_SCP", role=None) as opened:
-        assert receiving.requesters.titles() == {"PACS"}
+        assert receiving.requesters.free() == {"PACS"}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -14,6 +16,7 @@ from intu_fhir.model.commitment import CommitmentRequest, Requester
 from intu_fhir.observe.metrics import RECEIVE_LIMITS
 from intu_fhir.receive.reporting import NotReported, Report
 from intu_fhir.settings.schema import StorageCommitment
+from intu_fhir.stage.handover import HandOver
 from tests.integration.receive.conftest import StartReceiving
 from tests.integration.receive.test_negotiation_peers import results
 from tests.support.asking import (
@@ -429,3 +432,47 @@ def test_long_result_goes_out_in_pieces(receiving: Receiving, beside: ThreadPool
         assert got == data
         peer.send_command(event_answer(message_id), COMMITMENT_ID)
         assert told.result(10) == 0
+
+
+def test_open_requests_take_no_memory(start_receiving: StartReceiving) -> None:
+    """Twenty peers that each send two megabytes of a request without end take nearly none."""
+    receiving = start_receiving(
+        commit=lambda _: None, receiver=limits(idle_seconds=60, pdu_seconds=60)
+    )
+    piece = bytes(16_000)
+    with ExitStack() as stack:
+        peers = [stack.enter_context(RawPeer(receiving.port)) for _ in range(20)]
+        for peer in peers:
+            peer.associate(WITH_COMMITMENT)
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for peer in peers:
+            peer.send_command(action(), COMMITMENT_ID)
+            for _ in range(2_000_000 // len(piece)):
+                peer.send_data(piece, COMMITMENT_ID, last=False)
+        wait_until(lambda: sum(path.stat().st_size for path in receiving.spooled()) > 35_000_000)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert after - before < 15_000_000
+
+
+def test_database_that_hangs_is_waited_for_in_vain_for_a_while(
+    start_receiving: StartReceiving,
+) -> None:
+    """Requests are answered 0213 in time, and who hung up has no association any more."""
+    go_on = threading.Event()
+    over = HandOver(lambda _: bool(go_on.wait(60)), "test", wait_seconds=1.0)
+    over.start()
+    receiving = start_receiving(commit=over, receiver=limits(max_associations=4))
+    for _ in range(4):
+        with RawPeer(receiving.port) as peer:
+            peer.associate(WITH_COMMITMENT)
+            peer.send_command(action(), COMMITMENT_ID)
+            peer.send_data(b"any", COMMITMENT_ID)
+    receiving.recorder.wait_for_ends(4)
+    with RawPeer(receiving.port) as peer:
+        peer.associate(WITH_COMMITMENT)
+        assert ask(peer, action()) == 0x0213
+        assert status_of(peer.store(OBJECT, UID)) == 0x0000
+    go_on.set()
+    over.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 
@@ -16,6 +17,7 @@ from intu_fhir.receive.upper_layer import (
     encode_abort,
     encode_associate_reject,
     encode_command,
+    encode_data_set,
     encode_release_response,
 )
 from intu_fhir.receive.violation import AbortReason, ProtocolViolation
@@ -204,7 +206,7 @@ def test_short_pdus_are_encoded() -> None:
     assert encode_associate_reject(1, 1, 7) == bytes.fromhex("03000000000400010107")
 
 
-@pytest.mark.parametrize("longest", [7, 20, 100, 0])
+@pytest.mark.parametrize("longest", [8, 20, 100, 0])
 def test_command_is_cut_to_what_the_peer_takes(longest: int) -> None:
     """An answer comes in PDUs no longer than agreed, and only the last is marked so."""
     command = bytes(range(100))
@@ -217,3 +219,33 @@ def test_command_is_cut_to_what_the_peer_takes(longest: int) -> None:
         (length,) = struct.unpack_from(">I", stream, 2)
         assert not longest or length <= longest
         stream = stream[6 + length :]
+
+
+@pytest.mark.parametrize("longest", [128, 129, 16_384, 0])
+def test_data_set_is_cut_into_even_pieces(longest: int) -> None:
+    """Every PDU fits, every fragment is even, the last one alone says so, and nothing is lost."""
+    data = bytes(range(256)) * 300
+    reader = reader_in_data(1 << 17)
+    got, lasts = b"", []
+    for pdus in encode_data_set(5, data, longest):
+        for event in reader.feed(pdus):
+            assert isinstance(event, Fragment)
+            assert not event.is_command
+            assert len(event.data) % 2 == 0
+            assert not longest or len(event.data) + 6 <= longest
+            got += event.data
+            lasts.append(event.is_last)
+    assert got == data
+    assert lasts[-1]
+    assert not any(lasts[:-1])
+
+
+def test_short_pdus_of_the_peer_take_no_memory() -> None:
+    """Two megabytes in PDUs of 128 bytes are made while they are sent."""
+    data = bytes(2 << 20)
+    tracemalloc.start()
+    total = sum(map(len, encode_data_set(1, data, 128)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert total > len(data)
+    assert peak < 1 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from io import BytesIO
 from typing import Any
 
@@ -73,6 +74,35 @@ def test_full_success_has_no_failed_sequence() -> None:
     read = read_dataset(BytesIO(encode_event_information(result, SYNTAXES[0])), True, True)
     assert result.event_type_id == 1
     assert "FailedSOPSequence" not in read
+
+
+def test_instance_that_is_named_twice_is_asked_for_once() -> None:
+    """However often it is named, it is read and told once; of another class it is another one."""
+    other = ReferencedInstance("1.2.840.10008.5.1.4.1.1.4", INSTANCES[0].sop_instance_uid)
+    named = (INSTANCES[0], INSTANCES[1], INSTANCES[0], other, INSTANCES[0])
+    data = encode(action("1.2.3", named), SYNTAXES[0])
+    asked = read_action_information(data, SYNTAXES[0], 10)
+    assert asked.instances == (INSTANCES[0], INSTANCES[1], other)
+
+
+def test_large_result_takes_little_more_than_its_bytes() -> None:
+    """Twenty thousand instances are written without an object for each."""
+    instances = tuple(ReferencedInstance(CT, f"1.2.3.{number}") for number in range(20_000))
+    tracemalloc.start()
+    data = encode_event_information(CommitmentResult("1.2.3", instances), SYNTAXES[1])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * len(data)
+
+
+def test_more_than_belongs_there_is_refused_by_its_setting() -> None:
+    """Elements beside those of instances are bounded, too, and the error names a key that helps."""
+    dataset = action()
+    for number in range(2_000):
+        dataset.add_new(0x00091001 + (number << 16), "LO", "")
+    with pytest.raises(LimitPassed) as caught:
+        read_action_information(encode(dataset, SYNTAXES[0]), SYNTAXES[0], 3)
+    assert caught.value.limit == "storage_commitment.max_instances"
 
 
 BAD: dict[str, Any] = {
