@@ -15,7 +15,7 @@ from pynetdicom import AE, build_role
 
 from intu_fhir.errors import InvalidDataSet, NotAuthorized, StoreUnavailable
 from intu_fhir.model.archive_commitment import CommitmentAnswer
-from intu_fhir.model.commitment import CommitmentRequest
+from intu_fhir.model.commitment import CommitmentRequest, Requester
 from tests.support.receiving import Receiving
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -166,4 +166,4 @@ def test_pacs_that_only_answers_gets_no_results_of_ours(start: Start) -> None:
         assert opened.is_established
         assert receiving.requesters.free() == frozenset()
     with association(receiving.port, called="INTU_SCP", role=None) as opened:
-        assert receiving.requesters.free() == {"PACS"}
+        assert receiving.requesters.free() == {Requester("test", "INTU_SCP", "PACS")}

@@ -20,7 +20,7 @@ from intu_fhir.db.commitment_report import list_commitments, list_items
 from intu_fhir.db.commitment_upkeep import tell_again
 from intu_fhir.db.commitments import Due
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import instances, storage_commitment_items
+from intu_fhir.db.tables import instances, storage_commitment_items, storage_commitments
 from intu_fhir.errors import LimitPassed, StaleClaim, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.part10 import part10_head
@@ -478,3 +478,43 @@ def test_result_of_what_is_known_to_be_gone_is_looked_at_again(
     claimed = telling.claim(Due(CHECKED))
     assert claimed is not None
     assert claimed[1].event_type_id == 2
+
+
+def test_request_that_an_older_version_took_is_worked_on(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """A receiver of before writes rows of instances at once: they are looked at and told, too.
+
+    Its repeats have such rows as well, and fail as a whole.
+    """
+    ask(database, clock, "1.9", transaction="1.2.9")
+    with database.write() as connection:
+        connection.execute(sa.update(storage_commitments).values(due_at=None))
+        for key, is_repeat in ((101, False), (102, True)):
+            row = {"commitment_key": key, "association_id": "asking", "calling_ae_title": "CT1"}
+            row |= {"transaction_uid": "1.2.3", "is_repeat": is_repeat, "state": ASKED}
+            row |= {"asked_at": clock.now(), "due_at": clock.now(), "number_of_instances": 1}
+            connection.execute(sa.insert(storage_commitments).values(row))
+            item = {"commitment_key": key, "number": 1, "sop_instance_uid": "1.1"}
+            item |= {"sop_class_uid": CT_STORAGE}
+            connection.execute(sa.insert(storage_commitment_items).values(item))
+    check_all(commitments(database, LocalFileStore(tmp_path), clock))
+    told = []
+    while held := take(database, clock, Due(CHECKED)):
+        with database.read() as connection:
+            told.append([why for _, why in table.result(connection, held).failed])
+    assert sorted(told) == [[0x0112], [0x0131]]
+
+
+def test_older_version_finds_nothing_it_would_tell_wrongly(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What has no rows yet is in a state that a worker of before does not know: it would see none.
+
+    It takes up what is ``asked`` and ``checked``, and where it finds no instance nothing failed.
+    """
+    ask(database, clock, "1.1")
+    ask(database, clock, "1.2")
+    assert {state for _, state, _ in rows(database)} == {RECEIVED}
+    check_all(commitments(database, LocalFileStore(tmp_path), clock))
+    assert rows(database) == [("CT1", CHECKED, False), ("CT1", RECEIVED, True)]
