@@ -19,8 +19,11 @@ from intu_fhir.app.wiring import open_app
 from intu_fhir.cli.main import run
 from intu_fhir.db.commitment_report import list_items
 from intu_fhir.db.tables import instances, storage_commitment_items, storage_commitments
+from intu_fhir.errors import StoreUnavailable
+from intu_fhir.model.archive_commitment import CommitmentAnswer
 from intu_fhir.model.commitment import REPORTED, UNREPORTED
 from intu_fhir.settings.load import load_configuration
+from intu_fhir.stage.handover import HandOver
 from tests.support.ports import free_port
 from tests.support.requester import Requester
 from tests.support.site_folder import write_site
@@ -377,3 +380,23 @@ def test_role_selection_of_the_requester_is_answered(make: Make) -> None:
     (context,) = association.accepted_contexts
     assert (context.as_scu, context.as_scp) == (True, False)
     association.release()
+
+
+def test_database_that_hangs_holds_no_association(make: Make) -> None:
+    """Requests, and answers to ours, are handed over: who sent them is answered in time."""
+    setting = make()
+    go_on = threading.Event()
+    hanging = HandOver(lambda _: bool(go_on.wait(60)), "hangs", wait_seconds=0.5)
+    app = open_app(load_configuration(setting.running.folder))
+    vars(app).update(requests=hanging, answers=hanging)
+    hanging.start = lambda: None  # type: ignore[method-assign]  # it is started once, below
+    HandOver.start(hanging)
+    site = Site(app, {RECEIVE})
+    site.start()
+    setting.running.sites.append(site)
+    association = setting.requester.associate()
+    assert setting.requester.ask(association, "1.2.3.50", (CTImageStorage, "1.2.3")) == 0x0213
+    association.release()
+    with pytest.raises(StoreUnavailable):
+        site.hear(CommitmentAnswer("PACS", "INTU_SCU", "1.2.840.10008.1.2", b""))
+    go_on.set()

@@ -476,3 +476,12 @@ def test_database_that_hangs_is_waited_for_in_vain_for_a_while(
         assert status_of(peer.store(OBJECT, UID)) == 0x0000
     go_on.set()
     over.stop()
+
+
+def test_room_that_is_used_up_is_counted(peer: RawPeer, taken: Taken) -> None:
+    """What waits already refuses a request by its own limit, which the metric names."""
+    limit = RECEIVE_LIMITS.labels("test", "storage_commitment.max_waiting_of_one")
+    before = limit._value.get()
+    taken.error = LimitPassed("too much waits", "storage_commitment.max_waiting_of_one")
+    assert ask(peer, action()) == 0x0213
+    assert limit._value.get() == before + 1
