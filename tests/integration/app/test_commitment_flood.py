@@ -50,8 +50,12 @@ class Flood:
     repeats: bool
     stopping: threading.Event = field(default_factory=threading.Event)
     statuses: list[int] = field(default_factory=list)
+    _information: bytes = b""
 
     def __enter__(self) -> Flood:
+        # Written once, since peers that compute leave the receiver no time in one process.
+        asked = [ReferencedInstance(CT_IMAGE_STORAGE, f"1.2.3.{one}") for one in range(INSTANCES)]
+        self._information = encode_action_information(_transaction(0), asked, IMPLICIT)
         self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(PEERS)]
         for thread in self._threads:
             thread.start()
@@ -63,24 +67,29 @@ class Flood:
             thread.join(60)
 
     def _run(self, number: int) -> None:
-        asked = [
-            ReferencedInstance(CT_IMAGE_STORAGE, f"1.2.3.{number}.{one}")
-            for one in range(INSTANCES)
-        ]
         with RawPeer(self.port) as peer:
             peer.socket.settimeout(60)
             peer.associate(WITH_COMMITMENT, called="INTU_TEST", calling=f"EVIL{number}")
             turn = 0
             while not self.stopping.is_set():
-                turn += not self.repeats
-                information = encode_action_information(f"1.2.{number}.{turn}", asked, IMPLICIT)
-                asked.append(asked.pop(0))
+                turn += 1
                 peer.send_command(action(), COMMITMENT_ID)
+                information = self._asking_for(turn)
                 for begin in range(0, len(information), PIECE):
                     piece = information[begin : begin + PIECE]
                     peer.send_data(piece, COMMITMENT_ID, last=False)
                 peer.send_data(b"", COMMITMENT_ID)
                 self.statuses.append(status_of(peer.response()))
+
+    def _asking_for(self, turn: int) -> bytes:
+        """Return another transaction, or other instances under the same Transaction UID."""
+        if self.repeats:
+            return self._information.replace(b"1.2.3.19999", f"1.2.3.{turn + 20_000}".encode())
+        return self._information.replace(_transaction(0).encode(), _transaction(turn).encode())
+
+
+def _transaction(number: int) -> str:
+    return f"1.2.9.{number + 100_000}"
 
 
 def store(port: int, first: int, count: int) -> list[float]:
