@@ -3,7 +3,7 @@
 Older programs know nothing of the state ``received`` and leave such requests to newer ones.
 
 Revision ID: 0023
-Revises: 0021
+Revises: 0022
 """
 
 from __future__ import annotations
