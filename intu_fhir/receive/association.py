@@ -39,6 +39,12 @@ REQUEST_STORAGE_COMMITMENT = 1
 RESULTS = frozenset({1, 2})
 """Event Type IDs (PS3.4 table J.3-4)."""
 
+_MANY_FRAGMENTS = 1_000
+_LEAST_FRAGMENT = 256
+"""Bytes of a fragment, on average, where a message has many: one costs as much as thousands of
+bytes, so crumbs would take the processor from everybody else. No program sends such.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -70,6 +76,8 @@ class Association:
         self._reports: set[int] = set()
         self._message_id = 0
         self._asked_on: Context | None = None
+        self._fragments = 0
+        self._bytes = 0
 
     @property
     def commitment_context(self) -> Context | None:
@@ -103,10 +111,27 @@ class Association:
             ProtocolViolation: the fragment may not come here.
         """
         if self._data_context_id is not None:
+            self._weigh(fragment)
             return self._take_data(fragment)
         if not fragment.is_command:
             raise _unexpected("a data set without a command")
+        if self._command_context is None:
+            self._fragments = self._bytes = 0
+        self._weigh(fragment)
         return self._take_command(fragment)
+
+    def _weigh(self, fragment: Fragment) -> None:
+        """Refuse a fragment that brings nothing, and a message of far too many."""
+        size = len(fragment.data)
+        if not size and not fragment.is_last:
+            raise ProtocolViolation("an empty fragment that does not end what it is part of")
+        self._fragments += 1
+        self._bytes += size
+        if self._fragments > _MANY_FRAGMENTS and self._bytes < _LEAST_FRAGMENT * self._fragments:
+            raise ProtocolViolation(
+                f"a message in more than {_MANY_FRAGMENTS} fragments "
+                f"of less than {_LEAST_FRAGMENT} bytes"
+            )
 
     def response(self, message: Message, answer: Answer) -> bytes:
         """Return the PDUs that answer ``message``."""
@@ -159,8 +184,6 @@ class Association:
             )
         self._command += fragment.data
         if not fragment.is_last:
-            if not fragment.data:
-                raise ProtocolViolation("an empty fragment that does not end its command set")
             self._command_context = context
             return None
         self._command_context = None

@@ -176,10 +176,11 @@ class Connection:
                 hurry.waited(clock.monotonic() - heard)
             yield from reader.events()
             heard = clock.monotonic()
-            self._deadlines.heard(heard, reader.open_pdu)
+            self._deadlines.heard(heard, reader.open_pdu, inside_message=self._inside_message())
             is_inside = self._more_has_to_come()
             if self._slot.place is not None:
-                self._slot.place.waits(heard, inside_message=is_inside)
+                since = self._deadlines.progressed
+                self._slot.place.waits(since, inside_message=is_inside)
             if is_inside and hurry.is_wanted():
                 self._transport.hurry_acknowledgement()
 
@@ -191,6 +192,7 @@ class Connection:
             count = self._transport.receive_into(space)
             if count:
                 self._reader.received(count)
+                self._deadlines.arrived(self._service.clock.monotonic(), count)
                 if place is not None:
                     place.works()
                 return
@@ -235,8 +237,9 @@ class Connection:
 
         Senders write the header and the body of a PDU apart, so the wait may be in either.
         """
-        if self._reader.open_pdu != 0:
-            return True
+        return self._reader.open_pdu != 0 or self._inside_message()
+
+    def _inside_message(self) -> bool:
         return self._association is not None and self._association.inside_message
 
     def _on(self, event: Event) -> None:
@@ -281,6 +284,7 @@ class Connection:
             return
         if isinstance(step, Message):
             self._message = step
+            self._deadlines.message_begun()
             self._intake.begin(step)
             if step.request.has_data_set:
                 return
@@ -351,7 +355,9 @@ class Connection:
 
 def tick_seconds(limits: Receiver) -> float:
     """Return how often a waiting thread looks at the clock: short beside its shortest limit."""
-    shortest = min(limits.handshake_seconds, limits.pdu_seconds, limits.idle_seconds)
+    shortest = min(
+        limits.handshake_seconds, limits.pdu_seconds, limits.message_seconds, limits.idle_seconds
+    )
     return min(_TICK_SECONDS, shortest / 4)
 
 

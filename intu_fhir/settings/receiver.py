@@ -108,6 +108,8 @@ class Receiver(Settings):
     """An association without any message ends after this."""
     pdu_seconds: PositiveFloat = 30.0
     """A PDU that has begun must be complete within this."""
+    message_seconds: PositiveFloat = 60.0
+    """Of a message that has begun, 64 KB or its end must come within this, again and again."""
     handshake_seconds: PositiveFloat = 10.0
     """TLS handshake and A-ASSOCIATE-RQ must be complete within this."""
     association_seconds: PositiveFloat = 86_400.0

@@ -35,6 +35,7 @@ from tests.support.raw_peer import (
     P_DATA,
     RawPeer,
     associate_request,
+    pdu,
     pdv,
     store_command,
 )
@@ -45,6 +46,7 @@ SHIPPED: dict[str, float] = {}
 LIMITS: dict[str, float] = {
     "max_object_bytes": 100_000_000,
     "pdu_seconds": 3,
+    "message_seconds": 3,
     "handshake_seconds": 3,
 }
 """How many may come, and stay, is as shipped: a crowd that fits into a limit shows nothing."""
@@ -180,6 +182,33 @@ def dripping(one: Site, stack: contextlib.ExitStack, over: threading.Event) -> N
                     over.wait(0.1)
 
 
+def dripping_objects(one: Site, stack: contextlib.ExitStack, over: threading.Event) -> None:
+    """Fifty at a time: a whole PDU of one byte each fifth of a second inside an object."""
+    while not over.is_set():
+        with contextlib.ExitStack() as round_, contextlib.suppress(OSError):
+            peers = list(_peers(one, round_, 50))
+            for peer in peers:
+                peer.associate()
+                peer.send_command(store_command(_UID))
+            while not over.wait(0.2):
+                for peer in peers:
+                    peer.send_data(b"1", last=False)
+
+
+def crumbs(one: Site, stack: contextlib.ExitStack, over: threading.Event) -> None:
+    """Fifty at a time: PDUs full of fragments that bring nothing."""
+    flood = pdu(P_DATA, pdv(CT_ID, 0, b"") * 2_500)
+    while not over.is_set():
+        with contextlib.ExitStack() as round_, contextlib.suppress(OSError):
+            peers = list(_peers(one, round_, 50))
+            for peer in peers:
+                peer.associate()
+                peer.send_command(store_command(_UID))
+            while not over.is_set():
+                for peer in peers:
+                    peer.send(flood)
+
+
 def long_pdus(one: Site, stack: contextlib.ExitStack, over: threading.Event) -> None:
     """Announce PDUs of 500 MB and send them as far as they are taken."""
     while not over.is_set():
@@ -257,10 +286,12 @@ CROWDS: dict[str, tuple[str, Crowd]] = {
     "N-01 100 idle associations of two addresses": ("clear", idle_pair),
     "N-02 50 peers that stop inside a PDU": ("clear", stalled),
     "N-02 50 peers that send a byte at a time": ("clear", dripping),
+    "N-02 50 peers that send an object byte by byte": ("clear", dripping_objects),
     "N-03 PDUs of 500 MB": ("clear", long_pdus),
     OF_REQUESTS: ("clear", full_requests),
     "N-04 an object without end": ("clear", endless_objects),
     "N-04 command sets without end": ("clear", endless_commands),
+    "N-04 50 peers that send empty fragments": ("clear", crumbs),
     "N-04 300 pipelined objects": ("clear", pipelined),
     "N-05 200 silent TLS clients": ("tls", silent_tls),
 }

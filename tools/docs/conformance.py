@@ -268,6 +268,7 @@ _LIMITS = {
     "max_associations_per_address": "Associations at the same time from one address",
     "handshake_seconds": "Seconds for TLS handshake and A-ASSOCIATE-RQ (ARTIM)",
     "pdu_seconds": "Seconds for a PDU that has begun",
+    "message_seconds": "Seconds for 64 KB of a message that has begun, or its end",
     "idle_seconds": "Seconds without any message",
     "association_seconds": "Seconds of an association in all",
     "max_contexts": "Presentation contexts of an association",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import struct
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from tests.support.raw_peer import (
     pdu,
     pdv,
     status_of,
+    store_command,
 )
 from tests.support.receiving import Receiving, Recorder, limits, wait_until
 from tests.support.studies import data_set_bytes, make_instance, uid
@@ -123,6 +125,17 @@ def silence_inside_a_pdu(receiving: Receiving) -> None:
         assert peer.is_ended()
 
 
+def drip_inside_a_message(receiving: Receiving) -> None:
+    """Send whole PDUs of a byte each, far more often than idle time or a PDU's would end."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send_command(store_command(UID))
+        with suppress(OSError):
+            while not select.select([peer.socket], [], [], 0.05)[0]:
+                peer.send_data(b"1", last=False)
+        assert peer.is_ended()
+
+
 def silence_between_messages(receiving: Receiving) -> None:
     """Associate and say nothing more."""
     with RawPeer(receiving.port) as peer:
@@ -152,6 +165,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], Attack]] = {
     "max_associate_items": ({}, too_many_items),
     "handshake_seconds": ({"handshake_seconds": 0.2}, silence_before_the_request),
     "pdu_seconds": ({"pdu_seconds": 0.2}, silence_inside_a_pdu),
+    "message_seconds": ({"message_seconds": 0.4}, drip_inside_a_message),
     "idle_seconds": ({"idle_seconds": 0.2}, silence_between_messages),
     "min_free_bytes": ({"min_free_bytes": 1 << 60}, no_space),
 }

@@ -20,6 +20,7 @@ from tests.support.raw_peer import (
     P_DATA,
     RawPeer,
     associate_request,
+    pdu,
     pdv,
     status_of,
     store_command,
@@ -283,6 +284,41 @@ def test_refused_data_set_is_read_no_farther_than_an_object_may_go(
             peer.send_data(bytes(16_000), last=False)
         assert peer.is_ended()
     wait_until(lambda: counted._value.get() == before + 1)
+
+
+CRUMBS = {
+    "an empty fragment of a data set": (store_command(UID), (b"", b"")),
+    "an empty fragment of a refused data set": (store_command("no UID"), (b"", b"")),
+    "a thousand crumbs in one PDU": (store_command(UID), (b"1",) * 1_100),
+    "crumbs in PDUs of their own": (store_command(UID), None),
+}
+
+
+@pytest.mark.parametrize("case", CRUMBS)
+def test_data_set_in_crumbs_is_aborted(case: str, receiving: Receiving) -> None:
+    """N-04: fragments that bring nothing, or crumbs by the thousand, end the association."""
+    request, pieces = CRUMBS[case]
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send_command(request)
+        if pieces is None:
+            peer.send(b"".join(pdu(P_DATA, pdv(CT_ID, 0, b"22")) for _ in range(1_100)))
+        else:
+            peer.send_pdvs(*(pdv(CT_ID, 0, piece) for piece in pieces))
+        assert peer.read() == (ABORT, bytes((0, 0, 2, 6)))
+    assert receiving.recorder.wait_for_ends() == ["aborted_by_us"]
+    assert receiving.spooled() == []
+
+
+def test_many_fragments_of_a_program_are_taken(receiving: Receiving) -> None:
+    """An object in thousands of short fragments, as a peer with short PDUs sends it, is taken."""
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        peer.send_command(store_command(UID))
+        for _ in range(200):
+            peer.send_pdvs(*(pdv(CT_ID, 0, bytes(500)) for _ in range(20)))
+        peer.send_data(b"")
+        assert status_of(peer.response()) == 0x0000
 
 
 def test_object_without_end_counts_as_one(start_receiving: StartReceiving) -> None:

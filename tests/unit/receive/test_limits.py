@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from intu_fhir.receive.deadlines import Deadlines, Overdue
+from intu_fhir.receive.deadlines import PROGRESS_BYTES, Deadlines, Overdue
 from intu_fhir.receive.ledger import STALLED_SECONDS
 from intu_fhir.receive.slots import Slot, Slots
 from intu_fhir.settings.schema import Receiver
 
 NOW = 1_000.0
-LIMITS = Receiver(handshake_seconds=10, pdu_seconds=30, idle_seconds=300, association_seconds=1_000)
+LIMITS = Receiver(
+    handshake_seconds=10,
+    pdu_seconds=30,
+    message_seconds=60,
+    idle_seconds=300,
+    association_seconds=1_000,
+)
 
 
 def test_request_has_to_come_in_time() -> None:
@@ -32,6 +38,53 @@ def test_pdu_has_to_end_in_time() -> None:
     assert deadlines.overdue(70.0) is None
     deadlines.heard(70.0, open_pdu=0)
     assert deadlines.overdue(200.0) is None
+
+
+def inside_a_message() -> Deadlines:
+    """Return the deadlines of an association whose message has begun."""
+    deadlines = Deadlines(LIMITS, opened=0.0)
+    deadlines.associated(0.0)
+    deadlines.message_begun()
+    deadlines.heard(0.0, open_pdu=0, inside_message=True)
+    return deadlines
+
+
+def bring(deadlines: Deadlines, now: float, count: int, *, inside_message: bool = True) -> None:
+    """Let bytes come that are dealt with at once."""
+    deadlines.arrived(now, count)
+    deadlines.heard(now, open_pdu=0, inside_message=inside_message)
+
+
+def test_message_has_to_make_progress() -> None:
+    """Whole PDUs of some bytes put nothing off; 64 KB do, at whatever pace they come."""
+    deadlines = inside_a_message()
+    for now in (20.0, 40.0, 59.0):
+        bring(deadlines, now, PROGRESS_BYTES // 4)
+        assert deadlines.overdue(60.0) is None
+    assert deadlines.overdue(60.1) is Overdue.MESSAGE
+    bring(deadlines, 60.0, PROGRESS_BYTES // 4)
+    assert deadlines.overdue(120.0) is None
+    assert deadlines.overdue(120.1) is Overdue.MESSAGE
+
+
+def test_end_of_a_message_is_progress() -> None:
+    """Small messages, one after another or with a part of the next one, are not held to a rate."""
+    deadlines = inside_a_message()
+    bring(deadlines, 50.0, 100, inside_message=False)
+    bring(deadlines, 100.0, 100)
+    assert deadlines.overdue(155.0) is Overdue.MESSAGE
+    deadlines.message_begun()
+    deadlines.heard(100.0, open_pdu=0, inside_message=True)
+    assert deadlines.overdue(155.0) is None
+
+
+def test_time_that_we_take_is_not_the_peers() -> None:
+    """A disk that hangs for minutes inside a message ends no association."""
+    deadlines = inside_a_message()
+    deadlines.arrived(10.0, 1_000)
+    deadlines.heard(500.0, open_pdu=0, inside_message=True)
+    assert deadlines.overdue(550.0) is None
+    assert deadlines.overdue(550.1) is Overdue.MESSAGE
 
 
 def test_silence_and_age_end_an_association() -> None:
