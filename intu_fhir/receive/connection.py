@@ -35,6 +35,7 @@ from intu_fhir.receive.hurry import Hurry
 from intu_fhir.receive.intake import Intake, Store
 from intu_fhir.receive.negotiation import (
     LOCAL_LIMIT_EXCEEDED,
+    TEMPORARY_CONGESTION,
     Agreement,
     Policy,
     Rejection,
@@ -105,6 +106,7 @@ class Connection:
         )
         self._deadlines = Deadlines(service.limits, service.clock.monotonic())
         self._evicted = False
+        self._is_secured = service.tls is None
         self._slot = service.slots.enter(address, self._evict)
         self._association: Association | None = None
         self._intake: Intake | None = None
@@ -127,6 +129,11 @@ class Connection:
         """Close the socket and give the slot back."""
         self._transport.close()
         self._service.slots.leave(self._slot)
+
+    @property
+    def is_shaking_hands(self) -> bool:
+        """Say whether the peer cannot be told anything yet."""
+        return not self._is_secured
 
     def interrupt(self) -> None:
         """End the connection from another thread."""
@@ -166,6 +173,7 @@ class Connection:
                 raise Ended(EndReason.CONNECTION_LOST, EVICTED, limit="max_associations") from error
             detail = f"tls: {_tls_reason(error)}"
             raise Ended(EndReason.CONNECTION_LOST, detail, limit=limit) from error
+        self._is_secured = True
 
     def _events(self) -> Iterator[Event]:
         reader, clock, hurry = self._reader, self._service.clock, Hurry()
@@ -227,7 +235,10 @@ class Connection:
             self._send(some)
 
     def _stop(self) -> None:
-        if self._association is None or not self._more_has_to_come():
+        if self._association is None:
+            rejection = _encode(TEMPORARY_CONGESTION)
+            raise Ended(EndReason.STOPPED, TEMPORARY_CONGESTION.cause, rejection)
+        if not self._more_has_to_come():
             raise Ended(EndReason.STOPPED, "idle", encode_abort())
         if self._service.cutting.is_set():
             raise Ended(EndReason.STOPPED, "cut", encode_abort())
@@ -253,6 +264,8 @@ class Connection:
             self._on_release()
 
     def _on_associate(self, request: AssociateRequest) -> None:
+        if self._service.stopping.is_set():
+            self._stop()
         with self._service.turn if request.is_long else NO_TURN:
             decision = negotiate(request, self._service.policy)
         now = self._service.clock.monotonic()
@@ -262,13 +275,13 @@ class Connection:
             decision = replace(LOCAL_LIMIT_EXCEEDED, limit=limit)
         if isinstance(decision, Rejection):
             raise _rejected(decision, request)
+        self._reader.established()
         service = self._service
         origin = _origin(request, self._address, service)
         self._span = _begin(service.tracing, origin)
         self.origin = replace(origin, trace_parent=self._span.trace_parent)
         self._association = Association(decision, service.limits.max_command_bytes)
         self._intake = Intake(service.store, self.origin)
-        self._reader.established()
         self._deadlines.associated(service.clock.monotonic())
         metrics.RECEIVE_ASSOCIATIONS_OPEN.labels(service.channel).inc()
         if self._association.commitment_context is not None:
@@ -329,8 +342,11 @@ class Connection:
 
     def _send(self, data: bytes) -> None:
         try:
-            self._transport.send(data, self._service.limits.pdu_seconds)
+            cutting = self._service.cutting
+            self._transport.send(data, self._service.limits.pdu_seconds, cutting.is_set)
         except TimeoutError as error:
+            if cutting.is_set():
+                raise Ended(EndReason.STOPPED, "cut") from error
             limit = "pdu_seconds"
             raise Ended(EndReason.TIMED_OUT, "answer_not_taken", limit=limit) from error
 
@@ -368,9 +384,12 @@ def _tls_reason(error: OSError) -> str:
 def _rejected(rejection: Rejection, request: AssociateRequest) -> Ended:
     titles = f"called {printable(request.called_ae_title)} calling "
     titles += printable(request.calling_ae_title)
-    pdu = encode_associate_reject(rejection.result, rejection.source, rejection.reason)
     detail = f"{rejection.cause}, {titles}"
-    return Ended(EndReason.REJECTED, detail, pdu, limit=rejection.limit)
+    return Ended(EndReason.REJECTED, detail, _encode(rejection), limit=rejection.limit)
+
+
+def _encode(rejection: Rejection) -> bytes:
+    return encode_associate_reject(rejection.result, rejection.source, rejection.reason)
 
 
 def _begin(tracing: Tracing, origin: Origin) -> Span:

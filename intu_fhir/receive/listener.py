@@ -190,7 +190,7 @@ class Listener:
         with self._lock:
             connections = list(self._open)
         for connection in connections:
-            if connection.origin is None:
+            if connection.is_shaking_hands:  # the others are told
                 connection.interrupt()
 
     def _stop_report(self) -> StopReport:

@@ -30,7 +30,8 @@ from intu_fhir.receive.sop_classes import (
 )
 from intu_fhir.receive.violation import ProtocolViolation
 
-ACCEPTED, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 3, 4
+ACCEPTED, USER_REJECTION = 0, 1
+ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 3, 4
 
 # PS3.4 B.3.1.4.1: a level 2 (full) SCP, which keeps every bit (signature level 3), coerces nothing.
 STORAGE_EXTENDED_NEGOTIATION = bytes((2, 0, 3, 0, 0, 0))
@@ -129,6 +130,7 @@ CALLED_AE_NOT_RECOGNIZED = Rejection(1, 1, 7, "called_ae_title")
 CALLING_AE_NOT_RECOGNIZED = Rejection(1, 1, 3, "calling_ae_title")
 USER_IDENTITY_REFUSED = Rejection(1, 2, 1, "user_identity")
 TOO_MANY_CONTEXTS = Rejection(1, 3, 2, "too_many_contexts", "max_contexts")
+TEMPORARY_CONGESTION = Rejection(2, 3, 1, "stopping")
 LOCAL_LIMIT_EXCEEDED = Rejection(2, 3, 2, "too_many_associations")
 
 
@@ -200,60 +202,71 @@ class _Peer:
     Args:
         sends: it may use the services of the channel.
         answers: it may answer what we asked it for.
+        proposed: its roles by SOP class, where it has said any.
     """
 
     sends: bool
     answers: bool
+    proposed: Mapping[str, Role]
 
     @classmethod
     def of(cls, request: AssociateRequest, policy: Policy) -> _Peer:
-        role = _commitment_role(request.user.roles)
-        answers = _is_archive(request, policy) and (role is None or role.scp)
-        return cls(_not_a_sender(request, policy) is None, answers)
+        proposed = {role.sop_class_uid: role for role in request.user.roles}
+        sends = _not_a_sender(request, policy) is None
+        return cls(sends, _is_archive(request, policy), proposed)
 
+    def granted(self, uid: str, policy: Policy) -> Role:
+        """Return the roles that it has with a SOP class (PS3.7 D.3.3.4).
 
-def _commitment_role(roles: Iterable[Role]) -> Role | None:
-    """Return the roles that a peer proposes for storage commitment (PS3.7 D.3.3.4)."""
-    proposed = [role for role in roles if role.sop_class_uid == STORAGE_COMMITMENT]
-    return proposed[-1] if proposed else None
+        It is SCU where it wants to be, and SCP only where it answers what we asked. Whoever says
+        nothing is SCU; an archive that says nothing may answer as well.
+        """
+        proposed = self.proposed.get(uid) or Role(uid, scu=True, scp=True)
+        is_commitment = uid == STORAGE_COMMITMENT
+        asks = self.sends and policy.storage_commitment if is_commitment else True
+        answers = is_commitment and self.answers
+        return Role(uid, scu=proposed.scu and asks, scp=proposed.scp and answers)
 
 
 def _agreement(request: AssociateRequest, policy: Policy) -> Agreement:
     peer = _Peer.of(request, policy)
     answers = tuple(_answer(context, policy, peer) for context in request.contexts)
     contexts = {
-        answer.context_id: _accepted(request, policy, peer, proposed.abstract_syntax, answer)
+        answer.context_id: _accepted(peer.granted(proposed.abstract_syntax, policy), answer)
         for proposed, answer in zip(request.contexts, answers, strict=True)
         if answer.result == ACCEPTED
     }
-    user = _user_answer(request.user, contexts.values(), policy)
+    roles = tuple(
+        peer.granted(uid, policy)
+        for uid in peer.proposed
+        if any(context.sop_class_uid == uid for context in contexts.values())
+    )
+    user = _user_answer(request.user, contexts.values(), roles, policy)
     reply = encode_associate_accept(request, answers, user)
     return Agreement(contexts, reply, request.user.max_pdu_bytes)
 
 
-def _accepted(
-    request: AssociateRequest,
-    policy: Policy,
-    peer: _Peer,
-    abstract_syntax: str,
-    answer: AnsweredContext,
-) -> Context:
-    is_commitment = abstract_syntax == STORAGE_COMMITMENT
-    role = _commitment_role(request.user.roles)
-    asks = peer.sends and policy.storage_commitment and (role is None or role.scu)
+def _accepted(granted: Role, answer: AnsweredContext) -> Context:
+    is_commitment = granted.sop_class_uid == STORAGE_COMMITMENT
     return Context(
         answer.context_id,
-        abstract_syntax,
+        granted.sop_class_uid,
         answer.transfer_syntax,
-        takes_requests=is_commitment and asks,
-        takes_results=is_commitment and peer.answers,
+        takes_requests=is_commitment and granted.scu,
+        takes_results=is_commitment and granted.scp,
     )
 
 
 def _answer(context: ProposedContext, policy: Policy, peer: _Peer) -> AnsweredContext:
-    """Take the first transfer syntax in the peer's order: mostly that of its own files."""
+    """Take the first transfer syntax in the peer's order: mostly that of its own files.
+
+    A context on which the peer would have no role left is refused: nothing could come on it.
+    """
     if not _is_served(context.abstract_syntax, policy, peer):
         return _refused(context, ABSTRACT_SYNTAX_NOT_SUPPORTED)
+    granted = peer.granted(context.abstract_syntax, policy)
+    if not granted.scu and not granted.scp:
+        return _refused(context, USER_REJECTION)
     syntaxes = TRANSFER_SYNTAXES
     if context.abstract_syntax == STORAGE_COMMITMENT:
         syntaxes = UNCOMPRESSED_SYNTAXES
@@ -276,26 +289,18 @@ def _refused(context: ProposedContext, result: int) -> AnsweredContext:
     return AnsweredContext(context.context_id, result, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
-def _user_answer(user: UserInformation, contexts: Iterable[Context], policy: Policy) -> UserAnswer:
-    contexts = list(contexts)
+def _user_answer(
+    user: UserInformation, contexts: Iterable[Context], roles: tuple[Role, ...], policy: Policy
+) -> UserAnswer:
     served = {context.sop_class_uid for context in contexts}
-    answering = {context.sop_class_uid for context in contexts if context.takes_results}
     return UserAnswer(
         max_pdu_bytes=policy.max_pdu_bytes,
         implementation_class_uid=IMPLEMENTATION_CLASS_UID,
         implementation_version_name=IMPLEMENTATION_VERSION_NAME,
         asynchronous_operations=_WINDOW if user.asynchronous_operations is not None else None,
-        roles=_roles(user.roles, served, answering),
+        roles=roles,
         extended=_extended(user.extended, served),
         user_identity_accepted=_identity_accepted(user),
-    )
-
-
-def _roles(proposed: Iterable[Role], served: set[str], answering: set[str]) -> tuple[Role, ...]:
-    """The peer may be SCU where it wants to, and SCP only where it answers what we asked."""
-    by_class = {role.sop_class_uid: role for role in proposed if role.sop_class_uid in served}
-    return tuple(
-        Role(uid, scu=role.scu, scp=role.scp and uid in answering) for uid, role in by_class.items()
     )
 
 

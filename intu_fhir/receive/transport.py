@@ -7,9 +7,11 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 16 << 20
+_NOT_CUT: Callable[[], bool] = lambda: False  # noqa: E731
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -35,6 +37,9 @@ class Transport:
     def start_tls(self, context: ssl.SSLContext, seconds: float) -> None:
         """Shake hands within ``seconds``.
 
+        Where that fails, the alert that says why is seen on its way: a client of TLS 1.3 may have
+        sent more already, and to close with that unread destroys it (RFC 8446 6.2).
+
         Raises:
             OSError: it did not work out, or not in time.
         """
@@ -44,7 +49,11 @@ class Transport:
         )
         if self._interrupted:  # perhaps while neither socket was there to be shut down
             raise ConnectionAbortedError("interrupted")
-        self._socket.do_handshake()
+        try:
+            self._socket.do_handshake()
+        except ssl.SSLError:
+            self.linger(peer_closes=False)
+            raise
         self._socket.settimeout(self._tick_seconds)
 
     def receive_into(self, space: memoryview) -> int | None:
@@ -63,11 +72,15 @@ class Transport:
         except OSError as error:
             raise PeerLost(type(error).__name__) from error
 
-    def send(self, data: bytes, seconds: float) -> None:
+    def send(self, data: bytes, seconds: float, is_cut: Callable[[], bool] = _NOT_CUT) -> None:
         """Send all of ``data``.
 
+        Args:
+            seconds: in sum, however often the peer takes a little.
+            is_cut: says whether what the peer does not take at once is not waited for any more.
+
         Raises:
-            TimeoutError: the peer did not take it within ``seconds``.
+            TimeoutError: the peer did not take it in time.
             PeerLost: the connection is lost.
         """
         until = time.monotonic() + seconds
@@ -75,11 +88,12 @@ class Transport:
         while rest:
             try:
                 rest = rest[self._socket.send(rest) :]
-            except (TimeoutError, BlockingIOError) as error:
-                if time.monotonic() > until:
-                    raise TimeoutError("the peer takes nothing") from error
+            except (TimeoutError, BlockingIOError):
+                pass  # the clock says whether to go on
             except OSError as error:
                 raise PeerLost(type(error).__name__) from error
+            if rest and (time.monotonic() > until or is_cut()):
+                raise TimeoutError("the peer has not taken all of it")
 
     def hurry_acknowledgement(self) -> None:
         """Have what was read acknowledged at once, while the rest of a message has to come.
@@ -102,22 +116,45 @@ class Transport:
         """See to it that what was sent last arrives, for a second at most.
 
         Closing with unread bytes resets the connection and destroys what was sent last, so what
-        the peer still sends is read and dropped.
+        the peer still sends is read and dropped, as it is, since nobody decrypts it any more.
 
         Args:
             peer_closes: the peer is the one to close.
         """
         with contextlib.suppress(OSError):
+            self._socket.settimeout(self._tick_seconds)
+            if peer_closes:
+                self._drain(self.receive_into)
+            self._end_tls()
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
             if not peer_closes:
-                self._socket.shutdown(socket.SHUT_WR)
-            self._drain()
+                self._drain(self._receive_encrypted)
 
-    def _drain(self) -> None:
+    def _end_tls(self) -> None:
+        """Say close_notify, and do not wait for the peer's (RFC 8446 6.1).
+
+        Without it an end looks to the peer like a connection that somebody has cut.
+        """
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return
+        with contextlib.suppress(OSError, ValueError):  # no handshake, or nobody there any more
+            self._socket.settimeout(0)
+            self._socket.unwrap()
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(self._tick_seconds)
+
+    def _receive_encrypted(self, space: memoryview) -> int | None:
+        try:
+            return socket.socket.recv_into(self._socket, space)
+        except TimeoutError:
+            return None
+
+    def _drain(self, receive_into: Callable[[memoryview], int | None]) -> None:
         until = time.monotonic() + _LINGER_SECONDS
         scratch = memoryview(bytearray(65_536))
         rest = _LINGER_BYTES
         while rest > 0 and time.monotonic() < until:
-            count = self.receive_into(scratch)
+            count = receive_into(scratch)
             if count == 0:
                 return
             rest -= count or 0
@@ -130,6 +167,7 @@ class Transport:
 
     def close(self) -> None:
         """Close the connection."""
+        self._end_tls()
         with contextlib.suppress(OSError):
             self._socket.close()
 

@@ -177,7 +177,13 @@ class PduReader:
             return parse_associate_request(body, self._max_associate_items)
 
     def established(self) -> None:
-        """Expect data from now on: the A-ASSOCIATE-AC is about to be sent."""
+        """Expect data from now on: the A-ASSOCIATE-AC is about to be sent.
+
+        Raises:
+            ProtocolViolation: the peer did not wait for it (PS3.8 table 9-10, state 3).
+        """
+        if self.open_pdu and self._view[self._begin] != PduType.ABORT:
+            raise ProtocolViolation("a PDU before the A-ASSOCIATE-AC", AbortReason.UNEXPECTED_PDU)
         self._expected = _EXPECTED_LATER
 
     def _next_kind(self) -> int | None:

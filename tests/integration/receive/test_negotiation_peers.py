@@ -33,9 +33,13 @@ from tests.support.raw_peer import (
     RawPeer,
     associate_request,
     item,
+    status_of,
+    store_command,
 )
 from tests.support.receiving import Receiving
-from tests.support.studies import data_set_bytes, make_instance
+from tests.support.studies import data_set_bytes, make_instance, uid
+
+UID = uid("study", 1, 1)
 
 
 @pytest.fixture
@@ -212,6 +216,45 @@ def test_extended_items_are_answered(ae: AE, receiving: Receiving) -> None:
     answered = acceptor.role_selection[CTImageStorage]
     assert (answered.scu_role, answered.scp_role) == (True, False)
     association.release()
+
+
+def role(sop_class_uid: str, scu: int, scp: int) -> bytes:
+    """Return an SCP/SCU Role Selection sub-item (PS3.7 D.3.3.4)."""
+    uid = sop_class_uid.encode()
+    return item(0x54, len(uid).to_bytes(2, "big") + uid + bytes((scu, scp)))
+
+
+def test_context_without_a_role_is_refused(receiving: Receiving) -> None:
+    """Who would only be SCP of a storage class cannot send on it; other classes are not touched."""
+    with RawPeer(receiving.port) as peer:
+        body = peer.associate(user_items=role(CTImageStorage, 0, 1))
+        assert results(body) == [0, 1, 0]
+        assert 0x54 not in user_items(body)
+        peer.send_command(store_command("1.2.3"))
+        assert peer.is_ended()
+
+
+def test_roles_that_are_granted_are_answered(receiving: Receiving) -> None:
+    """Who proposes both roles is SCU alone, and sends as one."""
+    with RawPeer(receiving.port) as peer:
+        body = peer.associate(user_items=role(CTImageStorage, 1, 1))
+        assert results(body) == [0, 0, 0]
+        assert user_items(body)[0x54][-2:] == bytes((1, 0))
+
+
+def test_common_extended_negotiation_is_read_over(receiving: Receiving) -> None:
+    """A SOP Class Common Extended item (0x57) has no answer; what it names is no reason to refuse.
+
+    PS3.7 D.3.3.6: the acceptor does not answer it.
+    """
+    uids = [CTImageStorage.encode(), b"1.2.840.10008.4.2", b"1.2.840.10008.5.1.4.1.1.2"]
+    named = [len(uid).to_bytes(2, "big") + uid for uid in uids]
+    value = named[0] + named[1] + len(named[2]).to_bytes(2, "big") + named[2]
+    with RawPeer(receiving.port) as peer:
+        body = peer.associate(user_items=item(0x57, value))
+        assert results(body) == [0, 0, 0]
+        assert set(user_items(body)) == {0x51, 0x52, 0x55}
+        assert status_of(peer.store(data_set_bytes(make_instance()), UID)) == 0x0000
 
 
 def test_nothing_is_answered_that_was_not_asked(receiving: Receiving) -> None:

@@ -104,8 +104,8 @@ def test_unreadable_content_is_refused(case: str, peer: RawPeer, strict: Receivi
 
 
 def test_empty_data_set_is_refused(peer: RawPeer, strict: Receiving) -> None:
-    """N-08: a data set without any element is not an object."""
-    assert status_of(peer.store(b"", UID)) in {0xC000, 0x0117, 0xA900}
+    """N-08: a data set without any element has no UID: it is answered 0117."""
+    assert status_of(peer.store(b"", UID)) == 0x0117
     assert strict.spooled() == []
 
 
@@ -211,6 +211,22 @@ def test_store_without_data_set_is_refused(peer: RawPeer, strict: Receiving) -> 
     assert_still_serves(peer)
 
 
+def test_echo_with_a_data_set_is_refused(peer: RawPeer) -> None:
+    """A C-ECHO that announces a data set is answered 0212 once that has been read (PS3.7 C)."""
+    announced = command(
+        element(0x0002, VERIFICATION.encode()),
+        us(0x0100, 0x0030),
+        us(0x0110, 5),
+        us(0x0800, 0x0001),
+    )
+    peer.send_command(announced, VERIFICATION_ID)
+    peer.send_data(OBJECT, VERIFICATION_ID)
+    answer = peer.response()
+    assert status_of(answer) == 0x0212
+    assert answer[0x0901] == bytes.fromhex("00000008")
+    assert_still_serves(peer)
+
+
 def test_unserved_command_is_refused_after_its_data_set(peer: RawPeer) -> None:
     """N-08: a C-FIND is answered 0211 when its identifier has been read, and the rest goes on."""
     peer.send_command(
@@ -259,6 +275,39 @@ def test_release_inside_a_message_aborts(peer: RawPeer, strict: Receiving) -> No
     peer.send_command(store_command(UID))
     peer.send(pdu(5, bytes(4)))
     assert_aborted(peer, strict)
+
+
+EARLY = {
+    "data": pdu(4, pdv(VERIFICATION_ID, COMMAND | LAST, echo_command())),
+    "a release": pdu(5, bytes(4)),
+    "a request": associate_request(),
+    "half a PDU": pdu(4, bytes(20))[:9],
+}
+
+
+@pytest.mark.parametrize("case", EARLY)
+def test_peer_that_does_not_wait_for_the_answer_aborts(case: str, strict: Receiving) -> None:
+    """N-08: what comes together with the request, before it is answered, ends it (PS3.8 Sta3)."""
+    with RawPeer(strict.port) as peer:
+        peer.send(associate_request() + EARLY[case])
+        assert peer.read() == (7, bytes((0, 0, 2, 2)))
+        assert peer.is_ended()
+    assert strict.recorder.ends == []
+
+
+def test_abort_together_with_the_request_is_one(strict: Receiving) -> None:
+    """A peer may take its request back before it is answered (PS3.8 Sta3, AA-3)."""
+    with RawPeer(strict.port) as peer:
+        peer.send(associate_request() + pdu(7, bytes(4)))
+        assert strict.recorder.wait_for_ends() == ["aborted_by_peer"]
+
+
+def test_request_without_presentation_contexts_aborts(strict: Receiving) -> None:
+    """N-08: an A-ASSOCIATE-RQ has one presentation context or more (PS3.8 9.3.2)."""
+    with RawPeer(strict.port) as peer:
+        peer.send(associate_request(()))
+        assert peer.read() == (7, bytes((0, 0, 2, 6)))
+    assert strict.recorder.ends == []
 
 
 def test_second_association_request_aborts(peer: RawPeer, strict: Receiving) -> None:

@@ -10,7 +10,14 @@ from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
 from intu_fhir.receive.ports import StopReport
 from tests.integration.receive.conftest import StartReceiving
-from tests.support.raw_peer import ABORT, RawPeer, status_of, store_command
+from tests.support.raw_peer import (
+    ABORT,
+    ASSOCIATE_RJ,
+    RawPeer,
+    associate_request,
+    status_of,
+    store_command,
+)
 from tests.support.receiving import Receiving, Recorder, limits, wait_until
 from tests.support.studies import data_set_bytes, make_instance, uid
 
@@ -46,6 +53,29 @@ def test_idle_association_is_aborted_at_once(receiving: Receiving) -> None:
         assert peer.read()[0] == ABORT
     assert report == StopReport("test", idle=1)
     assert receiving.recorder.wait_for_ends() == ["stopped"]
+
+
+CONGESTED = (ASSOCIATE_RJ, bytes((0, 2, 3, 1)))
+
+
+def test_peer_without_association_is_rejected_for_now(receiving: Receiving) -> None:
+    """N-10: who has connected when a listener stops may try again (PS3.8 table 9-21: 2, 3, 1)."""
+    with RawPeer(receiving.port) as silent, RawPeer(receiving.port) as half:
+        half.send(associate_request()[:100])
+        wait_until(lambda: receiving.slots.pending == 2)
+        stopping = Stopping(receiving, grace_seconds=30)
+        assert [peer.read() for peer in (silent, half)] == [CONGESTED] * 2
+        assert stopping.report() == StopReport("test")
+
+
+def test_request_while_stopping_is_rejected_for_now(receiving: Receiving) -> None:
+    """N-10: a request that comes between the stop and the next look at it begins nothing."""
+    with RawPeer(receiving.port) as peer:
+        wait_until(lambda: receiving.slots.pending == 1)
+        receiving.listener.stopping.set()
+        peer.send(associate_request())
+        assert peer.read() == CONGESTED
+    assert receiving.recorder.ends == []
 
 
 def test_object_in_hand_is_finished_and_answered(start_receiving: StartReceiving) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import subprocess
+import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
 from intu_fhir.errors import ConfigurationError
+from intu_fhir.receive.tls import server_context
 from intu_fhir.settings.schema import ServerTls
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.certificates import Authority, Certificate
@@ -85,6 +89,106 @@ def test_clients_without_a_good_certificate_are_refused(
             echo(mutual.port, client_context(authority, certificate))
     mutual.listener.stop(grace_seconds=0)
     assert mutual.recorder.ends == []
+
+
+def test_client_without_a_certificate_hears_why(mutual: Receiving, authority: Authority) -> None:
+    """The alert arrives though a client of TLS 1.3 has sent its request before (RFC 8446 6.2)."""
+    context, heard = client_context(authority, None), []
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    for _ in range(8):
+        with (
+            socket.create_connection(("127.0.0.1", mutual.port), timeout=5) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            try:
+                secure.sendall(associate_request())
+                threading.Event().wait(0.1)  # until the server has judged, and closed if it does
+                heard.append(str(secure.recv(100)))
+            except ssl.SSLError as error:
+                heard.append(error.reason)
+            except OSError as error:
+                heard.append(type(error).__name__)
+    assert heard == ["TLSV13_ALERT_CERTIFICATE_REQUIRED"] * 8
+
+
+ENDS = {
+    "rejection": (associate_request(called="OTHER"), b""),
+    "release": (associate_request(), pdu(5, bytes(4))),
+    "abort": (associate_request(), pdu(9, bytes(4))),
+    "abort by the peer": (associate_request(), pdu(7, bytes(4))),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_connection_ends_with_close_notify(
+    version: ssl.TLSVersion,
+    end: str,
+    mutual: Receiving,
+    authority: Authority,
+    client: Certificate,
+) -> None:
+    """However an association ends, TLS ends as it has to, and not like a cut (RFC 8446 6.1)."""
+    context = client_context(authority, client)
+    context.minimum_version = context.maximum_version = version
+    request, last = ENDS[end]
+    with (
+        socket.create_connection(("127.0.0.1", mutual.port), timeout=5) as plain,
+        context.wrap_socket(
+            plain, server_hostname="localhost", suppress_ragged_eofs=False
+        ) as secure,
+    ):
+        secure.sendall(request)
+        assert secure.recv(65_536)
+        secure.sendall(last)
+        while secure.recv(65_536):
+            pass
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
+    """Shake hands in memory and return the version of TLS; raises SSLError where it fails."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [
+        client.wrap_bio(to_client, to_server, server_hostname="localhost"),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for _ in range(10):
+        for side in sides:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return sides[1].version() or ""
+
+
+def test_old_versions_of_tls_are_refused(authority: Authority) -> None:
+    """N-05: TLS 1.1 gets no connection, even where the ciphers would allow for it (RFC 8996)."""
+    issued = authority.issue("server")
+    server = server_context(ServerTls(cert_file=issued.cert_file, key_file=issued.key_file))
+    client = client_context(authority, None)
+    for context in (server, client):
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    assert shake_hands(server, client) == "TLSv1.3"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client.minimum_version = client.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+        shake_hands(server, client)
+
+
+def test_renegotiation_is_refused(
+    mutual: Receiving, authority: Authority, client: Certificate
+) -> None:
+    """N-05: a client of TLS 1.2 cannot begin the handshake anew (RFC 9325 3.5)."""
+    command = [require("openssl"), "s_client", "-connect", f"127.0.0.1:{mutual.port}", "-tls1_2"]
+    command += ["-cert", str(client.cert_file), "-key", str(client.key_file)]
+    command += ["-CAfile", str(authority.ca_file)]
+    done = subprocess.run(
+        command, input="R\n", capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "RENEGOTIATING" in done.stdout + done.stderr
+    assert "no renegotiation" in done.stderr
+    # OpenSSL 3 refuses by itself; older ones have to be told.
+    tls = ServerTls(cert_file=client.cert_file, key_file=client.key_file)
+    assert server_context(tls).options & ssl.OP_NO_RENEGOTIATION
 
 
 def test_suite_without_forward_secrecy_is_refused(
