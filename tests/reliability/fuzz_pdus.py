@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import select
 import socket
 import sys
 import threading
@@ -44,6 +45,7 @@ _LONGEST = 16_384
 _POLICY = Policy("INTU_SCP", None, frozenset(), _LONGEST, storage_commitment=True)
 _ENDINGS = {0: "closed", 2: "accepted", 3: "rejected", 4: "answered", 6: "released", 7: "aborted"}
 _READ_SECONDS = 20.0
+_ANSWER_SECONDS = 0.25
 _ECHO_SECONDS = 1.0
 _FAULTS = ("internal_error", "Traceback", "Exception in thread", "accept_failed", "not_recorded")
 
@@ -185,6 +187,8 @@ def _play(port: int, conversation: list[bytes]) -> tuple[str, int]:
             for piece in conversation:
                 peer.send(piece)
                 sent += 1
+                if sent == 1:  # who does not wait for the answer to its request is cut off there
+                    select.select([peer.socket], [], [], _ANSWER_SECONDS)
             peer.socket.shutdown(socket.SHUT_WR)
         try:
             while (kind := peer.read()[0]) != 0:
