@@ -7,19 +7,16 @@ where one still makes sense, and with the application told once.
 from __future__ import annotations
 
 import socket
-import ssl
-import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import structlog
 
 from intu_fhir.model.commitment import Requester
 from intu_fhir.model.instance import Origin
 from intu_fhir.observe import metrics
-from intu_fhir.observe.clock import Clock
-from intu_fhir.observe.tracing import NO_TRACING, Span, Tracing
+from intu_fhir.observe.tracing import Span, Tracing
 from intu_fhir.receive.associate import AssociateRequest
 from intu_fhir.receive.association import Association, Message
 from intu_fhir.receive.deadlines import LIMIT_OF, Deadlines
@@ -32,18 +29,17 @@ from intu_fhir.receive.ending import (
     report_connection,
 )
 from intu_fhir.receive.hurry import Hurry
-from intu_fhir.receive.intake import Intake, Store
+from intu_fhir.receive.intake import Intake
 from intu_fhir.receive.negotiation import (
     LOCAL_LIMIT_EXCEEDED,
     TEMPORARY_CONGESTION,
     Agreement,
-    Policy,
     Rejection,
     negotiate,
 )
-from intu_fhir.receive.ports import AssociationEnded, EndReason
-from intu_fhir.receive.reporting import Mailbox, OpenRequesters
-from intu_fhir.receive.slots import Slots
+from intu_fhir.receive.ports import EndReason
+from intu_fhir.receive.reporting import Mailbox
+from intu_fhir.receive.service import Service, tick_seconds
 from intu_fhir.receive.transport import PeerLost, Transport
 from intu_fhir.receive.upper_layer import (
     NO_TURN,
@@ -56,38 +52,10 @@ from intu_fhir.receive.upper_layer import (
     encode_release_response,
 )
 from intu_fhir.receive.violation import ProtocolViolation
-from intu_fhir.settings.schema import Receiver
 
 _log = structlog.get_logger("intu_fhir.receive")
-_TICK_SECONDS = 0.25
 EVICTED = "evicted"
 """Why a connection ends that has to make room for another one."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """What the connections of a listener share.
-
-    Args:
-        stopping: no new message is begun from now on.
-        cutting: no message is finished any more.
-        turn: held while a long A-ASSOCIATE-RQ is read and judged. Many at once would not be faster
-            for it, and whoever asks for little would wait for all of them.
-    """
-
-    channel: str
-    limits: Receiver
-    policy: Policy
-    store: Store
-    association_ended: AssociationEnded
-    slots: Slots
-    clock: Clock
-    requesters: OpenRequesters
-    tracing: Tracing = NO_TRACING
-    tls: ssl.SSLContext | None = None
-    stopping: threading.Event = field(default_factory=threading.Event)
-    cutting: threading.Event = field(default_factory=threading.Event)
-    turn: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Connection:
@@ -367,14 +335,6 @@ class Connection:
         if ended.last_pdu and not self._slot.is_lost:  # who has given way keeps no thread as well
             # After A-RELEASE-RP it is for the peer to close (PS3.8 9.2, state 13).
             self._transport.linger(peer_closes=ended.reason is EndReason.RELEASED)
-
-
-def tick_seconds(limits: Receiver) -> float:
-    """Return how often a waiting thread looks at the clock: short beside its shortest limit."""
-    shortest = min(
-        limits.handshake_seconds, limits.pdu_seconds, limits.message_seconds, limits.idle_seconds
-    )
-    return min(_TICK_SECONDS, shortest / 4)
 
 
 def _tls_reason(error: OSError) -> str:

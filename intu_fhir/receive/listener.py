@@ -17,7 +17,7 @@ from intu_fhir.files.store import FileStore
 from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
 from intu_fhir.observe.tracing import NO_TRACING, Tracing
-from intu_fhir.receive.connection import Connection, Service
+from intu_fhir.receive.connection import Connection
 from intu_fhir.receive.door import Door
 from intu_fhir.receive.ending import (
     ACCEPT_FAILED,
@@ -36,6 +36,7 @@ from intu_fhir.receive.ports import (
     StopReport,
 )
 from intu_fhir.receive.reporting import OpenRequesters
+from intu_fhir.receive.service import Service
 from intu_fhir.receive.slots import Slots
 from intu_fhir.receive.space import FreeSpace
 from intu_fhir.receive.tls import server_context

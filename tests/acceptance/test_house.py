@@ -58,6 +58,7 @@ SHELL = frozenset(
         "receive/ledger.py",
         "receive/listener.py",
         "receive/reporting.py",
+        "receive/service.py",
         "receive/slots.py",
         "receive/space.py",
         "receive/tls.py",
