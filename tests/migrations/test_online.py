@@ -55,11 +55,11 @@ def test_killed_at_each_statement_of_a_division(database_url: str) -> None:
     database = Database(database_url)
     add_rows(database)
     statement = 1
-    while _killed_at(database_url, statement):
-        assert migrate.current(database_url) == "0021"
+    while upgrade_and_die(database_url, statement) and migrate.current(database_url) == "0021":
         assert count_rows(database)["attempts"] == 1
         statement += 4
     assert statement > 20
+    assert count_rows(database)["attempts"] == 1
     migrate.upgrade(database_url)
     assert count_rows(database)["attempts"] == 1
     database.close()

@@ -16,6 +16,7 @@ from intu_fhir.check.stores import check_database
 from intu_fhir.db import migrate
 from intu_fhir.db.session import MAY_LOSE_DATA, Database
 from intu_fhir.errors import ConfigurationError, NotDurable
+from intu_fhir.settings.schema import Site
 from tests.support.databases import PostgresCluster, PostgresServer, sqlite_url
 
 _KEY_DATA = b"K\x00\x00\x00\x0c"
@@ -66,7 +67,7 @@ def test_a_server_without_fsync_is_refused(cautious: None, monkeypatch: pytest.M
         assert _is_refused(url)
         with pytest.raises(NotDurable, match="fsync off"):
             migrate.upgrade(url)
-        row = check_database(url)
+        row = check_database(Site.model_construct(database=url))
         assert (row.ok, "fsync off" in row.detail, "postgresql.conf" in row.remedy) == (
             False,
             True,

@@ -291,6 +291,7 @@ def test_objects_of_nobody_are_adopted(site: Stocked) -> None:
     names = sorted([*site.machine.bucket(), *site.machine.spooled()])
     code, said = site.verify()
     assert (code, said["without_row"]) == (1, names)
+    site.machine.files.close()  # nothing is adopted while somebody writes
     assert site.run("files", "adopt")[0] == 0
     code, said = site.verify()
     assert (code, said["checked"], said["without_row"]) == (0, 3, [])
