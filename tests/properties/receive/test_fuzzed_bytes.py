@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Iterator
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,11 +68,19 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(whole)
 
 
+def awaited(stream: bytes, step: int) -> Iterator[bytes]:
+    """Cut a stream up; what follows its first PDU comes apart, since a peer awaits its answer."""
+    first = 6 + int.from_bytes(stream[2:6], "big")
+    for part in (stream[:first], stream[first:]):
+        for begin in range(0, len(part), step):
+            yield part[begin : begin + step]
+
+
 def converse(stream: bytes, step: int) -> int:
     """Play a receiver for a stream and return how many messages were answered."""
     reader, association, answered = PduReader(16_384), None, 0
-    for begin in range(0, len(stream), step):
-        for event in reader.feed(stream[begin : begin + step]):
+    for piece in awaited(stream, step):
+        for event in reader.feed(piece):
             if isinstance(event, AssociateRequest):
                 decision = negotiate(event, POLICY)
                 if not isinstance(decision, Agreement):
