@@ -47,7 +47,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "settle": ("settle", "Count a study as complete now."),
     "holds": ("holds", "List and release studies that wait for a person."),
     "quarantine": ("quarantine", "List and remove objects that were kept but are not published."),
-    "commitments": ("commitments", "List requests for storage commitment."),
+    "commitments": (
+        "commitments",
+        "List requests for storage commitment, and tell results again.",
+    ),
     "audit": ("audit", "Show who did what, check that nothing of it was changed, export it."),
     "preview": ("preview", "Show the ImagingStudy that would be published."),
     "uploads": ("uploads", "Show and move files on their way to the object store."),
