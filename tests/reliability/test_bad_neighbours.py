@@ -28,9 +28,10 @@ def test_bad_neighbours_cost_the_others_nothing() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_poison_that_may_take_every_place_is_seen() -> None:
     """Where what failed before may take the last place, others wait for its time-out."""
     with ground("postgresql") as place:
-        street = replace(SMALL, seconds=1.0, every=0.25, timeout=3.0, mutant=ANY_PLACE)
+        street = replace(SMALL, seconds=4.0, every=0.25, timeout=3.0, mutant=ANY_PLACE)
         cost = live_among(place, street)
     assert p99(cost.after[POISONED]) > _BUSY_MACHINE_SECONDS, cost.line()
