@@ -114,8 +114,8 @@ class Accept:
             self._confirm(name, header)
             return self._accepted(header, Disposition.STORED)
         if staged.sha256 == received.sha256:
-            return self._already(received, header, name, staged, now)
-        return self._quarantine(received, header, name, staged, now)
+            return self._already(row, staged)
+        return self._quarantine(row, staged)
 
     def _read(self, received: ReceivedObject) -> InstanceHeader:
         really = self.character_sets.get(received.origin.calling_ae_title, "")
@@ -147,105 +147,79 @@ class Accept:
             first_look_seconds=self.first_look_seconds.get(received.origin.channel, 0.0),
         )
 
-    def _already(
-        self,
-        received: ReceivedObject,
-        header: InstanceHeader,
-        name: str,
-        staged: StagedAs,
-        now: datetime,
-    ) -> Accepted:
+    def _already(self, row: NewInstance, staged: StagedAs) -> Accepted:
         """Let one of two like objects go, once the other one is surely here.
 
         Success promises that the bytes are on disk; their row says only that they were.
         """
+        header, name = row.header, row.file
         with self._row_or_no_file(name, header):
-            restored = self._restored(received, header, name, staged, now)
+            restored = self._restored(row, staged)
         if restored:
             self._confirm(name, header)
             return self._accepted(header, Disposition.ALREADY_STORED, RESTORED)
         self.files.remove(name)
         return self._accepted(header, Disposition.ALREADY_STORED, "same_bytes")
 
-    def _restored(
-        self,
-        received: ReceivedObject,
-        header: InstanceHeader,
-        name: str,
-        staged: StagedAs,
-        now: datetime,
-    ) -> bool:
+    def _restored(self, row: NewInstance, staged: StagedAs) -> bool:
         """Give the row this file if its own is not surely here; False where it is."""
         for _ in range(_LOOKS):
             if not staged.wants_file and self.files.holds(
                 staged.file, staged.data_set_offset, staged.sha256
             ):
                 return False
-            if self._restore(received, header, name, staged, now):
+            if self._restore(row, staged):
                 return True
             # Another association was first, with a file that is looked at as well.
             with self.database.read() as connection:
-                found = staged_as(connection, header.sop_instance_uid)
+                found = staged_as(connection, row.header.sop_instance_uid)
             if found is None:
                 break
             staged = found
         raise StoreUnavailable(
-            f"The stored copy of {header.sop_instance_uid} is being replaced; send it again"
+            f"The stored copy of {row.header.sop_instance_uid} is being replaced; send it again"
         )
 
-    def _restore(
-        self,
-        received: ReceivedObject,
-        header: InstanceHeader,
-        name: str,
-        staged: StagedAs,
-        now: datetime,
-    ) -> bool:
+    def _restore(self, row: NewInstance, staged: StagedAs) -> bool:
         """Keep an object whose file was pruned, is damaged, or cannot be found."""
         with self.database.write() as connection:
             return restore_file(
                 connection,
-                header.sop_instance_uid,
-                received.sha256,
-                file=name,
-                data_set_offset=received.data_set_offset,
-                now=now,
+                row.header.sop_instance_uid,
+                row.sha256,
+                file=row.file,
+                data_set_offset=row.data_set_offset,
+                now=row.received_at,
                 spool=self.files.spool,
                 instead_of=staged.file,
                 here=self.files.here,
             )
 
-    def _quarantine(
-        self,
-        received: ReceivedObject,
-        header: InstanceHeader,
-        name: str,
-        staged: StagedAs,
-        now: datetime,
-    ) -> Accepted:
+    def _quarantine(self, row: NewInstance, staged: StagedAs) -> Accepted:
         """Keep the second of two different objects with one UID aside; the first one stays."""
+        header, name = row.header, row.file
         same_parents = (
             staged.study_instance_uid == header.study_instance_uid
             and staged.series_instance_uid == header.series_instance_uid
         )
         reason = OTHER_BYTES if same_parents else OTHER_PARENT
         with self._row_or_no_file(name, header):
-            if self._is_quarantined(header, received.sha256):
+            if self._is_quarantined(header, row.sha256):
                 self.files.remove(name)
                 return self._accepted(header, Disposition.QUARANTINED, reason)
-            aside = self.files.quarantine(self.files.path(name), now)
+            aside = self.files.quarantine(self.files.path(name), row.received_at)
         self.files.moved(name)
         item = Quarantined(
             header=header,
-            origin=received.origin,
+            origin=row.origin,
             reason=reason,
             detail="Staging holds another object under this SOP Instance UID; compare both files, "
             "then resend under a new UID or remove the one that is wrong",
             file=aside,
-            sha256=received.sha256,
+            sha256=row.sha256,
             stored_sha256=staged.sha256,
-            received_at=now,
-            data_set_offset=received.data_set_offset,
+            received_at=row.received_at,
+            data_set_offset=row.data_set_offset,
             spool=self.files.spool,
         )
         with self._row_or_no_file(aside, header), self.database.write() as connection:

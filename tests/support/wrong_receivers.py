@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
+from intu_fhir.db.instances import NewInstance
 from intu_fhir.files.local import LocalFileStore, LocalSpool
 from intu_fhir.model.instance import Disposition
 from intu_fhir.receive import listener
@@ -117,8 +118,8 @@ def that_keeps_each_copy() -> AbstractContextManager[Any]:
 def that_takes_other_bytes_for_the_same() -> AbstractContextManager[Any]:
     """Answer Success to other bytes under a UID that is staged, and drop them."""
 
-    def quarantine(accept: Accept, _received: object, header: Any, *_: object) -> object:
-        return accept._accepted(header, Disposition.ALREADY_STORED)
+    def quarantine(accept: Accept, row: NewInstance, _staged: object) -> object:
+        return accept._accepted(row.header, Disposition.ALREADY_STORED)
 
     return mock.patch.object(Accept, "_quarantine", quarantine)
 
