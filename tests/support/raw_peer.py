@@ -184,6 +184,10 @@ class RawPeer:
 
     def response(self) -> dict[int, bytes]:
         """Return the elements of the response that comes next, however it is cut up."""
+        return elements_of(self.message())
+
+    def message(self) -> bytes:
+        """Return the command set or data set that comes next, however it is cut up."""
         whole = b""
         while True:
             kind, body = self.read()
@@ -192,7 +196,7 @@ class RawPeer:
             assert length + 4 == len(body)
             whole += body[6:]
             if header & LAST:
-                return elements_of(whole)
+                return whole
 
     def is_ended(self) -> bool:
         """Read to the end; say whether the last PDU, if any, was an A-ABORT."""

@@ -22,6 +22,7 @@ from tests.support.raw_peer import CT_IMAGE_STORAGE, IMPLICIT, RawPeer, status_o
 from tests.support.site_folder import write_site
 from tests.support.studies import data_set_bytes, make_instance, uid
 
+STATUS = 0x0900
 PIECE = 60_000
 INSTANCES = 20_000
 PEERS = 4
@@ -79,13 +80,20 @@ class Flood:
                     piece = information[begin : begin + PIECE]
                     peer.send_data(piece, COMMITMENT_ID, last=False)
                 peer.send_data(b"", COMMITMENT_ID)
-                self.statuses.append(status_of(peer.response()))
+                self.statuses.append(status_of(_response(peer)))
 
     def _asking_for(self, turn: int) -> bytes:
         """Return another transaction, or other instances under the same Transaction UID."""
         if self.repeats:
             return self._information.replace(b"1.2.3.19999", f"1.2.3.{turn + 20_000}".encode())
         return self._information.replace(_transaction(0).encode(), _transaction(turn).encode())
+
+
+def _response(peer: RawPeer) -> dict[int, bytes]:
+    """Return the next response; results that come in between are read, and never answered."""
+    while STATUS not in (elements := peer.response()):
+        peer.message()
+    return elements
 
 
 def _transaction(number: int) -> str:

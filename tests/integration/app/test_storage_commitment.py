@@ -70,6 +70,15 @@ class Setting:
         items = storage_commitment_items.c
         return dict(self.rows(items.sop_instance_uid, items.result))
 
+    def wait_until_told(self) -> None:
+        """Wait until the site has the requester's answer to each result.
+
+        Who releases with an answer on its way breaks pynetdicom's state machine, in a thread of
+        its own.
+        """
+        states = storage_commitments.c.state
+        wait_until(lambda: {state for (state,) in self.rows(states)} == {REPORTED})
+
 
 Make = Callable[..., Setting]
 
@@ -114,7 +123,7 @@ def test_result_comes_on_the_same_association(make: Make) -> None:
     association = requester.associate()
     asked = [(CTImageStorage, one) for one in stored]
     assert requester.ask(association, "1.2.3.1", *asked) == 0x0000
-    wait_until(lambda: requester.results)
+    setting.wait_until_told()
     association.release()
     ((kind, information),) = requester.results
     assert kind == 1
@@ -158,7 +167,7 @@ def test_each_failure_has_its_reason(make: Make) -> None:
     asked += [(MR, other_class), ("1.2.3.4.5", "1.2.3.100")]
     association = requester.associate()
     assert requester.ask(association, "1.2.3.3", *asked) == 0x0000
-    wait_until(lambda: requester.results)
+    setting.wait_until_told()
     association.release()
     ((kind, information),) = requester.results
     assert kind == 2
@@ -187,7 +196,7 @@ def test_transaction_that_was_used_is_a_duplicate(make: Make) -> None:
     for asked in ([stored], [stored, "1.2.3.99"]):
         items = [(CTImageStorage, one) for one in asked]
         assert requester.ask(association, "1.2.3.4", *items) == 0x0000
-    wait_until(lambda: len(requester.results) == 2)
+    setting.wait_until_told()
     association.release()
     (first, _), (second, information) = sorted(requester.results, key=lambda one: one[0])
     assert (first, second) == (1, 2)
@@ -257,7 +266,7 @@ def test_restart_loses_no_request(make: Make) -> None:
     setting.running.start()
     assert requester.results == []
     association = requester.associate()
-    wait_until(lambda: requester.results)
+    setting.wait_until_told()
     association.release()
     assert requester.results[0][1].TransactionUID == "1.2.3.7"
 
@@ -289,7 +298,7 @@ def test_many_instances_are_checked_piece_by_piece(make: Make) -> None:
     asked = [(CTImageStorage, f"1.2.3.{number}") for number in range(250)]
     association = requester.associate()
     assert requester.ask(association, "1.2.3.9", *asked, (CTImageStorage, stored)) == 0x0000
-    wait_until(lambda: requester.results)
+    setting.wait_until_told()
     association.release()
     ((_, information),) = requester.results
     assert len(information.FailedSOPSequence) == 250
@@ -335,7 +344,7 @@ def test_address_that_fails_is_not_the_only_way(make: Make) -> None:
     (stored,) = requester.store(1)
     association = requester.associate()
     assert requester.ask(association, "1.2.3.40", (CTImageStorage, stored)) == 0x0000
-    wait_until(lambda: requester.results)
+    setting.wait_until_told()
     association.release()
     assert requester.results[0][1].TransactionUID == "1.2.3.40"
     wait_until(lambda: setting.rows(storage_commitments.c.state) == [(REPORTED,)])
