@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from intu_fhir.deliver.commitment import CommitmentReporter
 
 _log = structlog.get_logger("intu_fhir.commitment")
+_UNKNOWN = "its instances are not known any more; the requester has to ask again"
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,21 @@ class CommitmentResults:
         """Take the result that has been due longest, or None where there is none to be told now.
 
         One whose instances were looked at too long ago, or of which staging knows better, is
-        looked at again first.
+        looked at again first. One that does not name every instance is never told: to its
+        requester a result without failures means that all of them are safe (PS3.4 table J.3-4).
         """
         while (held := self._claim(due)) is not None:
             now = self.clock.now()
             with self.database.read() as connection:
                 is_old = self._is_old(held, now) or table.is_known_to_be_gone(connection, held)
                 result = None if is_old else table.result(connection, held)
-            if result is not None:
+            if result is None:
+                with suppress(StaleClaim), self.database.write() as connection:
+                    table.check_again(connection, held, now)
+            elif result.number_of_instances == held.number_of_instances:
                 return held, result
-            with suppress(StaleClaim), self.database.write() as connection:
-                table.check_again(connection, held, now)
+            else:
+                self._not_told(held, _UNKNOWN, None)
         return None
 
     def _claim(self, due: Due) -> CommitmentClaim | None:
@@ -98,7 +103,9 @@ class CommitmentResults:
         """Tell a result later that was not taken, or give it up."""
         now = self.clock.now()
         jitter = random.random()  # noqa: S311
-        later = next_attempt_at(self.retry, held.attempts + 1, now, jitter)
+        self._not_told(held, reason, next_attempt_at(self.retry, held.attempts + 1, now, jitter))
+
+    def _not_told(self, held: CommitmentClaim, reason: str, later: datetime | None) -> None:
         with suppress(StaleClaim), self.database.write() as connection:
             if later is None:
                 table.given_up(connection, held, reason)

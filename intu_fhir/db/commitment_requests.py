@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,14 @@ from intu_fhir.model.commitment import (
 from intu_fhir.model.instance import Origin
 
 _FAST = 1
+ANEW: Mapping[str, Any] = {
+    "reached": 0,
+    "attempts": 0,
+    "last_error": "",
+    "checked_at": None,
+    "holds_until": None,
+}
+"""What a request has that is worked on from its beginning: what was seen before counts no more."""
 
 
 def pack(asked: Iterable[ReferencedInstance]) -> tuple[bytes, str]:
@@ -122,9 +130,10 @@ def _ask_again(connection: Connection, origin: Origin, row: dict[str, Any]) -> b
     if before.state in {REPORTED, UNREPORTED}:
         # Whatever holds it open is late: the instances are listed and looked at anew.
         changes |= {key: row[key] for key in ("state", "asked_at", "due_at", "packed")}
-        changes |= {"fence": before.fence + 1, "reached": 0, "attempts": 0, "last_error": ""}
+        changes |= {"fence": before.fence + 1, **ANEW}
     elif before.state == CHECKED:
-        changes |= {"due_at": row["due_at"]}
+        # A result on its way answers what was asked before, and does not end what is asked now.
+        changes |= {"due_at": row["due_at"], "fence": before.fence + 1}
     connection.execute(
         sa.update(commitments).where(c.commitment_key == before.commitment_key).values(changes)
     )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.audit import record_audit
+from intu_fhir.db.commitment_requests import ANEW
 from intu_fhir.db.conditions import all_of, given
 from intu_fhir.db.tables import storage_commitment_items as items
 from intu_fhir.db.tables import storage_commitments as commitments
@@ -80,12 +81,18 @@ def tell_again(
 ) -> int:
     """Let results that were given up be told again, after another look; return how many.
 
+    Those whose instances are not known any more stay as they are: nothing can be said of them.
+
     Args:
         by: the person who asks, for the audit trail; ``address``: from where.
     """
     c = commitments.c
+    rows = sa.select(sa.func.count()).where(items.c.commitment_key == c.commitment_key)
+    is_known = c.packed.is_not(None) | (
+        rows.correlate(commitments).scalar_subquery() == c.number_of_instances
+    )
     chosen = all_of(
-        [c.state == UNREPORTED],
+        [c.state == UNREPORTED, is_known],
         given(c.transaction_uid.in_, transactions),
         given(c.calling_ae_title.__eq__, requester),
     )
@@ -93,9 +100,7 @@ def tell_again(
         "state": sa.case((c.packed.is_not(None), RECEIVED), else_=ASKED),
         "asked_at": sa.case((c.is_repeat, sa.literal(now, c.asked_at.type)), else_=c.asked_at),
         "due_at": now,
-        "reached": 0,
-        "attempts": 0,
-        "last_error": "",
+        **ANEW,
     }
     count = int(connection.execute(sa.update(commitments).where(*chosen).values(again)).rowcount)
     if count:

@@ -85,6 +85,11 @@ class CommitmentResult:
     failed: tuple[tuple[ReferencedInstance, int], ...] = ()
 
     @property
+    def number_of_instances(self) -> int:
+        """Return how many instances it tells of."""
+        return len(self.committed) + len(self.failed)
+
+    @property
     def event_type_id(self) -> int:
         """Return 1 where all instances are committed, else 2."""
         return SOME_FAILED if self.failed else ALL_COMMITTED

@@ -518,3 +518,82 @@ def test_older_version_finds_nothing_it_would_tell_wrongly(
     assert {state for _, state, _ in rows(database)} == {RECEIVED}
     check_all(commitments(database, LocalFileStore(tmp_path), clock))
     assert rows(database) == [("CT1", CHECKED, False), ("CT1", RECEIVED, True)]
+
+
+def telling(database: Database, clock: FakeClock) -> CommitmentResults:
+    """Return what tells results."""
+    return CommitmentResults(database, clock, StorageCommitment(), RetrySettings())
+
+
+def report(database: Database, clock: FakeClock) -> None:
+    """Note that the requester has taken the only result."""
+    held = take(database, clock, Due(CHECKED))
+    assert held is not None
+    with database.write() as connection:
+        table.reported(connection, held, clock.now())
+
+
+def test_what_was_seen_for_an_earlier_result_does_not_count(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Asked again after a month, or told again by a person, a result holds no longer than any."""
+    files = LocalFileStore(tmp_path)
+    names = [stage_file(database, clock, files, b"x" * 100) for _ in range(2)]
+    checking = commitments(database, files, clock)
+    ask(database, clock, uid_of(names[0]), transaction="1.2.1", by=by("CT1"))
+    check_all(checking)
+    report(database, clock)
+    ask(database, clock, uid_of(names[1]), transaction="1.2.2", by=by("GHOST"))
+    check_all(checking)
+    clock.advance(30 * 86_400)
+    CommitmentUpkeep(database, clock, StorageCommitment()).do_some()
+    with database.write() as connection:
+        assert tell_again(connection, clock.now(), by="me") == 1
+    ask(database, clock, uid_of(names[0]), transaction="1.2.1", by=by("CT1"))
+    check_all(checking)
+    for name in names:
+        (files.root / name).write_bytes(b"damaged")
+    clock.advance(86_400)
+    assert telling(database, clock).claim(Due(CHECKED)) is None
+    check_all(checking)
+    for _ in names:
+        claimed = telling(database, clock).claim(Due(CHECKED))
+        assert claimed is not None
+        assert claimed[1].event_type_id == 2
+
+
+def test_result_on_its_way_does_not_end_what_is_asked_meanwhile(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Who asks again before the answer to its result is noted is told once more."""
+    ask(database, clock, "1.1")
+    check_all(commitments(database, LocalFileStore(tmp_path), clock))
+    held = take(database, clock, Due(CHECKED))
+    assert held is not None
+    ask(database, clock, "1.1")
+    with pytest.raises(StaleClaim), database.write() as connection:
+        table.reported(connection, held, clock.now())
+    assert take(database, clock, Due(CHECKED)) is not None
+
+
+@pytest.mark.parametrize("instances_left", [0, 1])
+def test_result_that_lacks_instances_is_never_told(
+    instances_left: int, database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Nothing failed where nothing is known: such a result would promise all that was asked.
+
+    So it would be told after a version of before was run for a while, which drops what it does not
+    know, and of a request that is about to be forgotten.
+    """
+    ask(database, clock, "1.1", "1.2", "1.3")
+    ask(database, clock, "1.4")
+    checking = commitments(database, LocalFileStore(tmp_path), clock)
+    check_all(checking)
+    item = storage_commitment_items.c
+    with database.write() as connection:
+        connection.execute(sa.update(storage_commitments).values(packed=None))
+        connection.execute(sa.delete(storage_commitment_items).where(item.number > instances_left))
+    assert telling(database, clock).claim(Due(CHECKED)) is None
+    assert {state for _, state, _ in rows(database)} == {UNREPORTED}
+    with database.write() as connection:
+        assert tell_again(connection, clock.now(), by="me") == 0
