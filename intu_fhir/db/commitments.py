@@ -6,7 +6,7 @@ only delays it, and one that was too slow changes nothing any more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -82,6 +82,7 @@ class Unchecked:
     data_set_offset: int | None
     sha256: str | None
     transfer_syntax_uid: str | None
+    damaged_at: datetime | None = None
 
 
 def is_due(connection: Connection, due: Due, now: datetime) -> bool:
@@ -189,6 +190,7 @@ def unchecked(connection: Connection, held: CommitmentClaim, limit: int) -> list
             instances.c.data_set_offset,
             instances.c.sha256,
             instances.c.transfer_syntax_uid,
+            instances.c.damaged_at,
         )
         .join_from(
             items,
@@ -225,6 +227,19 @@ def store_results(
             .values(result=sa.bindparam("to_result")),
             [{"of_key": held.key, "of_number": n, "to_result": result} for n, result in results],
         )
+
+
+def note_mended(connection: Connection, sound: Iterable[Unchecked]) -> None:
+    """Note of files that are what was received that they are not damaged any more.
+
+    One of which damage was noted after it was listed for its look stays as it is.
+    """
+    c = instances.c
+    for one in sorted(sound, key=lambda one: one.sop_instance_uid):
+        if one.damaged_at is not None:
+            same = (c.sop_instance_uid == one.sop_instance_uid, c.file == one.file)
+            noted = sa.update(instances).where(*same, c.damaged_at == one.damaged_at)
+            connection.execute(noted.values(damaged_at=None))
 
 
 def checked(

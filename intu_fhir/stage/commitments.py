@@ -127,14 +127,14 @@ class Commitments:
         try:
             self._look(held, waiting, results)
             ended = len(waiting) < _BATCH and len(results) == len(waiting)
-            self._store(held, results, ended=ended, due_at=self.clock.now())
+            self._store(held, waiting, results, ended=ended, due_at=self.clock.now())
         except StaleClaim:
             return 0
         except StoreUnavailable:
             # An object store may answer soon, or have what another machine took.
             soon = self.clock.now() + timedelta(seconds=_SOON_SECONDS)
             with suppress(StaleClaim):
-                self._store(held, results, ended=False, due_at=soon)
+                self._store(held, waiting, results, ended=False, due_at=soon)
             return 0
         return max(len(results), 1)
 
@@ -162,14 +162,22 @@ class Commitments:
     def _store(
         self,
         held: CommitmentClaim,
+        waiting: list[Unchecked],
         results: list[tuple[int, str]],
         *,
         ended: bool,
         due_at: datetime,
     ) -> None:
-        """Write down what was found; behind the requests of others unless it has ended."""
+        """Write down what was found; behind the requests of others unless it has ended.
+
+        Damage that is noted of a file which is sound, such as one restored from a backup, is noted
+        no longer: else it would have the file looked at again and again before it is told.
+        """
+        found = zip(waiting, results, strict=False)  # for lack of time it may be fewer
+        sound = [one for one, (_, result) in found if result == table.COMMITTED]
         with self.database.write() as connection:
             table.store_results(connection, held, results)
+            table.note_mended(connection, sound)
             if ended:
                 now = self.clock.now()
                 table.checked(connection, held, now, self._holds_until(held, now))

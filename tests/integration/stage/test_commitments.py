@@ -597,3 +597,41 @@ def test_result_that_lacks_instances_is_never_told(
     assert {state for _, state, _ in rows(database)} == {UNREPORTED}
     with database.write() as connection:
         assert tell_again(connection, clock.now(), by="me") == 0
+
+
+def note_damage(database: Database, clock: FakeClock) -> None:
+    """Note that every file is damaged."""
+    with database.write() as connection:
+        connection.execute(sa.update(instances).values(damaged_at=clock.now()))
+
+
+def test_file_that_was_restored_is_told_as_committed(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Damage that was noted before the look does not have it repeated without end."""
+    files = LocalFileStore(tmp_path)
+    name = stage_file(database, clock, files, b"x" * 100)
+    note_damage(database, clock)
+    clock.advance(60)
+    ask(database, clock, uid_of(name))
+    check_all(commitments(database, files, clock))
+    claimed = telling(database, clock).claim(Due(CHECKED))
+    assert claimed is not None
+    assert claimed[1].event_type_id == 1
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_damage_that_is_noted_during_a_look_is_looked_at(
+    before: bool, database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What somebody else found after a look had begun is not taken back by that look."""
+    files = Watched(tmp_path)
+    name = stage_file(database, clock, files, b"x" * 100)
+    if before:
+        note_damage(database, clock)
+        clock.advance(60)
+    ask(database, clock, uid_of(name))
+    files.at_open = lambda: note_damage(database, clock)
+    check_all(commitments(database, files, clock))
+    assert telling(database, clock).claim(Due(CHECKED)) is None
+    assert rows(database) == [("CT1", ASKED, False)]
