@@ -98,7 +98,7 @@ def tell_again(
     )
     again = {
         "state": sa.case((c.packed.is_not(None), RECEIVED), else_=ASKED),
-        "asked_at": sa.case((c.is_repeat, sa.literal(now, c.asked_at.type)), else_=c.asked_at),
+        "asked_at": now,
         "due_at": now,
         **ANEW,
     }

@@ -105,6 +105,7 @@ def claim(
         c.commitment_key.label("key"),
         c.transaction_uid,
         c.association_id,
+        c.asked_at,
         c.is_repeat,
         c.fence,
         c.attempts,

@@ -101,6 +101,7 @@ class CommitmentClaim:
 
     Args:
         requester: who asked, and of whom.
+        asked_at: when it was asked, by its requester or once more by a person.
         fence: number of this claim; with an older one nothing can be written.
         attempts: failed tries to report the result so far.
         reached: number of the last instance that was listed or looked at.
@@ -112,6 +113,7 @@ class CommitmentClaim:
     transaction_uid: str
     requester: Requester
     association_id: str
+    asked_at: datetime
     is_repeat: bool
     fence: int
     attempts: int

@@ -211,7 +211,20 @@ class Commitments:
             )
         if one.staged_class_uid != one.sop_class_uid:
             return FailureReason.CLASS_INSTANCE_CONFLICT
-        return promise.failure(one, one.file)
+        try:
+            return promise.failure(one, one.file)
+        except StoreUnavailable:
+            if self._may_wait(held):
+                raise
+            return FailureReason.RESOURCE_LIMITATION
+
+    def _may_wait(self, held: CommitmentClaim) -> bool:
+        """Say whether a file that cannot be had now may still come.
+
+        A request that waits for ever, such as for the spool of a machine that is gone, would take
+        its place among those that wait, and keep all of its studies from being pruned.
+        """
+        return self.clock.now() < held.asked_at + timedelta(days=self.limits.tell_days)
 
 
 class _Lease:

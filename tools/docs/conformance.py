@@ -107,11 +107,15 @@ after `commitment.max_tries` requests a person is asked."""
 
 _REASONS = {
     FailureReason.PROCESSING_FAILURE: "the stored file is not what was received, or is gone",
-    FailureReason.NO_SUCH_OBJECT_INSTANCE: "the instance was not received, or is in quarantine",
+    FailureReason.NO_SUCH_OBJECT_INSTANCE: (
+        "the instance was not received, is in quarantine, or was pruned"
+    ),
     FailureReason.CLASS_INSTANCE_CONFLICT: "it was received with another SOP class",
     FailureReason.REFERENCED_SOP_CLASS_NOT_SUPPORTED: "its SOP class is not stored here",
     FailureReason.DUPLICATE_TRANSACTION_UID: "the requester has used the Transaction UID before",
-    FailureReason.RESOURCE_LIMITATION: "the file could not be opened for lack of resources",
+    FailureReason.RESOURCE_LIMITATION: (
+        "the file could not be opened for lack of resources, or not be had for `tell_days`"
+    ),
 }
 
 _SCU_ASSOCIATIONS = """\

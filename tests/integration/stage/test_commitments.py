@@ -21,7 +21,7 @@ from intu_fhir.db.commitment_upkeep import tell_again
 from intu_fhir.db.commitments import Due
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, storage_commitment_items, storage_commitments
-from intu_fhir.errors import LimitPassed, StaleClaim, StoreUnavailable
+from intu_fhir.errors import LimitPassed, NotHereYet, StaleClaim, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.model.commitment import (
@@ -635,3 +635,28 @@ def test_damage_that_is_noted_during_a_look_is_looked_at(
     check_all(commitments(database, files, clock))
     assert telling(database, clock).claim(Due(CHECKED)) is None
     assert rows(database) == [("CT1", ASKED, False)]
+
+
+class Elsewhere(LocalFileStore):
+    """A store whose files wait in the spool of a machine that does not come back."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Say that it is not here."""
+        raise NotHereYet(name)
+
+
+def test_file_that_never_comes_does_not_hold_a_request_for_ever(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What cannot be had for ``tell_days`` fails for lack of resources; the others are told."""
+    files = LocalFileStore(tmp_path)
+    name = stage_file(database, clock, files, b"x" * 100)
+    ask(database, clock, uid_of(name), "1.9")
+    waiting = commitments(database, Elsewhere(tmp_path), clock)
+    clock.advance(6 * 86_400)
+    check_all(waiting)
+    assert rows(database) == [("CT1", ASKED, False)]
+    clock.advance(2 * 86_400)
+    check_all(waiting)
+    assert rows(database) == [("CT1", CHECKED, False)]
+    assert results(database) == ["0213", "0112"]
