@@ -229,12 +229,14 @@ class Working:
         if not self._app.database.is_sqlite:
             cut = ScheduledCut(self._app.database, self._app.clock)
             chores.append(Chore(CUT, cut.cut_some, then=CUT))
-        if self._app.configuration.site.receiver.storage_commitment.enabled:
-            chores += self._commitment_chores()
-        return chores
+        return chores + self._commitment_chores()
 
     def _commitment_chores(self) -> list[Chore]:
-        """Return the work on requests for storage commitment."""
+        """Return the work on requests for storage commitment.
+
+        It goes on where no more are taken: what waits is told or given up, and until then keeps
+        its studies from being pruned.
+        """
         app, telling = self._app, self._app.telling_far
         settings = app.configuration.site.receiver.storage_commitment
         upkeep = CommitmentUpkeep(app.database, app.clock, settings)

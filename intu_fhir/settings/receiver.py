@@ -43,7 +43,7 @@ class StorageCommitment(Settings):
     """Storage commitment push model as SCP (PS3.4 annex J)."""
 
     enabled: bool = True
-    """False = it is not offered."""
+    """False = it is not offered. What was asked before is told, or given up in time."""
     requesters: dict[AeTitle, CommitmentRequester] = Field(default_factory=dict)
     """By AE title, where results are sent to on an association of our own. Others are told on
     an association that they have opened themselves.

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import yaml
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE, build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel
@@ -374,6 +375,25 @@ def test_service_can_be_switched_off(make: Make) -> None:
     accepted = {context.abstract_syntax for context in association.accepted_contexts}
     association.release()
     assert accepted == {CTImageStorage}
+
+
+def test_what_was_asked_before_it_was_switched_off_comes_to_its_end(make: Make) -> None:
+    """A request that waits is still looked at and told: else its study could never be pruned."""
+    setting = make(address=True)
+    site = setting.running.start({RECEIVE})
+    requester = setting.requester
+    (stored,) = requester.store(1)
+    association = requester.associate()
+    assert requester.ask(association, "1.2.3.51", (CTImageStorage, stored)) == 0x0000
+    association.release()
+    setting.running.stop(site)
+    file = setting.running.folder / "intu.yaml"
+    settings = yaml.safe_load(file.read_text())
+    settings["receiver"]["storage_commitment"]["enabled"] = False
+    file.write_text(yaml.safe_dump(settings))
+    requester.listen(setting.results_port)
+    setting.running.start()
+    wait_until(lambda: setting.rows(storage_commitments.c.state) == [(REPORTED,)])
 
 
 def test_role_selection_of_the_requester_is_answered(make: Make) -> None:
