@@ -47,6 +47,13 @@ def give_up_untaken(
     return list(connection.execute(changed.returning(c.calling_ae_title)).scalars())
 
 
+def ended_instances(connection: Connection) -> int:
+    """Return how many instances the requests name that have ended."""
+    c = commitments.c
+    named = sa.select(sa.func.sum(c.number_of_instances)).where(c.state.in_((REPORTED, UNREPORTED)))
+    return int(connection.execute(named).scalar_one() or 0)
+
+
 def forget_some(connection: Connection, before: datetime) -> int:
     """Remove some of the oldest request that ended and was asked ``before``; 0 where none is."""
     c = commitments.c

@@ -70,6 +70,8 @@ class StorageCommitment(Settings):
     """
     keep_days: PositiveFloat = 90.0
     """Requests that have ended are kept for so many days."""
+    max_kept_instances: PositiveInt = 50_000_000
+    """Most instances of those requests; beyond that the oldest are forgotten sooner."""
 
 
 class Receiver(Settings):

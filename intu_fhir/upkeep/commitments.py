@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from intu_fhir.db.commitment_upkeep import forget_some, give_up_untaken
+from intu_fhir.db.commitment_upkeep import ended_instances, forget_some, give_up_untaken
 from intu_fhir.db.session import Database
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import StorageCommitment
@@ -48,6 +48,14 @@ class CommitmentUpkeep:
         return len(titles)
 
     def _forget(self) -> int:
-        before = self.clock.now() - timedelta(days=self.settings.keep_days)
+        """Forget what is old, then what is too much: who asks in a circle fills no disk."""
+        now = self.clock.now()
         with self.database.write() as connection:
-            return forget_some(connection, before)
+            old = forget_some(connection, now - timedelta(days=self.settings.keep_days))
+        if old:
+            return old
+        with self.database.read() as connection:
+            if ended_instances(connection) <= self.settings.max_kept_instances:
+                return 0
+        with self.database.write() as connection:
+            return forget_some(connection, now)

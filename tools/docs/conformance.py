@@ -84,8 +84,8 @@ many requests and instances may wait is limited in all and for each requester, b
 address (`max_waiting` and the keys below it); beyond that a request is answered 0213.
 
 Requests and results stay in the tables `storage_commitments` and `storage_commitment_items` for
-`keep_days`. All these keys are below `receiver.storage_commitment`. Storage media are not
-referenced."""
+`keep_days`, and at most `max_kept_instances` instances of those that have ended. All these keys are
+below `receiver.storage_commitment`. Storage media are not referenced."""
 
 _SCU_COMMITMENT = """\
 Where `commitment` of the destination asks for it, the AE requests storage commitment (Storage

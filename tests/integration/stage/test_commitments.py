@@ -660,3 +660,23 @@ def test_file_that_never_comes_does_not_hold_a_request_for_ever(
     check_all(waiting)
     assert rows(database) == [("CT1", CHECKED, False)]
     assert results(database) == ["0213", "0112"]
+
+
+def test_what_has_ended_does_not_grow_without_end(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Who asks and takes its results in a circle fills no disk: the oldest are forgotten first."""
+    checking = commitments(database, LocalFileStore(tmp_path), clock)
+    upkeep = CommitmentUpkeep(database, clock, StorageCommitment(max_kept_instances=5))
+    for number in range(4):
+        clock.advance(120)
+        ask(database, clock, "1.1", "1.2", transaction=f"1.2.{number}")
+        check_all(checking)
+        report(database, clock)
+        clock.advance(120)
+        while upkeep.do_some():
+            pass
+    with database.read() as connection:
+        kept = [row.transaction_uid for row in list_commitments(connection)]
+    assert kept == ["1.2.3", "1.2.2"]
+    assert len(results(database)) == 4
