@@ -68,13 +68,14 @@ class TellingHere:
     def _goes_on(self, one: _Open) -> bool:
         """Look after a result on its way; False where nothing more comes of it."""
         status = one.report.status
-        if status.done():
+        if status.done() and not status.cancelled():
             self._settle(one, status)
             return False
         if one.is_late or self.results.clock.monotonic() < one.until:
             return True
         if status.cancel():
-            # It could not be sent between two messages of the requester.
+            # It could not be sent between two messages of the requester. Where the database is
+            # away, it is put back the next time: a report may be cancelled more than once.
             self.results.put_back(one.held)
             return False
         seconds = self.results.settings.timeout_seconds

@@ -14,9 +14,10 @@ import pytest
 from intu_fhir.app.committing import CommitmentResults, TellingFar
 from intu_fhir.app.telling import TellingHere
 from intu_fhir.db import commitment_requests as requests
+from intu_fhir.db import commitments as table
 from intu_fhir.db.commitment_report import CommitmentRow, list_commitments
 from intu_fhir.db.session import Database
-from intu_fhir.errors import TransientError
+from intu_fhir.errors import StoreUnavailable, TransientError
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.model.commitment import (
     CHECKED,
@@ -205,3 +206,29 @@ def test_telling_waits_for_an_answer_without_spinning(telling: Telling) -> None:
     begun = time.monotonic()
     assert here.tell_some() == 1
     assert time.monotonic() - begun > 0.2
+
+
+def test_database_that_was_away_stops_no_telling(
+    telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that could not be sent, and not be put back at once, is put back; others go on."""
+    telling.ask("BUSY")
+    telling.check()
+    telling.open("BUSY")
+    here = telling.here()
+    here.tell_some()
+    telling.clock.advance(TIMEOUT + 1)
+    with monkeypatch.context() as away:
+        away.setattr(table, "put_back", _unavailable)
+        with pytest.raises(StoreUnavailable):
+            here.tell_some()
+    telling.ask("CT2")
+    telling.check()
+    other = telling.open("CT2")
+    here.tell_some()
+    assert take(other) == 2
+    assert [row.attempts for row in telling.rows("BUSY")] == [0]
+
+
+def _unavailable(*_: object, **__: object) -> None:
+    raise StoreUnavailable("the database is away")
