@@ -9,7 +9,7 @@ from typing import BinaryIO
 import structlog
 
 from intu_fhir.db.commitments import Unchecked
-from intu_fhir.errors import DamagedFile, StoreUnavailable
+from intu_fhir.errors import DamagedFile, StoreUnavailable, UnknownKey
 from intu_fhir.files.digest import digest_of_blocks
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.commitment import FailureReason
@@ -17,8 +17,11 @@ from intu_fhir.stage.part10 import HEAD_BYTES, find_data_set
 
 _log = structlog.get_logger("intu_fhir.commitment")
 _BLOCK = 1 << 20
-# What goes by itself: too many open files, no memory. Anything else of a disk means damage.
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
+# What goes by itself: too many open files, no memory, or no disk for the copy of what an object
+# store has. Anything else of a disk means damage.
+_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_PASSING = frozenset(_SHORT | _NO_ROOM)
 
 
 class Promise:
@@ -35,11 +38,14 @@ class Promise:
         """Read a file; return why it cannot be promised, or None (PS3.3 C.14.1.1).
 
         Raises:
-            StoreUnavailable: an object store does not answer, which says nothing of the file.
+            StoreUnavailable: an object store does not answer, or this machine lacks the key of
+                the file, which says nothing of it.
             StaleClaim: of ``beat``.
         """
         try:
             is_same = self._is_same(one, file)
+        except UnknownKey as error:
+            raise StoreUnavailable(str(error)) from error
         except (OSError, StoreUnavailable, DamagedFile) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             if isinstance(error, StoreUnavailable) and not isinstance(cause, OSError):

@@ -21,7 +21,7 @@ from intu_fhir.db.commitment_upkeep import tell_again
 from intu_fhir.db.commitments import Due
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, storage_commitment_items, storage_commitments
-from intu_fhir.errors import LimitPassed, NotHereYet, StaleClaim, StoreUnavailable
+from intu_fhir.errors import LimitPassed, NotHereYet, StaleClaim, StoreUnavailable, UnknownKey
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.model.commitment import (
@@ -46,12 +46,14 @@ from tests.support.staging import CT_STORAGE, header, new_instance, origin, stor
 IMPLICIT = "1.2.840.10008.1.2"
 
 
-class OutOfFiles(LocalFileStore):
+class Short(LocalFileStore):
     """A store that cannot open anything right now."""
 
+    why = errno.EMFILE
+
     def open(self, name: str) -> BinaryIO:
-        """Fail as the system does when there are too many open files."""
-        raise StoreUnavailable("no") from OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        """Fail as the system does when it lacks something."""
+        raise StoreUnavailable("no") from OSError(self.why, os.strerror(self.why))
 
 
 def ask(
@@ -120,14 +122,20 @@ def check_all(checking: Commitments) -> None:
         pass
 
 
+@pytest.mark.parametrize("why", [errno.EMFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_shortage_of_the_system_is_no_damage(
-    database: Database, clock: FakeClock, tmp_path: Path
+    why: int, database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    """Too many open files is told as lack of resources, so that the requester asks again."""
+    """Too many open files is told as lack of resources, so that the requester asks again.
+
+    So is a disk that has no room for the copy of what an object store has.
+    """
     one = header()
     store(database, new_instance(clock.now(), one))
     ask(database, clock, one.sop_instance_uid)
-    check_all(commitments(database, OutOfFiles(tmp_path), clock))
+    files = Short(tmp_path)
+    files.why = why
+    check_all(commitments(database, files, clock))
     assert results(database) == ["0213"]
 
 
@@ -640,19 +648,24 @@ def test_damage_that_is_noted_during_a_look_is_looked_at(
 class Elsewhere(LocalFileStore):
     """A store whose files wait in the spool of a machine that does not come back."""
 
+    error: type[Exception] = NotHereYet
+
     def open(self, name: str) -> BinaryIO:
         """Say that it is not here."""
-        raise NotHereYet(name)
+        raise self.error(name)
 
 
+@pytest.mark.parametrize("error", [NotHereYet, UnknownKey])
 def test_file_that_never_comes_does_not_hold_a_request_for_ever(
-    database: Database, clock: FakeClock, tmp_path: Path
+    error: type[Exception], database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
     """What cannot be had for ``tell_days`` fails for lack of resources; the others are told."""
     files = LocalFileStore(tmp_path)
     name = stage_file(database, clock, files, b"x" * 100)
     ask(database, clock, uid_of(name), "1.9")
-    waiting = commitments(database, Elsewhere(tmp_path), clock)
+    elsewhere = Elsewhere(tmp_path)
+    elsewhere.error = error
+    waiting = commitments(database, elsewhere, clock)
     clock.advance(6 * 86_400)
     check_all(waiting)
     assert rows(database) == [("CT1", ASKED, False)]
