@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from intu_fhir.app import telling as app_telling
 from intu_fhir.app.committing import CommitmentResults, TellingFar
 from intu_fhir.app.telling import TellingHere
 from intu_fhir.db import commitment_requests as requests
@@ -206,6 +207,28 @@ def test_telling_waits_for_an_answer_without_spinning(telling: Telling) -> None:
     begun = time.monotonic()
     assert here.tell_some() == 1
     assert time.monotonic() - begun > 0.2
+
+
+@pytest.mark.parametrize("limit", ["_MOST_OPEN", "_MOST_INSTANCES"])
+def test_results_on_their_way_are_bounded(
+    limit: str, telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many requesters wait, so many results are in hand; the next follow when one is told.
+
+    Instances take memory until their result is sent, an open result until its answer.
+    """
+    monkeypatch.setattr(app_telling, limit, 1)
+    for title in ("CT1", "CT2"):
+        telling.ask(title)
+        telling.clock.advance(1)
+    telling.check()
+    first, second, here = telling.open("CT1"), telling.open("CT2"), telling.here()
+    here.tell_some()
+    assert take(second) == 0
+    assert take(first) == 2
+    first.answered(1, 0)
+    here.tell_some()
+    assert take(second) == 2
 
 
 def test_database_that_was_away_stops_no_telling(

@@ -242,7 +242,8 @@ def test_same_request_on_another_channel_is_told_to_nobody_else(
     """A stranger with AE title and Transaction UID of another one gets no result of that one."""
     ask(database, clock, "1.1", by=by("CT1", "first"))
     ask(database, clock, "1.1", by=by("CT1", "second", channel="open"))
-    assert [repeat for _, _, repeat in rows(database)] == [False, True]
+    ask(database, clock, "1.1", by=replace(by("CT1", "third"), called_ae_title="OTHER"))
+    assert [repeat for _, _, repeat in rows(database)] == [False, True, True]
 
 
 def test_repeat_takes_one_row(database: Database, clock: FakeClock, tmp_path: Path) -> None:

@@ -7,10 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from pydicom.uid import CTImageStorage
 
 from intu_fhir.cli.main import run
-from intu_fhir.db.tables import audit_events, headers, instances, resources
+from intu_fhir.db.commitment_requests import store_request
+from intu_fhir.db.tables import audit_events, headers, instances, resources, storage_commitments
 from intu_fhir.demo.ehr import Fault
+from intu_fhir.model.commitment import (
+    ASKED,
+    CHECKED,
+    REPORTED,
+    CommitmentAsked,
+    ReferencedInstance,
+)
+from intu_fhir.model.instance import Origin
 from tests.support.running import Running, running_site
 from tests.support.studies import make_instance, make_study
 from tests.support.waiting import wait_until
@@ -78,6 +89,23 @@ def test_what_is_not_delivered_stays(tmp_path: Path, migrated_database_url: str)
         wait_until(lambda: running.studies()[0].state == "failed")
         assert _prune(running) == 0
         assert len(_files(running)) == 6
+
+
+@pytest.mark.parametrize("state", [ASKED, CHECKED])
+def test_what_a_requester_was_not_told_of_stays(published: Running, state: str) -> None:
+    """Between the look and the result, too, the file is what the result says: it is there."""
+    app = published.site.app
+    wanted = ReferencedInstance(CTImageStorage, published.rows(instances)[0].sop_instance_uid)
+    asking = Origin("asking", "radiology", "", "AWAY", "INTU_TEST")
+    asked, now = CommitmentAsked("1.2.3", (wanted,)), app.clock.now()
+    with app.database.write() as connection:
+        store_request(connection, asking, asked, now, receiver="here")
+    wait_until(lambda: [row.state for row in published.rows(storage_commitments)] == [CHECKED])
+    for becomes, left in ((state, 4), (REPORTED, 0)):
+        with app.database.write() as connection:
+            connection.execute(sa.update(storage_commitments).values(state=becomes, due_at=None))
+        assert _prune(published) == 0
+        assert len(_files(published)) == left
 
 
 def test_a_held_study_stays(tmp_path: Path, migrated_database_url: str) -> None:
