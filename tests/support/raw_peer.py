@@ -12,6 +12,7 @@ MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 DATA, COMMAND, LAST = 0, 1, 2
+STATUS = 0x0900
 ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RP, ABORT = 2, 3, 4, 6, 7
 
 VERIFICATION_ID, CT_ID, MR_ID = 1, 3, 5
@@ -220,4 +221,4 @@ class RawPeer:
 
 def status_of(response: dict[int, bytes]) -> int:
     """Return Status (0000,0900) of an answer."""
-    return int.from_bytes(response[0x0900], "little")
+    return int.from_bytes(response[STATUS], "little")

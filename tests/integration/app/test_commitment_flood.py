@@ -18,11 +18,10 @@ from intu_fhir.settings.load import load_configuration
 from intu_fhir.stage.commitment_answer import encode_action_information
 from tests.support.asking import COMMITMENT_ID, WITH_COMMITMENT, action
 from tests.support.ports import free_port
-from tests.support.raw_peer import CT_IMAGE_STORAGE, IMPLICIT, RawPeer, status_of
+from tests.support.raw_peer import CT_IMAGE_STORAGE, IMPLICIT, STATUS, RawPeer, status_of
 from tests.support.site_folder import write_site
 from tests.support.studies import data_set_bytes, make_instance, uid
 
-STATUS = 0x0900
 PIECE = 60_000
 INSTANCES = 20_000
 PEERS = 4

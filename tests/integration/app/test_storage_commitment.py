@@ -71,6 +71,16 @@ class Setting:
         items = storage_commitment_items.c
         return dict(self.rows(items.sop_instance_uid, items.result))
 
+    def leave_waiting(self, transaction: str) -> str:
+        """Ask a site that only receives, which stops then; return the instance asked for."""
+        site = self.running.start({RECEIVE})
+        (stored,) = self.requester.store(1)
+        association = self.requester.associate()
+        assert self.requester.ask(association, transaction, (CTImageStorage, stored)) == 0x0000
+        association.release()
+        self.running.stop(site)
+        return stored
+
     def wait_until_told(self) -> None:
         """Wait until the site has the requester's answer to each result.
 
@@ -254,13 +264,8 @@ def test_requester_that_never_takes_it_is_given_up(
 def test_restart_loses_no_request(make: Make) -> None:
     """What was asked before a restart is checked and told after it, on a later association."""
     setting = make()
-    site = setting.running.start({RECEIVE})
+    stored = setting.leave_waiting("1.2.3.7")
     requester = setting.requester
-    (stored,) = requester.store(1)
-    association = requester.associate()
-    assert requester.ask(association, "1.2.3.7", (CTImageStorage, stored)) == 0x0000
-    association.release()
-    setting.running.stop(site)
     worker = setting.running.start({WORK})
     wait_until(lambda: setting.results() == {stored: "committed"})
     setting.running.stop(worker)
@@ -332,7 +337,7 @@ def test_two_workers_check_a_request_once(make: Make) -> None:
         asked = (CTImageStorage, stored)
         assert requester.ask(association, f"1.2.3.{number}", asked) == 0x0000
     association.release()
-    wait_until(lambda: {row[0] for row in setting.rows(storage_commitments.c.state)} == {REPORTED})
+    setting.wait_until_told()
     threading.Event().wait(0.5)
     assert len(requester.results) == 10
 
@@ -380,13 +385,8 @@ def test_service_can_be_switched_off(make: Make) -> None:
 def test_what_was_asked_before_it_was_switched_off_comes_to_its_end(make: Make) -> None:
     """A request that waits is still looked at and told: else its study could never be pruned."""
     setting = make(address=True)
-    site = setting.running.start({RECEIVE})
+    setting.leave_waiting("1.2.3.51")
     requester = setting.requester
-    (stored,) = requester.store(1)
-    association = requester.associate()
-    assert requester.ask(association, "1.2.3.51", (CTImageStorage, stored)) == 0x0000
-    association.release()
-    setting.running.stop(site)
     file = setting.running.folder / "intu.yaml"
     settings = yaml.safe_load(file.read_text())
     settings["receiver"]["storage_commitment"]["enabled"] = False
