@@ -284,7 +284,7 @@ def check_again(connection: Connection, held: CommitmentClaim, now: datetime) ->
     Raises:
         StaleClaim: another worker has it now.
     """
-    _write(connection, held, state=ASKED, due_at=now, reached=0)
+    _write(connection, held, state=ASKED, due_at=now, reached=0, holds_until=None)
 
 
 def result(connection: Connection, held: CommitmentClaim) -> CommitmentResult:
@@ -317,14 +317,24 @@ def _repeated(connection: Connection, held: CommitmentClaim) -> tuple[Referenced
 
 
 def put_back(
-    connection: Connection, held: CommitmentClaim, due_at: datetime, *, error: str = ""
+    connection: Connection,
+    held: CommitmentClaim,
+    due_at: datetime,
+    *,
+    error: str = "",
+    holds_until: datetime | None = None,
 ) -> None:
     """Let a request be due again; with an ``error`` it counts as a failed try.
+
+    Args:
+        holds_until: until when what was seen so far holds; None = as before.
 
     Raises:
         StaleClaim: another worker has it now.
     """
     changes: dict[str, Any] = {"due_at": due_at}
+    if holds_until is not None:
+        changes["holds_until"] = holds_until
     if error:
         changes |= {"attempts": held.attempts + 1, "last_error": error}
     _write(connection, held, **changes)

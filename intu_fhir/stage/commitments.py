@@ -132,11 +132,21 @@ class Commitments:
             return 0
         except StoreUnavailable:
             # An object store may answer soon, or have what another machine took.
-            soon = self.clock.now() + timedelta(seconds=_SOON_SECONDS)
             with suppress(StaleClaim):
-                self._store(held, waiting, results, ended=False, due_at=soon)
+                self._wait(held, waiting, results)
             return 0
         return max(len(results), 1)
+
+    def _wait(
+        self, held: CommitmentClaim, waiting: list[Unchecked], results: list[tuple[int, str]]
+    ) -> None:
+        """Go on soon; what was seen before a wait holds no longer than a result that waits."""
+        now = self.clock.now()
+        holds_until = held.holds_until
+        if holds_until is None and (held.reached or results):
+            holds_until = now + timedelta(seconds=self.limits.check_again_seconds)
+        soon = now + timedelta(seconds=_SOON_SECONDS)
+        self._store(held, waiting, results, ended=False, due_at=soon, holds_until=holds_until)
 
     def _look(
         self, held: CommitmentClaim, waiting: list[Unchecked], results: list[tuple[int, str]]
@@ -167,6 +177,7 @@ class Commitments:
         *,
         ended: bool,
         due_at: datetime,
+        holds_until: datetime | None = None,
     ) -> None:
         """Write down what was found; behind the requests of others unless it has ended.
 
@@ -178,11 +189,18 @@ class Commitments:
         with self.database.write() as connection:
             table.store_results(connection, held, results)
             table.note_mended(connection, sound)
-            if ended:
-                now = self.clock.now()
+            now = self.clock.now()
+            if ended and self._waited_too_long(held, now):
+                table.check_again(connection, held, now)
+            elif ended:
                 table.checked(connection, held, now, self._holds_until(held, now))
             else:
-                table.put_back(connection, held, due_at)
+                table.put_back(connection, held, due_at, holds_until=holds_until)
+
+    def _waited_too_long(self, held: CommitmentClaim, now: datetime) -> bool:
+        """Say whether a look has to begin anew, since it waited for a file in its midst."""
+        is_old = held.holds_until is not None and now > held.holds_until
+        return is_old and self._may_wait(held)
 
     def _holds_until(self, held: CommitmentClaim, now: datetime) -> datetime:
         """Say how long the result may be told as it is.

@@ -694,3 +694,29 @@ def test_what_has_ended_does_not_grow_without_end(
         kept = [row.transaction_uid for row in list_commitments(connection)]
     assert kept == ["1.2.3", "1.2.2"]
     assert len(results(database)) == 4
+
+
+def test_look_that_waited_for_a_file_begins_anew(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What was seen a day ago, before a file that could not be had, is looked at again."""
+    files = Watched(tmp_path)
+    first, second = (stage_file(database, clock, files, b"x" * 100) for _ in range(2))
+    ask(database, clock, uid_of(first), uid_of(second))
+
+    def second_is_away() -> None:
+        if files.opened > 1:
+            raise NotHereYet(second)
+
+    files.at_open = second_is_away
+    checking = commitments(database, files, clock)
+    check_all(checking)
+    assert results(database) == ["committed", ""]
+    (files.root / first).write_bytes(b"damaged")
+    clock.advance(86_400)
+    files.at_open = lambda: None
+    check_all(checking)
+    assert results(database) == ["0110", "committed"]
+    claimed = telling(database, clock).claim(Due(CHECKED))
+    assert claimed is not None
+    assert claimed[1].event_type_id == 2
