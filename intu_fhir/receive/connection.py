@@ -309,14 +309,30 @@ class Connection:
         raise Ended(EndReason.RELEASED, last_pdu=encode_release_response())
 
     def _send(self, data: bytes) -> None:
+        """Send; meanwhile it is the peer's turn, which may read nothing of what it has asked for.
+
+        So its place goes to a newcomer as that of any peer that is waited for.
+        """
+        place = self._slot.place
+        if place is not None:
+            place.waits(self._service.clock.monotonic(), inside_message=False)
         try:
-            cutting = self._service.cutting
-            self._transport.send(data, self._service.limits.pdu_seconds, cutting.is_set)
+            self._transport.send(data, self._service.limits.pdu_seconds, self._is_cut)
         except TimeoutError as error:
-            if cutting.is_set():
-                raise Ended(EndReason.STOPPED, "cut") from error
-            limit = "pdu_seconds"
-            raise Ended(EndReason.TIMED_OUT, "answer_not_taken", limit=limit) from error
+            raise self._not_taken() from error
+        if place is not None:
+            place.works()
+
+    def _is_cut(self) -> bool:
+        return self._service.cutting.is_set() or self._slot.is_lost
+
+    def _not_taken(self) -> Ended:
+        """Say why an answer is sent no further; nothing can follow half of a PDU."""
+        if self._slot.is_lost:
+            return Ended(EndReason.ABORTED_BY_US, EVICTED, limit="max_associations")
+        if self._service.cutting.is_set():
+            return Ended(EndReason.STOPPED, "cut")
+        return Ended(EndReason.TIMED_OUT, "answer_not_taken", limit="pdu_seconds")
 
     def _end(self, ended: Ended) -> None:
         """Tell the peer first: it waits for neither the application nor the log."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -17,9 +17,12 @@ from tests.support.raw_peer import (
     ASSOCIATE_RJ,
     COMMAND,
     CT_ID,
+    LAST,
     P_DATA,
+    VERIFICATION_ID,
     RawPeer,
     associate_request,
+    echo_command,
     pdu,
     pdv,
     status_of,
@@ -367,6 +370,25 @@ def test_peer_that_takes_no_answers_is_closed(start_receiving: StartReceiving) -
             pass
         assert_serves_in_a_second(receiving)
         assert "timed_out" in receiving.recorder.wait_for_ends(2)
+
+
+def test_peers_that_take_no_answers_do_not_keep_an_honest_peer_out(
+    start_receiving: StartReceiving,
+) -> None:
+    """N-01: one that sends and never reads gives its place to a newcomer, and its thread at once."""
+    receiver = limits(max_associations=2, max_associations_per_address=1, pdu_seconds=60)
+    receiving = start_receiving(receiver=receiver)
+    with ExitStack() as stack:
+        for source in ("127.0.0.2", "127.0.0.3"):
+            peer = stack.enter_context(RawPeer(receiving.port, source=source))
+            peer.associate()
+            peer.socket.settimeout(1.0)
+            with suppress(OSError):
+                while True:
+                    peer.send_pdvs(*[pdv(VERIFICATION_ID, COMMAND | LAST, echo_command())] * 100)
+        wait_until(lambda: receiving.resting() == 2)
+        assert_serves_in_a_second(receiving)
+        assert receiving.recorder.wait_for_ends(2).count("aborted_by_us") == 1
 
 
 def test_tls_hello_on_a_plain_port_is_aborted(receiving: Receiving) -> None:
