@@ -7,6 +7,7 @@ Purpose-built, since every image pays for it: some 0.04 ms where a general reade
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from intu_fhir.errors import InvalidDataSet, InvalidUid
 from intu_fhir.model.instance import InstanceHeader
@@ -70,6 +71,9 @@ _NAMES = frozenset({0x00080090, 0x00081050, 0x00081070, 0x00100010})
 _NOT_TEXT = frozenset(
     {b"US", b"SS", b"UL", b"SL", b"FL", b"FD", b"AT", b"OB", b"OW", b"SQ"}  # seen in the wild
 )
+_MOST_WANTED = 1_000
+"""Elements that are read for that, though a data set has each once. Millions of them would take a
+gigabyte of memory, and deflated they are sent in some kilobytes."""
 _SMALL = 65_536
 _CUT = 4 * MAX_CHARACTERS
 
@@ -94,7 +98,8 @@ def read_header(
     Raises:
         InvalidDataSet: the bytes are not a complete data set of this transfer syntax; it begins
             with what belongs to a command (PS3.7 E) or to File Meta Information (PS3.10 7.1); one
-            of its four UIDs stands there twice and differs.
+            of its four UIDs stands there twice and differs; what is scanned stands there
+            more than a thousand times.
         InvalidUid: Study, Series or SOP Instance UID or SOP Class UID is missing or invalid.
     """
     if transfer_syntax_uid in DEFLATED_SYNTAXES:
@@ -105,6 +110,7 @@ def read_header(
         data_set, elements = _of_file(content, transfer_syntax_uid, limits)
     else:
         data_set, elements = _of_buffer(content, transfer_syntax_uid, limits)
+    _refuse_crowd(elements)
     found = {element.tag: element for element in elements}
     if len(found) != len(elements):
         _refuse_ambiguous(data_set, elements, found)
@@ -123,7 +129,7 @@ def _of_buffer(content: Buffer, syntax: str, limits: Limits) -> tuple[Buffer, li
     """Return what was asked for, and the part that holds its values, copied at once if small."""
     head = bytes(content[:8])
     _refuse_foreign(head)
-    elements = list(walk(content, encoding_seen(head, syntax), limits, _WANTED))
+    elements = list(_few(walk(content, encoding_seen(head, syntax), limits, _WANTED)))
     end = max((element.offset + element.length for element in elements), default=0)
     return (bytes(content[:end]) if end <= _SMALL else content), elements
 
@@ -138,7 +144,20 @@ def _of_file(file: Source, syntax: str, limits: Limits) -> tuple[bytes, list[Ele
 def _walked(source: Source, syntax: str, limits: Limits) -> Iterator[Element]:
     head = source.read(0, _SMALL)[:8]
     _refuse_foreign(head)
-    return walk_source(source, encoding_seen(head, syntax), limits, _WANTED)
+    return _few(walk_source(source, encoding_seen(head, syntax), limits, _WANTED))
+
+
+def _few(elements: Iterator[Element]) -> Iterator[Element]:
+    """Leave off where there are far too many: the walk is complete only if it ends before."""
+    return islice(elements, _MOST_WANTED + 1)
+
+
+def _refuse_crowd(elements: list[Element]) -> None:
+    if len(elements) > _MOST_WANTED:
+        raise InvalidDataSet(
+            f"Attributes that a data set has once stand there more than {_MOST_WANTED} times; "
+            "the sender must send each once (PS3.5 7.1)"
+        )
 
 
 def _gathered(source: Source, elements: Iterable[Element]) -> tuple[bytes, list[Element]]:

@@ -375,7 +375,7 @@ def test_peer_that_takes_no_answers_is_closed(start_receiving: StartReceiving) -
 def test_peers_that_take_no_answers_do_not_keep_an_honest_peer_out(
     start_receiving: StartReceiving,
 ) -> None:
-    """N-01: one that sends and never reads gives its place to a newcomer, and its thread at once."""
+    """N-01: one that sends and never reads gives its place to a newcomer, and ends at once."""
     receiver = limits(max_associations=2, max_associations_per_address=1, pdu_seconds=60)
     receiving = start_receiving(receiver=receiver)
     with ExitStack() as stack:

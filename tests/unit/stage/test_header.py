@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from intu_fhir.db import tables
 from intu_fhir.errors import InvalidDataSet, InvalidUid
 from intu_fhir.stage.dictionary import keyword_of
 from intu_fhir.stage.header import MAX_CHARACTERS, SCANNED, read_header
+from intu_fhir.stage.sources import BytesSource
 from tests.support.elements import (
     BIG,
     DEFLATED,
     EXPLICIT,
     IMPLICIT,
     bare,
+    deflated,
     element,
     uids,
     written,
@@ -126,3 +130,19 @@ def test_what_is_no_instance_is_refused(content: bytes) -> None:
     """Nothing, text and zeros are refused, one way or the other."""
     with pytest.raises((InvalidDataSet, InvalidUid)):
         read_header(content, EXPLICIT)
+
+
+@pytest.mark.parametrize("form", ["at hand", "in a file", "deflated"])
+def test_attribute_that_stands_there_a_million_times_costs_nothing(form: str) -> None:
+    """F-03: it is refused; deflated to a kilobyte it would take hundreds of megabytes."""
+    plain = element(0x00080060, "CS") * 200_000 + uids()
+    content = {"at hand": plain, "in a file": BytesSource(plain), "deflated": deflated(plain)}
+    syntax = DEFLATED if form == "deflated" else EXPLICIT
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidDataSet, match="each once"):
+            read_header(content[form], syntax)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert _values(element(0x00080060, "CS") * 900, element(0x00080060, "CS", b"CT"))
