@@ -124,7 +124,8 @@ class Batch:
     def hear(self, event_information: bytes) -> int:
         """Take a result and return the status that it is answered with."""
         scu = self.asking.scu
-        answer = CommitmentAnswer(scu.theirs, scu.ours, IMPLICIT_LITTLE_ENDIAN, event_information)
+        titles = (scu.theirs, scu.ours)
+        answer = CommitmentAnswer(*titles, IMPLICIT_LITTLE_ENDIAN, lambda: event_information)
         try:
             self.asking.hearing(answer)
         except IntuError as error:

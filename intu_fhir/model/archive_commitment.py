@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from intu_fhir.model.commitment import FailureReason
@@ -42,13 +42,14 @@ class CommitmentAnswer:
     Args:
         calling_ae_title: who sends it.
         called_ae_title: to whom.
-        event_information: its data set.
+        read: gives its data set, the Event Information; megabytes that nobody holds in memory
+            before they are needed. Raises OSError.
     """
 
     calling_ae_title: str
     called_ae_title: str
     transfer_syntax_uid: str
-    event_information: bytes
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True, slots=True)

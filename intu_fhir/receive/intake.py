@@ -177,7 +177,7 @@ class Intake:
         titles = (origin.calling_ae_title, origin.called_ae_title)
         try:
             read = _reader(information.finish())
-            hear(CommitmentAnswer(*titles, syntax, read()))
+            hear(CommitmentAnswer(*titles, syntax, read))
         except Exception as error:  # noqa: BLE001  (the PACS gets an answer in any case)
             self._note(error)
             return statuses.answer_to_event_error(error)

@@ -258,7 +258,9 @@ def test_answer_in_the_name_of_another_pacs(make: Make) -> None:
     result = CommitmentResult(pacs.asked[0].transaction_uid, ())
     answer = encode_event_information(result, IMPLICIT_LITTLE_ENDIAN)
     with pytest.raises(NotAuthorized):
-        site.site.app.hearing(CommitmentAnswer("OTHER", "INTU_SCU", IMPLICIT_LITTLE_ENDIAN, answer))
+        site.site.app.hearing(
+            CommitmentAnswer("OTHER", "INTU_SCU", IMPLICIT_LITTLE_ENDIAN, lambda: answer)
+        )
     assert requests(site) == ["asked"]
 
 

@@ -427,5 +427,5 @@ def test_database_that_hangs_holds_no_association(make: Make) -> None:
     assert setting.requester.ask(association, "1.2.3.50", (CTImageStorage, "1.2.3")) == 0x0213
     association.release()
     with pytest.raises(StoreUnavailable):
-        site.hear(CommitmentAnswer("PACS", "INTU_SCU", "1.2.840.10008.1.2", b""))
+        site.hear(CommitmentAnswer("PACS", "INTU_SCU", "1.2.840.10008.1.2", bytes))
     go_on.set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from pynetdicom import AE, build_role
 from intu_fhir.errors import InvalidDataSet, NotAuthorized, StoreUnavailable
 from intu_fhir.model.archive_commitment import CommitmentAnswer
 from intu_fhir.model.commitment import CommitmentRequest, Requester
+from tests.support.raw_peer import IMPLICIT, RawPeer, command, element, status_of, us
 from tests.support.receiving import Receiving
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -30,11 +33,13 @@ class Hearing:
 
     error: Exception | None = None
     heard: list[CommitmentAnswer] = field(default_factory=list)
+    read: list[bytes] = field(default_factory=list)
 
     def __call__(self, answer: CommitmentAnswer) -> None:
         """Take an answer."""
         if self.error is not None:
             raise self.error
+        self.read.append(answer.read())
         self.heard.append(answer)
 
 
@@ -94,7 +99,7 @@ def test_answer_is_taken_where_the_pacs_provides(start: Start) -> None:
         assert report(opened, kind=2) == 0x0000
     (first, _) = hearing.heard
     assert (first.calling_ae_title, first.called_ae_title) == ("PACS", "INTU_SCU")
-    assert b"1.2.3" in first.event_information
+    assert b"1.2.3" in hearing.read[0]
 
 
 @pytest.mark.parametrize(
@@ -167,3 +172,40 @@ def test_pacs_that_only_answers_gets_no_results_of_ours(start: Start) -> None:
         assert receiving.requesters.free() == frozenset()
     with association(receiving.port, called="INTU_SCP", role=None) as opened:
         assert receiving.requesters.free() == {Requester("test", "INTU_SCP", "PACS")}
+
+
+def test_results_that_wait_take_no_memory(start: Start) -> None:
+    """Ten results of two megabytes that are complete, and wait to be stored, take nearly none."""
+    waiting, go_on = threading.Semaphore(0), threading.Event()
+
+    def hear(answer: CommitmentAnswer) -> None:
+        waiting.release()
+        go_on.wait(20)
+
+    receiving = start(hear=hear)
+    context = (1, COMMITMENT, (IMPLICIT,))
+    request = command(
+        element(0x0002, COMMITMENT.encode()),
+        us(0x0100, 0x0100),
+        us(0x0110, 1),
+        us(0x0800, 1),
+        element(0x1000, WELL_KNOWN.encode()),
+        us(0x1002, 1),
+    )
+    with ExitStack() as stack:
+        peers = [stack.enter_context(RawPeer(receiving.port)) for _ in range(10)]
+        for peer in peers:
+            peer.associate((context,), calling="PACS", called="INTU_SCU")
+        piece = bytes(16_000)
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for peer in peers:
+            peer.send_command(request, 1)
+            for number in range(128):
+                peer.send_data(piece, 1, last=number == 127)
+        assert all(waiting.acquire(timeout=10) for _ in peers)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        go_on.set()
+        assert [status_of(peer.response()) for peer in peers] == [0x0000] * 10
+    assert after - before < 4 << 20
