@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -70,5 +71,7 @@ class Doubts:
             if file in stored:
                 self._files.confirm(file)
             else:
-                self._files.remove(file)
+                # What the disk does not let go is left to ``files.leftovers``, and delays nobody.
+                with contextlib.suppress(StoreUnavailable):
+                    self._files.remove(file)
             del self._uid_of[file]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from intu_fhir.db.instances import NewInstance, StagedAs, store_instances
 from intu_fhir.db.session import Database
 from intu_fhir.errors import OutcomeUnknown, PermanentError, StoreUnavailable
+from intu_fhir.files import leftovers
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.model.instance import Disposition, ReceivedObject
@@ -128,6 +131,32 @@ def test_a_row_that_never_came_loses_its_file_with_the_next_object(staging: Stag
     staging.rows.before = None
     assert staging.receive(2) is Disposition.STORED
     assert staging.files_there() == 1
+    assert staging.is_whole()
+
+
+def test_a_file_that_cannot_go_closes_nothing(
+    staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a disk does not let go of that file, others are taken, and it goes when it can."""
+    staging.rows.before = OutcomeUnknown("connection lost")
+    with pytest.raises(OutcomeUnknown):
+        staging.receive(1)
+    staging.rows.before = None
+    (stays,) = (staging.files.root / "instances").rglob("*.dcm")
+    unlink = os.unlink
+
+    def fails(path: str) -> None:
+        if path == str(stays):
+            raise OSError(errno.EIO, "Input/output error")
+        unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leftovers.os, "unlink", fails)
+        assert staging.receive(2) is Disposition.STORED
+        assert stays.exists()
+    assert staging.receive(3) is Disposition.STORED
+    assert not stays.exists()
+    assert staging.files.without_row() == 0
     assert staging.is_whole()
 
 
