@@ -245,6 +245,7 @@ class Site:
         reports = self._stop_listeners(grace)
         if RECEIVE in self.roles:
             self.app.rows.stop()
+            self.app.accept.asides.stop()
             self.app.requests.stop()
             self.app.answers.stop()
         if self._ends is not None:

@@ -26,7 +26,8 @@ Where a row of this SOP Instance UID is there already, step 7 tells of it and wr
 the new file is durable by then. If the bytes are the same, the stored copy is read before one of
 the two goes: where it is sound, the new one goes; where it was pruned, is gone, damaged or waits on
 another machine, the row is pointed at the new one in a transaction of its own, then as from step 8.
-Success is never given for a row alone. If the bytes differ, the new file is renamed into quarantine
+Success is never given for a row alone. Such a transaction is carried out and waited for as one of
+rows is (``stage.asides``). If the bytes differ, the new file is renamed into quarantine
 in the same manner (3 to 5), synced there with its folder (6), and its row follows in a transaction
 of its own; the answer is a refusal.
 
@@ -44,6 +45,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from intu_fhir.db.file_checks import restore_file
 from intu_fhir.db.instances import NewInstance, StagedAs, staged_as
@@ -53,6 +56,7 @@ from intu_fhir.errors import IdentityMismatch, OutcomeUnknown, StoreUnavailable
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.instance import Accepted, Disposition, InstanceHeader, ReceivedObject
 from intu_fhir.observe.clock import Clock
+from intu_fhir.stage.asides import Aside, asides
 from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.doubts import Doubts
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, DEFLATED_SYNTAXES, Limits
@@ -87,11 +91,14 @@ class Accept:
     limits: Limits = DEFAULT_LIMITS
     character_sets: Mapping[str, str] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
+    asides: GroupCommit[Aside, Any] = field(init=False)
     doubts: Doubts = field(init=False)
 
     def __post_init__(self) -> None:
-        doubts = Doubts(self.database, self.files, self.rows.undecided)
-        object.__setattr__(self, "doubts", doubts)
+        beside = asides(self.database, self.rows.wait_seconds)
+        undecided = lambda: self.rows.undecided() + beside.undecided()  # noqa: E731
+        object.__setattr__(self, "asides", beside)
+        object.__setattr__(self, "doubts", Doubts(self.database, self.files, undecided))
 
     def __call__(self, received: ReceivedObject) -> Accepted:
         """Stage an object durably and say what became of it.
@@ -171,8 +178,7 @@ class Accept:
             if self._restore(row, staged):
                 return True
             # Another association was first, with a file that is looked at as well.
-            with self.database.read() as connection:
-                found = staged_as(connection, row.header.sop_instance_uid)
+            found = self._aside(partial(staged_as, sop_instance_uid=row.header.sop_instance_uid))
             if found is None:
                 break
             staged = found
@@ -182,11 +188,11 @@ class Accept:
 
     def _restore(self, row: NewInstance, staged: StagedAs) -> bool:
         """Keep an object whose file was pruned, is damaged, or cannot be found."""
-        with self.database.write() as connection:
-            return restore_file(
-                connection,
-                row.header.sop_instance_uid,
-                row.sha256,
+        restored: bool = self._aside(
+            partial(
+                restore_file,
+                sop_instance_uid=row.header.sop_instance_uid,
+                sha256=row.sha256,
                 file=row.file,
                 data_set_offset=row.data_set_offset,
                 now=row.received_at,
@@ -194,6 +200,8 @@ class Accept:
                 instead_of=staged.file,
                 here=self.files.here,
             )
+        )
+        return restored
 
     def _quarantine(self, row: NewInstance, staged: StagedAs) -> Accepted:
         """Keep the second of two different objects with one UID aside; the first one stays."""
@@ -204,7 +212,8 @@ class Accept:
         )
         reason = OTHER_BYTES if same_parents else OTHER_PARENT
         with self._row_or_no_file(name, header):
-            if self._is_quarantined(header, row.sha256):
+            uid = header.sop_instance_uid
+            if self._aside(partial(is_quarantined, sop_instance_uid=uid, sha256=row.sha256)):
                 self.files.remove(name)
                 return self._accepted(header, Disposition.QUARANTINED, reason)
             aside = self.files.quarantine(self.files.path(name), row.received_at)
@@ -222,8 +231,8 @@ class Accept:
             data_set_offset=row.data_set_offset,
             spool=self.files.spool,
         )
-        with self._row_or_no_file(aside, header), self.database.write() as connection:
-            store_quarantined(connection, item, receiver=self.receiver)
+        with self._row_or_no_file(aside, header):
+            self._aside(partial(store_quarantined, item=item, receiver=self.receiver))
         self._confirm(aside, header)
         return self._accepted(header, Disposition.QUARANTINED, reason)
 
@@ -243,9 +252,10 @@ class Accept:
                 "removes files from the store, and send the instance again"
             )
 
-    def _is_quarantined(self, header: InstanceHeader, sha256: str) -> bool:
-        with self.database.read() as connection:
-            return is_quarantined(connection, header.sop_instance_uid, sha256)
+    def _aside(self, do: Aside) -> Any:
+        """Ask or tell the database something beside the row, and wait for that as for a row."""
+        self.asides.start()
+        return self.asides.submit(do)
 
     @contextlib.contextmanager
     def _row_or_no_file(self, name: str, header: InstanceHeader) -> Iterator[None]:

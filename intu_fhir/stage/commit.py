@@ -56,11 +56,19 @@ class GroupCommit(Generic[Item, Result]):
     Args:
         store: stores a batch.
         wait_seconds: how long ``submit`` waits; below the time-out of any sender.
+        max_batch: most items of a transaction.
     """
 
-    def __init__(self, store: StoreBatch[Item, Result], *, wait_seconds: float = 20.0) -> None:
+    def __init__(
+        self,
+        store: StoreBatch[Item, Result],
+        *,
+        wait_seconds: float = 20.0,
+        max_batch: int = MAX_BATCH,
+    ) -> None:
         self._store = store
-        self._wait_seconds = wait_seconds
+        self.wait_seconds = wait_seconds
+        self._max_batch = max_batch
         self._waiting: queue.SimpleQueue[Order[Item, Result] | None] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._claims = threading.Lock()
@@ -79,7 +87,7 @@ class GroupCommit(Generic[Item, Result]):
         if not self._thread.is_alive():
             return
         self._waiting.put(None)
-        self._thread.join(self._wait_seconds)
+        self._thread.join(self.wait_seconds)
 
     def waiting(self) -> int:
         """Return how many items wait for the next transaction."""
@@ -119,7 +127,7 @@ class GroupCommit(Generic[Item, Result]):
             self._waiting.put(order)
 
     def _outcome(self, order: Order[Item, Result]) -> Result:
-        if order.wait(self._wait_seconds):
+        if order.wait(self.wait_seconds):
             return order.outcome()
         with self._claims:
             if order.is_settled():
@@ -135,7 +143,7 @@ class GroupCommit(Generic[Item, Result]):
 
     def _too_late(self, kind: type[StoreUnavailable]) -> StoreUnavailable:
         return kind(
-            f"The staging database did not store an instance within {self._wait_seconds:g} s; "
+            f"The staging database did not store an instance within {self.wait_seconds:g} s; "
             "the sender is asked to try again"
         )
 
@@ -156,7 +164,7 @@ class GroupCommit(Generic[Item, Result]):
             first.wait_ready(time.monotonic() + COMPANY_SECONDS)
         batch = [first]
         with contextlib.suppress(queue.Empty):
-            while len(batch) < MAX_BATCH:
+            while len(batch) < self._max_batch:
                 more = self._waiting.get_nowait()
                 if more is None:
                     self._waiting.put(None)

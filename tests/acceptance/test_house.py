@@ -64,6 +64,7 @@ SHELL = frozenset(
         "receive/tls.py",
         "receive/transport.py",
         "stage/accept.py",
+        "stage/asides.py",
         "stage/commit.py",
         "stage/commitments.py",
         "stage/describer.py",

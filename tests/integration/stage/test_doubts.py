@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from intu_fhir.files import leftovers
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.model.instance import Disposition, ReceivedObject
+from intu_fhir.stage import accept
 from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.commit import GroupCommit
 from tests.support.clock import FakeClock
@@ -55,9 +58,9 @@ class Staging:
     files: LocalFileStore
     rows: Shaky
 
-    def receive(self, number: int) -> Disposition:
+    def receive(self, number: int, **changes: str) -> Disposition:
         """Stage one object as the network does."""
-        dataset = make_instance(number=number)
+        dataset = make_instance(number=number, **{key: one for key, one in changes.items() if one})
         uid = str(dataset.SOPInstanceUID)
         spool = self.files.open_spool(part10_head(CT_STORAGE, uid, EXPLICIT_LITTLE))
         spool.write(data_set_bytes(dataset))
@@ -158,6 +161,44 @@ def test_a_file_that_cannot_go_closes_nothing(
     assert not stays.exists()
     assert staging.files.without_row() == 0
     assert staging.is_whole()
+
+
+@pytest.mark.parametrize("what", ["store_quarantined", "restore_file"])
+def test_a_database_that_hangs_beside_the_row_holds_nobody(
+    what: str, database: Database, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy for quarantine, and one for a file that is lost, are waited for in vain for a while.
+
+    So is a commit that waits for a standby that is lost: nothing on this side ends it.
+    """
+    go_on = threading.Event()
+    really = getattr(accept, what)
+
+    def hangs(*args: Any, **options: Any) -> Any:
+        go_on.wait(20)
+        return really(*args, **options)
+
+    rows = GroupCommit(Shaky(database), wait_seconds=1.0)
+    rows.start()
+    files = LocalFileStore(tmp_path / "files")
+    staging = Staging(Accept(files, database, rows, clock, "here", {}), files, Shaky(database))
+    other = what == "store_quarantined"
+    assert staging.receive(1) is Disposition.STORED
+    if not other:
+        next((files.root / "instances").rglob("*.dcm")).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(accept, what, hangs)
+        with pytest.raises(OutcomeUnknown):
+            staging.receive(1, SeriesDescription="other" if other else "")
+        with pytest.raises(StoreUnavailable):
+            staging.receive(2)  # not before it is known what became of that one
+        go_on.set()
+        staging.accept.asides.stop()
+    assert staging.receive(2) is Disposition.STORED
+    assert staging.files.without_row() == 0
+    assert staging.is_whole()
+    rows.stop()
+    files.close()
 
 
 def test_doubts_do_not_pile_up(staging: Staging) -> None:
