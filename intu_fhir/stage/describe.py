@@ -100,10 +100,11 @@ def _read(
     reader: ItemReader,
 ) -> None:
     """Read all elements of the top level, those that govern the others first."""
-    governing: list[Node] = []
+    governing: dict[int, Node] = {}  # the last of each, since there may be millions
     with contextlib.suppress(InvalidDataSet):  # met again below, where the rest is kept
-        governing.extend(Node(element) for element in walk(data_set, encoding, limits, _SCOPE))
-    scope = reader.scope(governing, reader.outermost)
+        for element in walk(data_set, encoding, limits, _SCOPE):
+            governing[element.tag] = Node(element)
+    scope = reader.scope(governing.values(), reader.outermost)
     last = -1
     for node in nodes(walk(data_set, encoding, limits)):
         tag = node.element.tag

@@ -270,3 +270,15 @@ def test_the_number_of_findings_is_bounded() -> None:
     """A header that is wrong everywhere gives a bounded number of findings."""
     data = b"".join(element(0x00091000 + n, "IS", b"x ") for n in range(500))
     assert len(_described(data).findings) == MAX_FINDINGS
+
+
+def test_what_governs_others_and_comes_again_and_again_takes_no_memory() -> None:
+    """F-03: two hundred thousand times Pixel Representation, which deflates to three kilobytes."""
+    content = uids() + element(0x00280103, "US") * 200_000 + element(0x00280103, "US", b"\1\0")
+    tracemalloc.start()
+    try:
+        seen = describe(content, EXPLICIT, {})
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert "00280103" in seen.dicom_json
