@@ -44,6 +44,10 @@ _LEAST_FRAGMENT = 256
 """Bytes of a fragment, on average, where a message has many: one costs as much as thousands of
 bytes, so crumbs would take the processor from everybody else. No program sends such.
 """
+_MANY_CANCELS = 16
+"""C-CANCELs in a row that are passed over. They have no answer, so that nothing slows down who
+sends them: fifty such peers leave the processor to nobody else.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Association:
         self._asked_on: Context | None = None
         self._fragments = 0
         self._bytes = 0
+        self._cancels = 0
 
     @property
     def commitment_context(self) -> Context | None:
@@ -190,7 +195,9 @@ class Association:
         parsed = parse_command(self._command)
         self._command.clear()
         if isinstance(parsed, CancelRequest):
+            self._cancelled()
             return None
+        self._cancels = 0
         if parsed.has_data_set:
             self._data_context_id = context.context_id
         if isinstance(parsed, EventAnswer):
@@ -199,6 +206,12 @@ class Association:
         if refusal is None and isinstance(parsed, ActionRequest):
             self._asked_on = context
         return Message(parsed, context, refusal)
+
+    def _cancelled(self) -> None:
+        """Pass over a C-CANCEL: what it might be meant for is done, or is none of ours."""
+        self._cancels += 1
+        if self._cancels > _MANY_CANCELS:
+            raise ProtocolViolation(f"more than {_MANY_CANCELS} C-CANCEL-RQ in a row")
 
     def _answered(self, answer: EventAnswer) -> EventAnswer:
         if answer.message_id not in self._reports:

@@ -22,11 +22,13 @@ from tests.support.raw_peer import (
     VERIFICATION_ID,
     RawPeer,
     associate_request,
+    command,
     echo_command,
     pdu,
     pdv,
     status_of,
     store_command,
+    us,
 )
 from tests.support.receiving import Receiving, limits, wait_until
 from tests.support.studies import data_set_bytes, make_instance, uid
@@ -389,6 +391,19 @@ def test_peers_that_take_no_answers_do_not_keep_an_honest_peer_out(
         wait_until(lambda: receiving.resting() == 2)
         assert_serves_in_a_second(receiving)
         assert receiving.recorder.wait_for_ends(2).count("aborted_by_us") == 1
+
+
+def test_peer_that_only_cancels_is_aborted(receiving: Receiving) -> None:
+    """N-04: C-CANCELs have no answer that would slow their sender down; some are passed over."""
+    cancel = command(us(0x0100, 0x0FFF), us(0x0120, 1), us(0x0800, 0x0101))
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        for _ in range(3):
+            peer.send_pdvs(*[pdv(VERIFICATION_ID, COMMAND | LAST, cancel)] * 16)
+            assert status_of(peer.echo()) == 0x0000
+        peer.send_pdvs(*[pdv(VERIFICATION_ID, COMMAND | LAST, cancel)] * 17)
+        assert peer.is_ended()
+    assert receiving.recorder.wait_for_ends() == ["aborted_by_us"]
 
 
 def test_tls_hello_on_a_plain_port_is_aborted(receiving: Receiving) -> None:
