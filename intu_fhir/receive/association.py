@@ -44,6 +44,10 @@ _LEAST_FRAGMENT = 256
 """Bytes of a fragment, on average, where a message has many: one costs as much as thousands of
 bytes, so crumbs would take the processor from everybody else. No program sends such.
 """
+_FREE_FRAGMENTS = 64
+"""Of each message, whatever they bring. What goes beyond adds up over messages, since many short
+ones in crumbs cost as much as a long one.
+"""
 _MANY_CANCELS = 16
 """C-CANCELs in a row that are passed over. They have no answer, so that nothing slows down who
 sends them: fifty such peers leave the processor to nobody else.
@@ -80,8 +84,7 @@ class Association:
         self._reports: set[int] = set()
         self._message_id = 0
         self._asked_on: Context | None = None
-        self._fragments = 0
-        self._bytes = 0
+        self._debt = 0
         self._cancels = 0
 
     @property
@@ -121,20 +124,19 @@ class Association:
         if not fragment.is_command:
             raise _unexpected("a data set without a command")
         if self._command_context is None:
-            self._fragments = self._bytes = 0
+            self._debt = max(0, self._debt - _FREE_FRAGMENTS * _LEAST_FRAGMENT)
         self._weigh(fragment)
         return self._take_command(fragment)
 
     def _weigh(self, fragment: Fragment) -> None:
-        """Refuse a fragment that brings nothing, and a message of far too many."""
+        """Refuse a fragment that brings nothing, and far too many that bring little."""
         size = len(fragment.data)
         if not size and not fragment.is_last:
             raise ProtocolViolation("an empty fragment that does not end what it is part of")
-        self._fragments += 1
-        self._bytes += size
-        if self._fragments > _MANY_FRAGMENTS and self._bytes < _LEAST_FRAGMENT * self._fragments:
+        self._debt = max(0, self._debt + _LEAST_FRAGMENT - size)
+        if self._debt > _MANY_FRAGMENTS * _LEAST_FRAGMENT:
             raise ProtocolViolation(
-                f"a message in more than {_MANY_FRAGMENTS} fragments "
+                f"messages in more than {_MANY_FRAGMENTS} fragments "
                 f"of less than {_LEAST_FRAGMENT} bytes"
             )
 

@@ -315,6 +315,25 @@ def test_data_set_in_crumbs_is_aborted(case: str, receiving: Receiving) -> None:
     assert receiving.spooled() == []
 
 
+def test_crumbs_of_many_messages_add_up(receiving: Receiving) -> None:
+    """N-04: messages of 900 crumbs each end the association; messages of 60 each do not."""
+
+    def store(crumbs: int) -> None:
+        peer.send_command(store_command("no UID"))
+        peer.send_pdvs(*[pdv(CT_ID, 0, b"1")] * (crumbs - 1), pdv(CT_ID, LAST, b"1"))
+
+    with RawPeer(receiving.port) as peer:
+        peer.associate()
+        for _ in range(40):
+            store(60)
+            assert status_of(peer.response()) == 0x0117
+        store(900)
+        assert status_of(peer.response()) == 0x0117
+        store(900)
+        assert peer.is_ended()
+    assert receiving.recorder.wait_for_ends() == ["aborted_by_us"]
+
+
 def test_many_fragments_of_a_program_are_taken(receiving: Receiving) -> None:
     """An object in thousands of short fragments, as a peer with short PDUs sends it, is taken."""
     with RawPeer(receiving.port) as peer:
