@@ -11,7 +11,8 @@ import re
 LONGEST_CAUSE = 200
 _SAID = " ("
 _REMEDY = "; "
-_UID = re.compile(r"\b\d+(?:\.\d+){3,}\b")
+_UID = re.compile(r"\b(?:\d+(?:\.\d+){3,}|2\.25\.\d+)\b")
+"""2.25 and one number: a UUID as a UID (PS3.5 B.2), which many senders make."""
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NAMED = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[A-Za-z]+/[A-Za-z0-9.-]+(?:/[^\s;,]*)?")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")

@@ -13,6 +13,7 @@ from intu_fhir.model.cause import LONGEST_CAUSE, cause_of, remedy_of, sentence
     ("one", "other"),
     [
         ("Study 1.2.840.1.5 is too large", "Study 1.2.840.9.7 is too large"),
+        ("Image 2.25.1334642905720266 is refused", "Image 2.25.13697486 is refused"),
         ("The server refuses it (code a)", "The server refuses it (code b)"),
         ("No answer within 30 s", "No answer within 60 s"),
         ("No answer; look; given up after 3 tries", "No answer; look; given up after 12 tries"),
