@@ -54,7 +54,7 @@ def adopt_files(
                 uid_of[places.name_of[imported.name]] = imported.sop_instance_uid
             on_progress(imported)
 
-        report = import_paths(app, places, channel=channel, on_progress=note)
+        report = import_paths(app, places, channel=channel, keeps_floor=False, on_progress=note)
     app.files.remove_all(_without_row(app, uid_of))
     return report
 

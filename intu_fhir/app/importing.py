@@ -14,6 +14,7 @@ from intu_fhir.db.audit import seal
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.instance import Disposition, Origin
 from intu_fhir.observe.login import login
+from intu_fhir.receive.space import FreeSpace
 from intu_fhir.settings.schema import Channel
 from intu_fhir.stage.import_files import Imported, ImportReport, Result, import_objects
 from intu_fhir.stage.media import find_objects
@@ -35,6 +36,7 @@ def import_paths(
     *,
     channel: str | None = None,
     by: str = "",
+    keeps_floor: bool = True,
     on_progress: Callable[[Imported], None] = lambda _: None,
 ) -> ImportReport:
     """Bring files, folders, DICOMDIR media and zip archives into staging; safe to repeat.
@@ -46,6 +48,8 @@ def import_paths(
     Args:
         channel: id of the channel whose settings count; not needed where there is only one.
         by: who imports, for the audit trail; default: the user who is logged in.
+        keeps_floor: leave ``receiver.min_free_bytes`` to those who receive, as receivers do. Not
+            for files of the store itself, which take no more room than before.
 
     Raises:
         ConfigurationError: it is not clear which channel counts.
@@ -67,6 +71,7 @@ def import_paths(
             accept=app.accept,
             origin=origin,
             on_progress=count,
+            has_room=_room(app) if keeps_floor else lambda _: True,
         )
     finally:
         _end(app, origin, counts, by or login())
@@ -76,6 +81,19 @@ def import_paths(
         while app.uploader.upload_some():
             pass
     return report
+
+
+def _room(app: App) -> Callable[[int], bool]:
+    """Return what says whether more bytes may be written; what it allows is written at once."""
+    space = FreeSpace(app.places, app.configuration.site.receiver.min_free_bytes, app.clock)
+
+    def has_room(size: int) -> bool:
+        if not space.promise(size):
+            return False
+        space.give_back(size)
+        return True
+
+    return has_room
 
 
 def _end(app: App, origin: Origin, counts: Counter[Disposition], by: str) -> None:

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import BinaryIO
 
-from intu_fhir.errors import IdentityMismatch, InvalidDataSet, InvalidUid, PermanentError
+from intu_fhir.errors import (
+    IdentityMismatch,
+    InvalidDataSet,
+    InvalidUid,
+    PermanentError,
+    StoreUnavailable,
+)
 from intu_fhir.files.part10 import part10_head
 from intu_fhir.files.store import FileStore, SpooledFile
 from intu_fhir.model.finding import Finding, Severity
@@ -34,6 +40,10 @@ from intu_fhir.stage.media import (
 from intu_fhir.stage.part10 import DataSetPlace
 
 _CHUNK = 1 << 20
+_NO_ROOM = (
+    "Too little space is left for files or database: no more is taken in below "
+    "receiver.min_free_bytes; free space, then run the import again: it goes on where it ended"
+)
 _REASONS = {
     InvalidDataSet: "invalid_data_set",
     InvalidUid: "invalid_uid",
@@ -101,6 +111,7 @@ class _Run:
     files: FileStore
     accept: Callable[[ReceivedObject], Accepted]
     origin: Origin
+    has_room: Callable[[int], bool]
     seen: set[tuple[str, str]] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
@@ -112,6 +123,7 @@ def import_objects(
     accept: Callable[[ReceivedObject], Accepted],
     origin: Origin,
     on_progress: Callable[[Imported], None] = lambda _: None,
+    has_room: Callable[[int], bool] = lambda _: True,
 ) -> ImportReport:
     """Stage what ``media.find_objects`` found; safe to repeat.
 
@@ -119,11 +131,12 @@ def import_objects(
 
     Args:
         on_progress: told of each thing once it is done.
+        has_room: whether so many more bytes may be written; asked before they are.
 
     Raises:
         StoreUnavailable: disk or database cannot take more now; run the import again later.
     """
-    run = _Run(files, accept, origin)
+    run = _Run(files, accept, origin, has_room)
     counts: Counter[Result] = Counter()
     problems = []
     for candidate in candidates:
@@ -182,13 +195,13 @@ def _spooled(run: _Run, candidate: Candidate) -> Iterator[tuple[InstanceHeader, 
     """
     place = candidate.place
     with reading(), candidate.open() as source:
-        first = _copy(run.files, source, place, candidate.max_bytes)
+        first = _copy(run, source, place, candidate.max_bytes)
     try:
         header = _header(first, place.transfer_syntax_uid)
         spooled = first
         if _differs(header, place):
             _note_difference(run, header, place)
-            spooled = _again(run.files, first, header)
+            spooled = _again(run, first, header)
         try:
             yield header, spooled
         finally:
@@ -197,15 +210,17 @@ def _spooled(run: _Run, candidate: Candidate) -> Iterator[tuple[InstanceHeader, 
         first.path.unlink(missing_ok=True)
 
 
-def _copy(files: FileStore, source: BinaryIO, place: DataSetPlace, max_bytes: int) -> SpooledFile:
+def _copy(run: _Run, source: BinaryIO, place: DataSetPlace, max_bytes: int) -> SpooledFile:
     """Copy everything behind the meta information."""
     head = part10_head(place.sop_class_uid, place.sop_instance_uid, place.transfer_syntax_uid)
-    spool = files.open_spool(head)
+    spool = run.files.open_spool(head)
     with contextlib.ExitStack() as undo:
         undo.callback(spool.discard)
         source.read(place.offset)
         left = max_bytes - place.offset
         while left > 0 and (chunk := source.read(min(_CHUNK, left))):
+            if not run.has_room(len(chunk)):
+                raise StoreUnavailable(_NO_ROOM)
             spool.write(chunk)
             left -= len(chunk)
         finished = spool.finish()
@@ -240,7 +255,7 @@ def _note_difference(run: _Run, header: InstanceHeader, place: DataSetPlace) -> 
     )
 
 
-def _again(files: FileStore, first: SpooledFile, header: InstanceHeader) -> SpooledFile:
+def _again(run: _Run, first: SpooledFile, header: InstanceHeader) -> SpooledFile:
     """Copy a spooled data set below a head that states its own UIDs."""
     place = DataSetPlace(
         first.data_set_offset,
@@ -249,4 +264,4 @@ def _again(files: FileStore, first: SpooledFile, header: InstanceHeader) -> Spoo
         header.sop_instance_uid,
     )
     with first.path.open("rb") as source:
-        return _copy(files, source, place, first.data_set_offset + first.size)
+        return _copy(run, source, place, first.data_set_offset + first.size)

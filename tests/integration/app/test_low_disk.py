@@ -14,6 +14,7 @@ import pytest
 from intu_fhir.app.serving import RECEIVE, Site
 from intu_fhir.app.wiring import open_app
 from intu_fhir.check.stores import check_database
+from intu_fhir.cli.main import run
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.web import readiness
 from intu_fhir.web.standing import standing_metrics
@@ -21,7 +22,7 @@ from tests.support.databases import sqlite_url
 from tests.support.ports import free_port
 from tests.support.raw_peer import RawPeer, status_of
 from tests.support.site_folder import write_site
-from tests.support.studies import data_set_bytes, make_instance, uid
+from tests.support.studies import data_set_bytes, make_instance, uid, write_study
 from tests.support.waiting import wait_until
 
 MIN_FREE = 1 << 30
@@ -92,3 +93,31 @@ def test_readiness_and_check_name_the_database(
         row = check_database(site.app.configuration.site)
         assert not row.ok
         assert "min_free_bytes" in row.remedy
+
+
+def test_an_import_keeps_the_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An import ends before it leaves less than ``min_free_bytes``, says so, and goes on later."""
+    database, free = tmp_path / "database", {"bytes": MIN_FREE + 1}
+    database.mkdir()
+    usage = shutil.disk_usage
+
+    def asked(folder: Any) -> Any:
+        return SimpleNamespace(free=free["bytes"]) if Path(folder) == database else usage(folder)
+
+    monkeypatch.setattr(shutil, "disk_usage", asked)
+    write_site(
+        tmp_path,
+        database=sqlite_url(database / "staging.db"),
+        port=free_port(),
+        receiver={"min_free_bytes": MIN_FREE},
+    )
+    media = write_study(tmp_path / "media")
+    command = ["import", "--config", str(tmp_path), str(tmp_path / "media")]
+    assert run(command) == 1
+    assert "min_free_bytes; free space, then run the import again" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.part"))
+    free["bytes"] = 4 << 30
+    assert run(command) == 0
+    assert f"{len(media)}  stored" in capsys.readouterr().out
