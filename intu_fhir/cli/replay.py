@@ -14,6 +14,7 @@ import click
 from intu_fhir.cli.program import Program, command, json_option, print_json, say
 from intu_fhir.cli.progress import progress
 from intu_fhir.cli.text import TIME
+from intu_fhir.cli.unknown import refuse_unknown_destination
 from intu_fhir.db.audit import seal
 from intu_fhir.db.delivery_report import count_deliveries
 from intu_fhir.db.failures import states_of
@@ -185,12 +186,8 @@ def _refuse_unknown(database: Database, study: str | None, destination: str | No
         if study and find_study(connection, study) is None:
             raise click.BadParameter(f"{study} was never received", param_hint="--study")
         known = count_deliveries(connection)
-    if destination and known and destination not in known:
-        names = ", ".join(known)
-        raise click.BadParameter(
-            f"nothing was ever to be delivered to {destination}; there are: {names}",
-            param_hint="--destination",
-        )
+    if destination and known:
+        refuse_unknown_destination(destination, known)
 
 
 def _show(done: Replayed) -> None:

@@ -116,6 +116,19 @@ def test_deliveries_say_what_to_do(ask: Ask) -> None:
     assert ask("deliveries", "--state", "delivered")[2] == ""
 
 
+@pytest.mark.parametrize("more", [[], ["--by-cause"], ["--json"]])
+def test_deliveries_of_a_destination_that_is_not_there(
+    ask: Ask, site: Path, more: list[str]
+) -> None:
+    """A mistyped destination is an error that names the right ones, and not "nothing failed"."""
+    code, out, err = ask("deliveries", "--destination", "pasc", *more)
+    assert (code, out) == (2, "")
+    assert "delivered to pasc; there are: ehr, pacs" in err
+    with (site / "intu.yaml").open("a") as file:
+        file.write("destinations: {pasc: {type: fhir, base_url: 'https://ehr.example/fhir'}}\n")
+    assert ask("deliveries", "--destination", "pasc", *more)[0] == 0
+
+
 def test_replay_knows_its_names(ask: Ask) -> None:
     """A destination or a study that nothing has is wrong use, not a job done."""
     code, _, err = ask("replay", "--destination", "ehrr")
