@@ -10,11 +10,15 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from intu_fhir.db import migrate
+from intu_fhir.db.holds import hold_delivery
 from intu_fhir.db.tables import audit_events, holds, resources, studies
 from intu_fhir.demo.ehr import Fault
+from intu_fhir.model.settling import StudyHold
 from intu_fhir.web.running import WebPage
+from tests.support.clock import START
 from tests.support.databases import PostgresServer, make_reader, sqlite_url
 from tests.support.ports import free_port
 from tests.support.running import Running, running_site
@@ -207,6 +211,23 @@ def test_a_hold_that_is_gone_is_no_error(looked: Looked) -> None:
     assert not looked.running.rows(holds)
     answer = looked.post("/holds/1/release", back="https://elsewhere.example")
     assert answer.headers["location"] == "/review?said=not-held"
+
+
+def test_a_hold_of_a_destination_says_what_its_release_does(looked: Looked) -> None:
+    """A destination judges again, so what was released may come back: its page tells before."""
+    with looked.running.site.app.database.write() as connection:
+        key = connection.execute(
+            sa.select(studies.c.study_key).where(studies.c.study_instance_uid == uid("bad"))
+        ).scalar_one()
+        hold = StudyHold("patient_mismatch", "differs in birth date")
+        hold_delivery(connection, key, "ehr", hold, generation=1, now=START)
+    try:
+        told = "held again unless the cause is gone"
+        assert told in looked.get(f"/studies/{uid('bad')}")
+        assert told in looked.get("/review")
+    finally:
+        with looked.running.site.app.database.write() as connection:
+            connection.execute(sa.delete(holds))
 
 
 def test_sql_reads_and_never_writes(looked: Looked) -> None:
