@@ -8,7 +8,8 @@ from contextlib import closing
 from functools import partial
 
 from intu_fhir.check.row import CheckRow
-from intu_fhir.deliver.capability import Capability
+from intu_fhir.deliver.answers import Answer
+from intu_fhir.deliver.capability import UNKNOWN, Capability
 from intu_fhir.deliver.commitment_scu import CommitmentScu
 from intu_fhir.deliver.decoding import missing_decoders
 from intu_fhir.deliver.dicom import StorageScu
@@ -23,6 +24,7 @@ PATIENCE_SECONDS = 10.0
 
 _AT_ONCE = 8
 _SAY_NO = frozenset({401, 403})
+_NOT_THERE = 404
 
 
 def check_destinations(configuration: Configuration, clock: Clock) -> Iterator[CheckRow]:
@@ -71,10 +73,23 @@ def _fhir_server(
     if not said.of(kind).takes:
         return row(False, *_not_taken(said, kind))
     # What it can do is often told to everyone, so we ask as what we are.
-    status = client.call("GET", f"{kind}?_count=0").status
+    answer = client.call("GET", f"{kind}?_count=0")
+    status = answer.status
     if status in _SAY_NO:
         return row(False, f"answers {status} to a search", "correct auth, or its permissions")
+    if said == UNKNOWN and not _speaks_fhir(answer):
+        found = f"no FHIR here: no CapabilityStatement, and {status} to a search of {kind}"
+        return row(False, found, "correct base_url: the address below which /metadata is")
     return row(True, "; ".join(filter(None, _taken(said, kind))))
+
+
+def _speaks_fhir(answer: Answer) -> bool:
+    """Say whether a FHIR server may have given this answer to a search of a type it takes.
+
+    What is no FHIR server answers anything with 404, or with 200 and a page for people. A search
+    may be refused otherwise, such as by 405, where a server only takes.
+    """
+    return answer.resource("Bundle") is not None if answer.ok else answer.status != _NOT_THERE
 
 
 def _not_taken(said: Capability, kind: str) -> tuple[str, str]:
@@ -90,7 +105,8 @@ def _not_taken(said: Capability, kind: str) -> tuple[str, str]:
 
 def _taken(said: Capability, kind: str) -> Iterator[str]:
     """Yield what the server is, and what a person should know of it."""
-    yield " ".join(part for part in (said.software, said.fhir_version) if part)
+    what = " ".join(part for part in (said.software, said.fhir_version) if part)
+    yield what or "answers, and does not say what it is"
     if kind != "ImagingStudy":
         yield f"studies go as {kind}"
         yield "" if said.takes_imaging_study else said.quote()

@@ -47,13 +47,25 @@ CAPABILITY = {
 @contextmanager
 def ehr(capability: dict[str, Any], search_status: int = 200) -> Iterator[str]:
     """Run a FHIR server that tells what it can do and answers searches with a status."""
+    bundle = {"resourceType": "Bundle", "type": "searchset"}
+
+    def answer(path: str) -> tuple[int, bytes]:
+        metadata = path.endswith("/metadata")
+        body = json.dumps(capability if metadata else bundle).encode()
+        return (200 if metadata else search_status), body
+
+    with answering(answer) as url:
+        yield url
+
+
+@contextmanager
+def answering(answer: Callable[[str], tuple[int, bytes]]) -> Iterator[str]:
+    """Run a web server that answers a path with this status and body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            metadata = self.path.endswith("/metadata")
-            bundle = {"resourceType": "Bundle", "type": "searchset"}
-            body = json.dumps(capability if metadata else bundle).encode()
-            self.send_response(200 if metadata else search_status)
+            status, body = answer(self.path)
+            self.send_response(status)
             self.send_header("Content-Type", "application/fhir+json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -360,6 +372,25 @@ def test_fhir_destination_without_imaging_study(
     assert row.ok == ok
     assert words in row.detail
     assert remedy in row.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "ok", "words"),
+    [
+        (404, b'{"resourceType": "OperationOutcome"}', False, "404 to a search of ImagingStudy"),
+        (200, b"<html>Welcome to our portal</html>", False, "no FHIR here"),
+        (200, b'{"resourceType": "Bundle"}', True, "does not say what it is"),
+        (405, b"", True, "does not say what it is"),
+    ],
+)
+def test_fhir_destination_at_a_wrong_address(
+    site: Path, status: int, body: bytes, ok: bool, words: str
+) -> None:
+    """Where neither /metadata nor a search is answered in FHIR, base_url is wrong and named."""
+    with answering(lambda _: (status, body)) as url:
+        row = _rows(site, f"{{ehr: {{type: fhir, base_url: '{url}'}}}}")["ehr"]
+    assert (row.ok, "correct base_url" in row.remedy) == (ok, not ok)
+    assert words in row.detail
 
 
 def test_fhir_destination_that_is_not_there(site: Path) -> None:
