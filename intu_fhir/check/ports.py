@@ -21,6 +21,8 @@ from intu_fhir.settings.web import Web
 _AT_HOME_SECONDS = 2.0
 """How long a program on our own port may take to answer."""
 
+_WHOSE_PAGE = "if that is the page of another site, change web.port of one of them"
+
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -53,8 +55,13 @@ def _held_by_intu(where: str, files: Path, row: Callable[..., CheckRow]) -> Chec
     return row(False, f"{where} is in use by an intu-fhir with another file store", remedy)
 
 
-def check_web(web: Web) -> Iterator[CheckRow]:
-    """Say whether the web page can listen, or does so already."""
+def check_web(web: Web, files: Path) -> Iterator[CheckRow]:
+    """Say whether the web page can listen, or does so already.
+
+    Args:
+        files: folder of the site's file store; where nobody writes into it, the page that listens
+            may be another site's.
+    """
     if not web.enabled:
         return
     row, where = partial(CheckRow, "web", f"port {web.port}"), f"{web.host}:{web.port}"
@@ -65,7 +72,9 @@ def check_web(web: Web) -> Iterator[CheckRow]:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and _is_our_page(web):
-            yield row(True, f"{where} is in use by a running intu-fhir")
+            found = f"{where} is in use by a running intu-fhir"
+            remedy = "" if somebody_writes(files / "writers") else _WHOSE_PAGE
+            yield row(True, found, remedy)
         else:
             yield _port_refused(error, where, row, "web.host")
         return

@@ -45,7 +45,7 @@ def check(
     for channel in configuration.channels:
         wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
         yield _channel(channel, wanted, configuration.site.files_folder)
-    yield from check_web(configuration.site.web)
+    yield from check_web(configuration.site.web, configuration.site.files_folder)
     yield from check_reader(configuration.site)
     yield from check_identifiers(configuration.site)
     if not offline:

@@ -166,7 +166,7 @@ def test_a_port_in_use_by_the_receiver_of_another_site(site: Path, tmp_path: Pat
 
 
 def test_the_web_port(site: Path) -> None:
-    """Free is fine, our own page is fine, what another program holds is wrong."""
+    """Free is fine, our own page too, another program is wrong, and another site's page noted."""
     port = load_configuration(site).site.web.port
     assert "is free" in _rows(site)["web"].detail
     with socket.create_server(("127.0.0.1", port)):
@@ -177,10 +177,13 @@ def test_the_web_port(site: Path) -> None:
         page = WebPage(app)
         page.start()
         try:
-            row = _rows(site)["web"]
+            alone = _rows(site)["web"]
+            with running(site):
+                row = _rows(site)["web"]
         finally:
             page.stop()
-    assert (row.ok, "by a running intu-fhir" in row.detail) == (True, True)
+    assert (row.ok, "by a running intu-fhir" in row.detail, row.remedy) == (True, True, "")
+    assert (alone.ok, "the page of another site" in alone.remedy) == (True, True)
     (site / "intu.yaml").write_text("web: {enabled: false}\n")
     assert "web" not in _rows(site)
 
