@@ -24,7 +24,16 @@ from __future__ import annotations
 
 
 class IntuError(Exception):
-    """Base of every error of this package; the message never holds patient data."""
+    """Base of every error of this package; the message never holds patient data.
+
+    Notes (PEP 678) name our servers and users: for who sits at the machine, not for who asks by
+    network.
+    """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is to be told at the machine."""
+        return tuple(getattr(self, "__notes__", ()))
 
 
 class TransientError(IntuError):

@@ -55,7 +55,8 @@ def check_database(site: Site) -> CheckRow:
         if isinstance(error, StoreUnavailable) and not isinstance(error, NotDurable):
             # A check does not try again, so what to do is another thing here.
             remedy = "see that it runs; correct user, host and name at `database`"
-            return row(False, str(error).partition("; ")[0], remedy)
+            detail = str(error).partition("; ")[0]
+            return row(False, ": ".join([detail, *error.notes]), remedy)
         reason = error.reason if isinstance(error, ConfigurationError) else str(error)
         detail, _, remedy = reason.partition("; ")
         return row(False, detail, remedy)

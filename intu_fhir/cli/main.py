@@ -128,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
     except ConfigurationError as error:
         return _complain(str(error), WRONG_USE, debug)
     except IntuError as error:
-        return _complain(str(error), NEEDS_A_PERSON, debug)
+        return _complain("\n  ".join([str(error), *error.notes]), NEEDS_A_PERSON, debug)
     except BrokenPipeError:
         # The reader, such as `head`, has what it wanted; nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -200,10 +201,13 @@ def database_errors() -> Iterator[None]:
         yield
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
         unavailable = Deadlocked if _reason(error) == "DeadlockDetected" else StoreUnavailable
-        raise unavailable(
+        failure = unavailable(
             f"The staging database does not answer ({_reason(error)}); "
             "check that it runs and has space"
-        ) from None
+        )
+        if why := _unreached(error):
+            failure.add_note(why)
+        raise failure from None
     except sa.exc.InternalError as error:
         if type(error.orig).__name__ != "IdleInTransactionSessionTimeout":
             raise
@@ -224,12 +228,24 @@ def database_errors() -> Iterator[None]:
         ) from None
 
 
+_CONNECTING = re.compile(
+    r"(?:connection failed: )?((?:connection to server|failed to resolve|connection timeout).*)"
+)
+"""What psycopg and libpq say, in one line, before any statement: which server, and why not."""
+
+
 def _reason(error: sa.exc.SQLAlchemyError) -> str:
     """Name the driver's reason without statement or values, which may hold patient data."""
     original = getattr(error, "orig", None)
     if isinstance(original, sqlite3.Error):
         return str(original)
     return type(original or error).__name__
+
+
+def _unreached(error: sa.exc.SQLAlchemyError) -> str:
+    """Return which server was not reached and why, or nothing where a statement failed."""
+    said = _CONNECTING.match(str(getattr(error, "orig", None)))
+    return said[1] if said else ""
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:

@@ -304,15 +304,20 @@ def change_revision() -> Callable[[str, str], None]:
     return change
 
 
-def test_a_database_that_is_not_there(site: Path) -> None:
-    """A server that does not answer is wrong."""
+def test_a_database_that_is_not_there(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A server that does not answer is wrong; which one, and why not, is told."""
     text = (
         (site / "intu.yaml")
         .read_text()
         .replace("sqlite:///data/staging.db", "postgresql+psycopg://x@127.0.0.1:1/x")
     )
     (site / "intu.yaml").write_text(text)
-    assert not _rows(site)["database"].ok
+    row = _rows(site)["database"]
+    assert not row.ok
+    why = '"127.0.0.1", port 1 failed: Connection refused'
+    assert why in row.detail
+    assert run(["studies", "--config", str(site)]) == 1
+    assert why in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
