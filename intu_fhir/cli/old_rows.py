@@ -25,6 +25,7 @@ from intu_fhir.observe.login import login
 from intu_fhir.upkeep.old_rows import Removal, before_of
 
 _Old = TypeVar("_Old")
+_NOTHING = "No range is old enough: it goes when all of it is, and the newest one stays."
 
 
 class Removing(Protocol[_Old]):
@@ -47,6 +48,7 @@ class Words(Generic[_Old]):
         setting: the key that says how old, where ``--older-than`` does not.
         goes: how many rows would go with one find; 0 where something keeps it.
         show: the finds as rows of a table, and its columns.
+        nothing: what to say where nothing is old enough.
     """
 
     rows: str
@@ -55,6 +57,7 @@ class Words(Generic[_Old]):
     goes: Callable[[_Old], int]
     show: Callable[[list[_Old]], tuple[list[Any], Sequence[Column[Any]]]]
     size: Callable[[_Old], int] = lambda _: 0
+    nothing: str = ""
 
 
 def how_old(what: str, setting: str) -> Callable[[Any], Any]:
@@ -101,6 +104,8 @@ def remove_old(
         removing = make(database, clock, Pruner(login(), Actor.PERSON))
         found = list(removing.find(before))
         going = [one for one in found if words.goes(one)]
+        if not found and words.nothing:
+            say(words.nothing, stderr=True)
         if dry_run:
             shown, columns = words.show(found)
             show_what_would_go(shown, columns, _counted(going, words), wants_json=wants_json)
@@ -156,7 +161,7 @@ def of_spans(kind: Kind, rows: str, what: str, setting: str) -> tuple[Any, Words
     def goes(one: OldRows) -> int:
         return 0 if one.kept_by else one.rows
 
-    return make, Words(rows, what, setting, goes, show, lambda one: one.bytes or 0)
+    return make, Words(rows, what, setting, goes, show, lambda one: one.bytes or 0, _NOTHING)
 
 
 def _named(one: OldRows, rows: str) -> dict[str, Any]:

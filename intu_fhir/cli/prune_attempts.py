@@ -19,10 +19,10 @@ from intu_fhir.db.old_attempts import Attempts
 def prune_attempts_command(program: Program, wants_json: bool, **options: Any) -> None:
     """Remove old tries to deliver from the database.
 
-    They go by ranges of keys, on PostgreSQL by whole parts of the table. A range stays while any
-    of its studies is not delivered, held, failed, being received, or waits for storage
-    commitment; KEPT BY names such a study. What a destination has, and what it answered last,
-    stays.
+    They go by ranges of keys, on PostgreSQL by whole parts of the table; the newest range
+    stays. One stays while any of its studies is not delivered, held, failed, being received,
+    or waits for storage commitment, too; KEPT BY names such a study. What a destination has,
+    and what it answered last, stays.
     """
     make, words = of_spans(Attempts(), "attempts", "tries", "attempts_days")
     remove_old(program, make, words, wants_json=wants_json, **options)

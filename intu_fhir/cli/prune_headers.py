@@ -19,10 +19,10 @@ from intu_fhir.db.old_headers import Headers
 def prune_headers_command(program: Program, wants_json: bool, **options: Any) -> None:
     """Remove the complete headers of old instances from the database.
 
-    They go by ranges of keys, on PostgreSQL by whole parts of the table. A range stays while any
-    of its studies is not delivered, held, failed, being received, or waits for storage
-    commitment; KEPT BY names such a study. Rows, files, key object selections and what was
-    published stay.
+    They go by ranges of keys, on PostgreSQL by whole parts of the table; the newest range
+    stays. One stays while any of its studies is not delivered, held, failed, being received,
+    or waits for storage commitment, too; KEPT BY names such a study. Rows, files, key object
+    selections and what was published stay.
     """
     make, words = of_spans(Headers(), "headers", "complete headers", "headers_days")
     remove_old(program, make, words, wants_json=wants_json, **options)

@@ -53,6 +53,20 @@ def test_tries_are_shown_and_removed(database: Database, clock: FakeClock, ask: 
     assert len(rows_of(database, attempts)) == 1
 
 
+def test_that_the_newest_range_stays_is_told(
+    database: Database, clock: FakeClock, ask: Ask
+) -> None:
+    """Where tries are there and none goes, a person is told why; JSON stays JSON."""
+    make_old(database, clock, "one")
+    assert "1 tries removed" in ask("prune-attempts", "--yes")[1]
+    for more in (["--dry-run"], ["--yes"]):
+        code, _, err = ask("prune-attempts", "--older-than", "0", *more)
+        assert (code, "No range is old enough" in err) == (0, True)
+    assert len(rows_of(database, attempts)) == 1
+    code, out, err = ask("prune-attempts", "--older-than", "0", "--dry-run", "--json")
+    assert (code, json.loads(out)) == (0, [])
+
+
 def test_what_keeps_tries_is_named(database: Database, clock: FakeClock, ask: Ask) -> None:
     """A dead letter keeps its tries, and the command says whose it is."""
     make_old(database, clock, "one", state="dead")
