@@ -17,6 +17,7 @@ from intu_fhir.cli.text import as_json, clean
 from intu_fhir.db.resources import VALID
 from intu_fhir.mappings import Release
 from intu_fhir.model.audit import Action
+from intu_fhir.model.finding import beside
 from intu_fhir.model.uid import is_uid
 from intu_fhir.observe.logging import configure_logging
 
@@ -115,8 +116,9 @@ def _show(preview: Preview, *, diff: bool) -> None:
     screen = console(stderr=True)
     for finding in preview.built.findings:
         where = " ".join(part for part in (finding.level, finding.attribute) if part)
+        message = beside(finding.message, finding.attribute)
         screen.print(
-            clean(f"  {finding.severity} {finding.code} at {where}: {finding.message}"),
+            clean(f"  {finding.severity} {finding.code} at {where}: {message}"),
             style=_SEVERITY_STYLES.get(finding.severity),
         )
 

@@ -20,6 +20,7 @@ from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.db.timeline import Event, timeline
 from intu_fhir.model.audit import Action
 from intu_fhir.model.counting import counted
+from intu_fhir.model.finding import beside
 
 R = TypeVar("R")
 
@@ -154,7 +155,9 @@ _FINDINGS: list[Column[tuple[_Remark, int]]] = [
     Column("CODE", lambda row: row[0].code, shrinks=True),
     Column("AT", lambda row: row[0].attribute, shrinks=True),
 ]
-_FINDING: Column[tuple[_Remark, int]] = Column("MESSAGE", lambda row: row[0].message)
+_FINDING: Column[tuple[_Remark, int]] = Column(
+    "MESSAGE", lambda row: beside(row[0].message, row[0].attribute)
+)
 
 _IMAGES: list[Column[ImagesRow]] = [
     Column("DESTINATION", lambda row: row.destination),

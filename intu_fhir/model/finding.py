@@ -44,6 +44,11 @@ class Finding:
         return {key: str(value) for key, value in asdict(self).items() if value}
 
 
+def beside(message: str, attribute: str) -> str:
+    """Return a message for where its attribute stands beside it already: not to say it twice."""
+    return message.removeprefix(f"{attribute}: ")
+
+
 def errors(findings: tuple[Finding, ...] | list[Finding]) -> list[Finding]:
     """Return those findings that forbid sending."""
     return [finding for finding in findings if finding.severity is Severity.ERROR]

@@ -9,6 +9,7 @@ from typing import Any
 
 from intu_fhir.db.delivery_report import DeliveryRow
 from intu_fhir.model.archive_commitment import PROMISES
+from intu_fhir.model.finding import beside
 
 GLYPHS: Mapping[str, str] = {
     "delivered": "✓",
@@ -138,6 +139,7 @@ def promise(row: DeliveryRow) -> str:
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
+    "beside": beside,
     "promise": promise,
     "moment": moment,
     "minute": minute,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from pyarrow import parquet
 
 from intu_fhir.cli.main import run
@@ -96,6 +97,29 @@ def test_study(ask: Ask) -> None:
     assert {row["destination"] for row in report["deliveries"]} == {"ehr", "pacs"}
     assert report["timeline"][0]["step"] == "receive"
     assert ask("study", "1.2.3")[0] == 2
+
+
+def test_a_finding_of_a_study_names_its_attribute_once(ask: Ask, database: Database) -> None:
+    """In a column of its own, so the message beside it does not say it again."""
+    finding = {"attribute": "PatientID", "message": "PatientID: it is not usable"}
+    with database.write() as connection:
+        key = sa.select(t.studies.c.study_key).where(t.studies.c.study_instance_uid == uid("bad"))
+        connection.execute(
+            sa.insert(t.resources).values(
+                study_key=key.scalar_subquery(),
+                generation=1,
+                release="r4",
+                mapping_version="1",
+                channel="ct",
+                built_at=START,
+                state="invalid",
+                content_hash="",
+                resource={},
+                findings=[finding],
+            )
+        )
+    out = " ".join(ask("study", uid("bad"))[1].split())
+    assert "PatientID it is not usable" in out
 
 
 def test_deliveries(ask: Ask) -> None:

@@ -281,6 +281,16 @@ def test_preview_of_files_and_of_a_staged_study(
     assert run(["preview", "nowhere/", "--config", str(site)]) == 2
 
 
+def test_a_finding_names_its_attribute_once(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the attribute stands before the message, the message does not say it again."""
+    write_study(tmp_path / "media", "one", PatientID="")
+    assert run(["preview", str(tmp_path / "media"), "--config", str(site)]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "subject_unknown at study PatientID: no usable Patient ID" in told
+
+
 @pytest.mark.parametrize(
     ("rule", "mistake"),
     [

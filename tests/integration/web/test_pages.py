@@ -213,6 +213,14 @@ def test_a_hold_that_is_gone_is_no_error(looked: Looked) -> None:
     assert answer.headers["location"] == "/review?said=not-held"
 
 
+def test_a_finding_names_its_attribute_once(looked: Looked) -> None:
+    """Where the attribute stands above the message, the message does not say it again."""
+    for path in (f"/studies/{uid('good')}", f"/studies/{uid('good')}/preview"):
+        found = re.findall(r"</code> ([A-Z]\w+).*?<br>(.*?)</li>", looked.get(path))
+        assert found
+        assert not [one for one in found if one[1].startswith(f"{one[0]}: ")]
+
+
 def test_a_hold_of_a_destination_says_what_its_release_does(looked: Looked) -> None:
     """A destination judges again, so what was released may come back: its page tells before."""
     with looked.running.site.app.database.write() as connection:
