@@ -48,6 +48,14 @@ storage_commitments = Table(
     ),
     due_index("ix_storage_commitments_due", "state", "due_at"),
     Index("ix_storage_commitments_asked_at", "asked_at"),
+    # Holds all that is needed to sum up what has ended: the rows themselves may be large.
+    Index(
+        "ix_storage_commitments_ended",
+        "asked_at",
+        "number_of_instances",
+        sqlite_where=text("due_at IS NULL"),
+        postgresql_where=text("due_at IS NULL"),
+    ),
     comment="One row per request for storage commitment (PS3.4 annex J).",
 )
 

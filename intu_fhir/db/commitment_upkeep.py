@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -47,11 +47,23 @@ def give_up_untaken(
     return list(connection.execute(changed.returning(c.calling_ae_title)).scalars())
 
 
-def ended_instances(connection: Connection) -> int:
-    """Return how many instances the requests name that have ended."""
+def oldest_kept(connection: Connection, most: int) -> datetime | None:
+    """Return when the oldest request was asked of the newest that ended and name ``most`` at most.
+
+    None where all that ended name no more instances than that: the sum of all is asked for first,
+    since it is cheaper than the sums of each and all newer ones.
+    """
     c = commitments.c
-    named = sa.select(sa.func.sum(c.number_of_instances)).where(c.state.in_((REPORTED, UNREPORTED)))
-    return int(connection.execute(named).scalar_one() or 0)
+    all_of_them = sa.select(sa.func.sum(c.number_of_instances)).where(c.due_at.is_(None))
+    if (connection.execute(all_of_them).scalar_one() or 0) <= most:
+        return None
+    newest_first = sa.func.sum(c.number_of_instances).over(order_by=c.asked_at.desc())
+    summed = (
+        sa.select(c.asked_at, newest_first.label("so_far")).where(c.due_at.is_(None)).subquery()
+    )
+    too_much = sa.select(sa.func.max(summed.c.asked_at)).where(summed.c.so_far > most)
+    newest_gone: datetime = connection.execute(too_much).scalar_one()
+    return newest_gone + timedelta(microseconds=1)
 
 
 def forget_some(connection: Connection, before: datetime) -> int:

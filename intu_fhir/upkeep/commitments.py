@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
-from intu_fhir.db.commitment_upkeep import ended_instances, forget_some, give_up_untaken
+from intu_fhir.db.commitment_upkeep import forget_some, give_up_untaken, oldest_kept
 from intu_fhir.db.session import Database
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import StorageCommitment
@@ -28,6 +28,7 @@ class CommitmentUpkeep:
     clock: Clock
     settings: StorageCommitment
     _next: float = 0.0
+    _kept_from: datetime | None = None
 
     def do_some(self) -> int:
         """Change some rows; return how many, 0 where there is nothing to do now."""
@@ -48,14 +49,20 @@ class CommitmentUpkeep:
         return len(titles)
 
     def _forget(self) -> int:
-        """Forget what is old, then what is too much: who asks in a circle fills no disk."""
-        now = self.clock.now()
+        """Forget what is old or too much: who asks in a circle fills no disk.
+
+        What that is, is found out once for all of it.
+        """
+        if self._kept_from is None:
+            self._kept_from = self._oldest_kept()
         with self.database.write() as connection:
-            old = forget_some(connection, now - timedelta(days=self.settings.keep_days))
-        if old:
-            return old
+            gone = forget_some(connection, self._kept_from)
+        if not gone:
+            self._kept_from = None
+        return gone
+
+    def _oldest_kept(self) -> datetime:
+        young = self.clock.now() - timedelta(days=self.settings.keep_days)
         with self.database.read() as connection:
-            if ended_instances(connection) <= self.settings.max_kept_instances:
-                return 0
-        with self.database.write() as connection:
-            return forget_some(connection, now)
+            within = oldest_kept(connection, self.settings.max_kept_instances)
+        return young if within is None else max(young, within)

@@ -41,6 +41,7 @@ from intu_fhir.stage.commitment_answer import encode_action_information
 from intu_fhir.stage.commitments import Commitments
 from intu_fhir.upkeep.commitments import CommitmentUpkeep
 from tests.support.clock import FakeClock
+from tests.support.plans import plan_of, statements_of
 from tests.support.staging import CT_STORAGE, header, new_instance, origin, store
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -679,17 +680,23 @@ def test_file_that_never_comes_does_not_hold_a_request_for_ever(
 def test_what_has_ended_does_not_grow_without_end(
     database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    """Who asks and takes its results in a circle fills no disk: the oldest are forgotten first."""
+    """Who asks in a circle fills no disk: the oldest are forgotten, summed up once by an index."""
     checking = commitments(database, LocalFileStore(tmp_path), clock)
-    upkeep = CommitmentUpkeep(database, clock, StorageCommitment(max_kept_instances=5))
+    limits = StorageCommitment(max_kept_instances=5)
     for number in range(4):
         clock.advance(120)
         ask(database, clock, "1.1", "1.2", transaction=f"1.2.{number}")
         check_all(checking)
         report(database, clock)
-        clock.advance(120)
+    upkeep = CommitmentUpkeep(database, clock, limits)
+    with statements_of(database) as asked:
         while upkeep.do_some():
             pass
+    sums = [one for one in asked if "sum(" in one[0]]
+    assert len(sums) == 2
+    for text, given in sums:
+        plan = "\n".join(plan_of(database, text, given, without=["enable_seqscan"]))
+        assert "ix_storage_commitments_ended" in plan, plan
     with database.read() as connection:
         kept = [row.transaction_uid for row in list_commitments(connection)]
     assert kept == ["1.2.3", "1.2.2"]
