@@ -28,7 +28,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import instances, quarantine
+from intu_fhir.db.tables import instances, quarantine, storage_commitments
 from intu_fhir.receive.associate import AssociateRequest
 from intu_fhir.receive.association import Association, Message
 from intu_fhir.receive.dimse import SUCCESS
@@ -52,10 +52,15 @@ _FAULTS = ("internal_error", "Traceback", "Exception in thread", "accept_failed"
 
 @dataclass
 class Tally:
-    """What a run found; ``wrong`` is empty where all is well."""
+    """What a run found; ``wrong`` is empty where all is well.
+
+    Args:
+        requests: for storage commitment, which stayed whole and were taken.
+    """
 
     pdus: int = 0
     conversations: int = 0
+    requests: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     slowest_echo: float = 0.0
@@ -66,7 +71,8 @@ class Tally:
         echo = f"; slowest honest C-ECHO {self.slowest_echo * 1000:.0f} ms" * bool(
             self.slowest_echo
         )
-        return f"{self.pdus} PDUs in {self.conversations} conversations: {outcomes}{echo}"
+        asked = f"; {self.requests} requests for storage commitment taken" * bool(self.requests)
+        return f"{self.pdus} PDUs in {self.conversations} conversations: {outcomes}{echo}{asked}"
 
 
 # ---- inside
@@ -242,10 +248,14 @@ def _judge(
     database = Database(place.url)
     with database.read() as connection:
         for table in (instances, quarantine):
-            rows = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-            if rows:
+            if rows := _rows(connection, table):
                 wrong.append(f"{rows} rows in {table.name}")
+        tally.requests = _rows(connection, storage_commitments)
     database.close()
+
+
+def _rows(connection: sa.Connection, table: sa.Table) -> int:
+    return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 
 def faults(log: str) -> list[str]:

@@ -42,6 +42,7 @@ def test_receiver_survives_damaged_pdus(receivers: Receivers, mutant: str) -> No
         *_, tally = fuzz_sockets(receivers, place, 6_000, seed=3, peers=4, mutant=mutant)
     assert bool(tally.wrong) is bool(mutant), tally.wrong
     assert tally.pdus >= 6_000 or mutant
+    assert tally.requests > 10 or mutant
 
 
 def test_damaged_data_sets_have_their_status(

@@ -10,10 +10,13 @@ import random
 import struct
 from collections.abc import Callable, Iterator
 
+from intu_fhir.model.commitment import ReferencedInstance
+from intu_fhir.stage.commitment_answer import encode_action_information
+from tests.support.asking import COMMITMENT, COMMITMENT_ID, WITH_COMMITMENT, action
 from tests.support.raw_peer import (
     COMMAND,
-    CONTEXTS,
     CT_ID,
+    CT_IMAGE_STORAGE,
     DATA,
     IMPLICIT,
     LAST,
@@ -22,7 +25,6 @@ from tests.support.raw_peer import (
     associate_request,
     command,
     echo_command,
-    element,
     item,
     pdu,
     pdv,
@@ -31,8 +33,6 @@ from tests.support.raw_peer import (
 )
 from tests.support.studies import data_set_bytes, make_instance
 
-COMMITMENT_ID, COMMITMENT = 9, "1.2.840.10008.1.20.1"
-_CONTEXTS = (*CONTEXTS, (COMMITMENT_ID, COMMITMENT, (IMPLICIT,)))
 # Never stored: every command names another instance than the data set does.
 _OBJECT = data_set_bytes(make_instance("fuzzed"))
 _LENGTHS = (0, 1, 2, 4, 5, 6, 7, 255, 16_384, 131_072, 131_073, 2**31 - 1, 2**31, 2**32 - 1)
@@ -61,7 +61,8 @@ class Conversations:
         pick = self._random
         pdus = [
             associate_request(
-                _CONTEXTS[: pick.choice((1, 2, 3, 4, 4, 4, 4, 4))], user_items=self._user_items()
+                WITH_COMMITMENT[: pick.choice((1, 2, 3, 4, 4, 4, 4, 4))],
+                user_items=self._user_items(),
             )
         ]
         for _ in range(pick.randint(0, 8)):
@@ -89,18 +90,17 @@ class Conversations:
         return [pdu(4, b"".join(first)), pdu(4, rest)]
 
     def _action(self) -> list[bytes]:
-        asked = command(
-            element(0x0003, COMMITMENT.encode()),
-            us(0x0100, 0x0130),
-            us(0x0110, 3),
-            us(0x0800, 1),
-            element(0x1001, f"{COMMITMENT}.1".encode()),
-            us(0x1008, 1),
-        )
+        asked = [ReferencedInstance(CT_IMAGE_STORAGE, _UID)] * self._random.randint(0, 3)
+        information = encode_action_information(self._transaction(), asked, IMPLICIT)
+        cut = self._random.choice((len(information), self._random.randint(0, len(information))))
         return [
-            pdu(4, pdv(COMMITMENT_ID, COMMAND | LAST, asked)),
-            pdu(4, pdv(COMMITMENT_ID, DATA | LAST, _OBJECT[:200])),
+            pdu(4, pdv(COMMITMENT_ID, COMMAND | LAST, action())),
+            pdu(4, pdv(COMMITMENT_ID, DATA | LAST, information[:cut])),
         ]
+
+    def _transaction(self) -> str:
+        """Return one of a few, so that some are asked for again."""
+        return f"1.2.3.{self._random.randrange(200)}"
 
     def _odd(self) -> list[bytes]:
         """A command of random elements."""

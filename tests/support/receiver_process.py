@@ -18,15 +18,19 @@ from typing import Any
 from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
 from intu_fhir.db.session import Database
 from intu_fhir.files.local import LocalFileStore
+from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Accepted, ReceivedObject
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.observe.logging import configure_logging
 from intu_fhir.receive.listener import Listener
 from intu_fhir.receive.slots import Slots
+from intu_fhir.receive.sop_classes import STORAGE_CLASSES
 from intu_fhir.settings.schema import Channel, DicomSource, Receiver
 from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.commit import GroupCommit
+from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.ends import Ends
+from intu_fhir.stage.handover import HandOver
 from intu_fhir.stage.recover import recover
 from tests.support import mutants
 from tests.support.forking import fork_for_each_line, log_to, say
@@ -116,6 +120,8 @@ def _start(order: Order) -> tuple[Listener, int]:
     ends = Ends(database, clock, RECEIVER, settles=lambda _: True, noted=lambda: None)
     ends.start()
     limits = Receiver(min_free_bytes=0)
+    requests = HandOver(_commitments(database, files, limits).take, "commitment-requests")
+    requests.start()
     source = DicomSource(type="dicom", port=1).model_copy(update={"port": 0, "host": "127.0.0.1"})
     listener = Listener(
         Channel(id=CHANNEL, source=source).model_copy(update={"source": source}),
@@ -125,9 +131,29 @@ def _start(order: Order) -> tuple[Listener, int]:
         files=files,
         slots=Slots(limits.max_associations, limits.max_associations_per_address),
         clock=clock,
+        commit=_Commit(requests),
     )
     listener.start()
     return listener, removed
+
+
+def _commitments(database: Database, files: LocalFileStore, limits: Receiver) -> Commitments:
+    return Commitments(
+        database=database,
+        files=files,
+        clock=SystemClock(),
+        receiver=RECEIVER,
+        limits=limits.storage_commitment,
+        supported=STORAGE_CLASSES,
+    )
+
+
+@dataclass(frozen=True)
+class _Commit:
+    requests: HandOver[CommitmentRequest]
+
+    def __call__(self, request: CommitmentRequest) -> None:
+        self.requests(request)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,15 @@ import contextlib
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from unittest import mock
 
 from intu_fhir.db.instances import NewInstance
 from intu_fhir.files.local import LocalFileStore, LocalSpool
 from intu_fhir.model.instance import Disposition
+from intu_fhir.observe.clock import Clock
 from intu_fhir.receive import listener
 from intu_fhir.receive.association import Association
 from intu_fhir.receive.connection import Connection
@@ -23,13 +26,13 @@ from intu_fhir.receive.deadlines import Deadlines
 from intu_fhir.receive.ending import Ended
 from intu_fhir.receive.intake import Intake
 from intu_fhir.receive.ports import EndReason
+from intu_fhir.receive.service import Service
 from intu_fhir.receive.slots import Slots
 from intu_fhir.receive.upper_layer import Fragment, PduReader
 from intu_fhir.settings.schema import ServerTls
 from intu_fhir.stage import header
 from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.encodings import Limits
-from tests.support.clock import FakeClock
 
 Wrong = Callable[[], AbstractContextManager[Any]]
 
@@ -79,9 +82,27 @@ def on_any_context() -> AbstractContextManager[Any]:
     return mock.patch.object(Association, "_take_data", take)
 
 
+@dataclass(frozen=True)
+class _WallClock:
+    """Takes the clock that people set for one that never goes back."""
+
+    clock: Clock
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    def monotonic(self) -> float:
+        return self.clock.now().timestamp()
+
+
 def on_the_wall_clock() -> AbstractContextManager[Any]:
     """Measure how long something takes on the clock that people set."""
-    return mock.patch.object(FakeClock, "monotonic", lambda clock: clock.now().timestamp())
+    careful = Connection.__init__
+
+    def begin(connection: Connection, service: Service, *given: Any) -> None:
+        careful(connection, replace(service, clock=_WallClock(service.clock)), *given)
+
+    return mock.patch.object(Connection, "__init__", begin)
 
 
 @contextlib.contextmanager
