@@ -25,6 +25,7 @@ from intu_fhir.stage.commitment import encode_event_information
 
 if TYPE_CHECKING:
     from intu_fhir.deliver.commitment import CommitmentReporter
+    from intu_fhir.receive.reporting import OpenRequesters
 
 _log = structlog.get_logger("intu_fhir.commitment")
 _UNKNOWN = "its instances are not known any more; the requester has to ask again"
@@ -124,14 +125,18 @@ class CommitmentResults:
 class TellingFar:
     """Tells results on associations of our own; several threads share it.
 
-    One requester is told one result at a time, so that a silent one keeps one thread waiting.
+    One requester is told one result at a time, so that a silent one keeps one thread waiting. Where
+    an address has failed, an association that its requester has open in this process comes next: it
+    would hardly ever have its turn if both were tried whenever a result is due.
 
     Args:
         reporters: by AE title, requesters that have an address.
+        here: associations that are open in this process.
     """
 
     results: CommitmentResults
     reporters: dict[str, CommitmentReporter]
+    here: OpenRequesters
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _busy: set[str] = field(default_factory=set)
 
@@ -154,7 +159,8 @@ class TellingFar:
     def _claimed(self) -> Iterator[tuple[CommitmentClaim, CommitmentResult] | None]:
         with self._lock:
             titles = sorted(self.reporters.keys() - self._busy)
-            claimed = self.results.claim(Due(CHECKED, titles=titles)) if titles else None
+            due = Due(CHECKED, titles=titles, once=sorted(self.here.free()))
+            claimed = self.results.claim(due) if titles else None
             title = claimed[0].requester.calling_ae_title if claimed else ""
             self._busy.add(title)
         try:

@@ -271,7 +271,7 @@ class App:
             title: CommitmentReporter(requester, settings.timeout_seconds)
             for title, requester in settings.requesters.items()
         }
-        return TellingFar(self.commitment_results, reporters)
+        return TellingFar(self.commitment_results, reporters, self.requesters)
 
     def prepare_database(self) -> None:
         """Make a new database ready; one that exists must fit this version.

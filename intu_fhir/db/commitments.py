@@ -46,12 +46,14 @@ class Due:
         titles: only what these AE titles have asked.
         requesters: only what these have asked.
         least_attempts: only results that could not be told so often.
+        once: of what these have asked only results that nobody tried to tell yet.
     """
 
     state: str
     titles: Collection[str] | None = None
     requesters: Collection[Requester] | None = None
     least_attempts: int | None = None
+    once: Collection[Requester] = ()
 
     def conditions(self, now: datetime) -> list[sa.ColumnElement[bool]]:
         """Return what is true of a request that is due; associations have to be joined."""
@@ -67,6 +69,7 @@ class Due:
             given(c.calling_ae_title.in_, self.titles),
             given(who.in_, self.requesters),
             given(c.attempts.__ge__, self.least_attempts),
+            given(lambda them: who.not_in(them) | (c.attempts == 0), self.once or None),
         )
 
 

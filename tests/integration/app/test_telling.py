@@ -75,6 +75,10 @@ class Telling:
         """Return what tells on these associations."""
         return TellingHere(self.results, self.requesters)
 
+    def far(self, reporters: dict[str, Reporter]) -> TellingFar:
+        """Return what tells at these addresses."""
+        return TellingFar(self.results, reporters, self.requesters)  # type: ignore[arg-type]
+
     def rows(self, title: str) -> list[CommitmentRow]:
         """Return the requests of one requester."""
         with self.database.read() as connection:
@@ -184,7 +188,7 @@ def test_silent_address_delays_nobody(telling: Telling) -> None:
     telling.ask("CT2")
     telling.check()
     silent, other = Reporter(is_silent=True), Reporter()
-    far = TellingFar(telling.results, {"SILENT": silent, "CT2": other})  # type: ignore[dict-item]
+    far = telling.far({"SILENT": silent, "CT2": other})
     waiting = threading.Thread(target=far.tell_some)
     waiting.start()
     assert silent.told.wait(10)
@@ -195,6 +199,30 @@ def test_silent_address_delays_nobody(telling: Telling) -> None:
     waiting.join(10)
     assert [row.state for row in telling.rows("CT2")] == [REPORTED]
     assert sorted(row.attempts for row in telling.rows("SILENT"))[-1] == 1
+
+
+def test_association_comes_next_where_an_address_has_failed(telling: Telling) -> None:
+    """The address leaves what failed there to an open association, and goes on once that ends."""
+    telling.requesters = OpenRequesters(["CT1"])
+    telling.ask("CT1")
+    telling.check()
+    refusing = Reporter(is_silent=True)
+    refusing.let_go.set()
+    far, here = telling.far({"CT1": refusing}), telling.here()
+    mailbox = telling.open("CT1")
+    assert here.tell_some() == 0
+    assert far.tell_some() == 1
+    telling.clock.advance(60)
+    assert far.tell_some() == 0
+    telling.requesters.leave(Requester("radiology", "INTU_SCP", "CT1"), mailbox)
+    assert far.tell_some() == 1
+    telling.clock.advance(60)
+    mailbox = telling.open("CT1")
+    assert here.tell_some() == 1
+    assert take(mailbox) == 2
+    mailbox.answered(1, 0)
+    here.tell_some()
+    assert [row.state for row in telling.rows("CT1")] == [REPORTED]
 
 
 def test_telling_waits_for_an_answer_without_spinning(telling: Telling) -> None:
