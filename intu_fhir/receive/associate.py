@@ -229,9 +229,9 @@ def _context(value: memoryview, budget: _Budget) -> ProposedContext:
 
 
 def _check_ids(contexts: list[ProposedContext]) -> None:
+    """Make sure that there are contexts, with odd and unique IDs (PS3.8 9.3.2 and 9.3.2.2)."""
     if not contexts:
         raise ProtocolViolation("no presentation context (PS3.8 9.3.2)")
-    """Presentation context IDs are odd and unique (PS3.8 9.3.2.2)."""
     ids = {context.context_id for context in contexts}
     if len(ids) != len(contexts) or any(context_id % 2 == 0 for context_id in ids):
         raise ProtocolViolation("presentation context IDs are not odd and unique")

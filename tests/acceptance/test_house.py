@@ -6,6 +6,7 @@ import ast
 import statistics
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from tests.support.data import REPOSITORY
@@ -169,6 +170,22 @@ def test_no_mocks_and_no_sleeps() -> None:
         if isinstance(node, ast.expr) and ast.unparse(node) in {"time.sleep", "mock.patch"}
     }
     assert found == set()
+
+
+def test_docstrings_come_first() -> None:
+    """A string within a function, behind its first line and no assignment, is told to nobody."""
+    lost = [
+        f"{name}:{line.lineno}"
+        for name, tree in trees()
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for before, line in pairwise(function.body)
+        if isinstance(line, ast.Expr)
+        and not isinstance(before, ast.Assign | ast.AnnAssign)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    ]
+    assert not lost
 
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:
