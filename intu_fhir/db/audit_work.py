@@ -17,6 +17,7 @@ from intu_fhir.db.tables import (
     instances,
     studies,
 )
+from intu_fhir.model.answers import status_beside
 from intu_fhir.model.audit import Action, Actor, AuditEvent, Outcome, once
 from intu_fhir.model.instance import Disposition
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome
@@ -115,7 +116,7 @@ def audit_delivery(
     if isinstance(outcome, Delivered) and outcome.unchanged and not (to_archive and objects):
         return
     status = outcome.status if isinstance(outcome, Delivered | Dead) else ""
-    words = (status, outcome.detail)
+    words = (status_beside(status, outcome.detail), outcome.detail)
     record_audit(
         connection,
         AuditEvent(

@@ -15,6 +15,7 @@ from intu_fhir.db.study_report import (
     ResourceRow,
     StudyReport,
 )
+from intu_fhir.model.answers import status_beside
 from intu_fhir.model.archive_commitment import COMMITTED
 from intu_fhir.model.counting import counted
 from intu_fhir.model.work import DEAD, RETRYING
@@ -123,7 +124,8 @@ def _promised(row: PromiseRow) -> Iterator[Event]:
 
 def _tried(row: AttemptRow) -> Event:
     what = f"{row.destination}: {row.outcome}, try {row.number} of generation {row.generation}"
-    detail = " ".join(part for part in (row.status, row.detail) if part)
+    words = (status_beside(row.status, row.detail), row.detail)
+    detail = " ".join(part for part in words if part)
     seconds = (row.ended_at - row.started_at).total_seconds()
     failed = row.outcome in {RETRYING, DEAD}
     return Event(row.started_at, "deliver", what, detail, seconds, failed=failed)

@@ -62,7 +62,7 @@ def test_a_dead_letter_is_told_of(tmp_path: Path, migrated_database_url: str) ->
         running.rest()
         rows = [row for row in running.rows(audit_events) if row.action == Action.PUBLISHED]
     assert [(row.outcome, row.destination) for row in rows] == [("serious", "ehr")]
-    assert rows[0].reason.startswith("403")
+    assert rows[0].reason.startswith("HTTP 403: ")
     assert rows[0].study_instance_uid == uid("a")
 
 

@@ -261,6 +261,7 @@ def test_report_and_timeline(database: Database) -> None:
                 ended_at=START + 36 * second,
                 outcome="delivered",
                 status="201",
+                detail="HTTP 201: taken",
             )
         )
         hold_study(connection, key, [StudyHold("late", "why")], generation=1, now=START + second)
@@ -310,6 +311,7 @@ def test_report_and_timeline(database: Database) -> None:
     assert [event.since_previous for event in events] == [0, 1, 32, 1, 1, 5]
     assert events[0].seconds == 2
     assert "ehr: delivered" in events[-2].what
+    assert events[-2].detail == "HTTP 201: taken"  # the status once
     assert (events[-1].what, events[-1].detail) == (
         "asked to be built again by rita",
         "new mapping",
