@@ -101,7 +101,7 @@ class Site:
         """
         app, limits = self.app, self.app.configuration.site.receiver
         for channel in self.app.configuration.enabled_channels():
-            require_free_port(channel.source.host, channel.source.port)
+            require_free_port(channel)
         others = [receiver_name(self.app.receiver, number) for number in range(2, MOST + 1)]
         try:
             self._tidy(self.app.receiver, others)

@@ -137,7 +137,7 @@ def _with_object_store(program: Program) -> Configuration:
     configuration = program.staging()
     if isinstance(configuration.site.files, Path):
         raise ConfigurationError(
-            "files is a folder, so nothing is uploaded; write files: s3://bucket/prefix",
+            "a folder, so nothing is uploaded; write files: s3://bucket/prefix",
             file=str(configuration.folder),
             key="files",
         )

@@ -14,6 +14,7 @@ import structlog
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.files.store import FileStore
+from intu_fhir.model.bound import why_not_bound
 from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
 from intu_fhir.observe.tracing import NO_TRACING, Tracing
@@ -150,7 +151,7 @@ class Listener:
                 (host, port), family=family, backlog=_BACKLOG, reuse_port=self._shares_port
             )
         except (OSError, ValueError) as error:
-            raise _no_port(host, port, error) from error
+            raise _no_port(self._channel, error) from error
         self._port = self._socket.getsockname()[1]
         count_from_zero(self._channel.id)
         self._socket.settimeout(_ACCEPT_TICK_SECONDS)
@@ -292,23 +293,25 @@ class Listener:
                 self._ended.append(connection)
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Make sure that nobody listens there, not even one who would share the port.
+def require_free_port(channel: Channel) -> None:
+    """Make sure that nobody listens on its port, not even one who would share it.
 
     Raises:
         ConfigurationError: somebody does.
     """
+    host, port = channel.source.host, channel.source.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        raise _no_port(host, port, error) from error
+        raise _no_port(channel, error) from error
 
 
-def _no_port(host: str, port: int, error: Exception) -> ConfigurationError:
+def _no_port(channel: Channel, error: Exception) -> ConfigurationError:
+    source = channel.source
     return ConfigurationError(
-        f"cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}; "
-        "free the port or choose another",
+        f"channel {channel.id} cannot listen on {source.host} port {source.port} "
+        f"({why_not_bound(error)}); free the port or choose another",
         key="source.port",
     )
 

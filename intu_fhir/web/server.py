@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from intu_fhir.errors import ConfigurationError
+from intu_fhir.model.bound import why_not_bound
 from intu_fhir.settings.web import Web
 from intu_fhir.web.http.protocol import Bounds, bounded_protocol
 
@@ -90,9 +91,8 @@ class WebServer:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             return socket.create_server(found[4][:2], family=found[0], backlog=_BACKLOG)
         except OSError as error:
-            reason = error.strerror or type(error).__name__
             raise ConfigurationError(
-                f"cannot listen on {host} port {port} ({reason}); {self._remedy}",
+                f"cannot listen on {host} port {port} ({why_not_bound(error)}); {self._remedy}",
                 key="web.port",
             ) from None
 

@@ -189,7 +189,10 @@ def test_second_site_does_not_share_the_port(start: Start, tmp_path: Path) -> No
         peer.associate(called="INTU_TEST")
         assert status_of(peer.store(data_set_bytes(make_instance()), uid("study", 1, 1))) == 0
         other = Site(open_app(load_configuration(tmp_path)))
-        with pytest.raises(ConfigurationError, match="free the port"):
+        words = (
+            r"channel \S+ cannot listen on \S+ port \d+ \(Address already in use\); free the port"
+        )
+        with pytest.raises(ConfigurationError, match=words):
             other.start()
         assert rows(site, associations.c.ended_at) == [(None,)]
     assert children(site)

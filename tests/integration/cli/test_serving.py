@@ -210,10 +210,28 @@ def test_serve_without_channel_is_wrong_use(
 def test_serve_on_a_taken_port_is_told(
     site: Path, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A port in use ends serve with 2 and words."""
+    """A port in use ends serve with 2 and words that name the channel and the port, once."""
     with socket.create_server(("0.0.0.0", port)):
         assert run(["serve", "--config", str(site)]) == 2
-    assert str(port) in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(
+        f"source.port: channel radiology-ingest cannot listen on 0.0.0.0 port {port} "
+        "(Address already in use); free the port or choose another\n"
+    )
+
+
+def test_a_taken_port_of_the_page_is_told(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The web page names the address that it cannot have once."""
+    web = load_configuration(site).site.web
+    with socket.create_server((web.host, web.port)):
+        assert run(["web", "--config", str(site)]) == 2
+    said = f"cannot listen on {web.host} port {web.port} (Address already in use); correct"
+    assert said in capsys.readouterr().err
+
+
+def test_uploads_of_a_folder_are_wrong_use(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where files stay in a folder, nothing is uploaded; it is said once what they are."""
+    assert run(["uploads", "run", "--config", str(site)]) == 2
+    assert ": files: a folder, so nothing is uploaded" in capsys.readouterr().err
 
 
 def test_import_counts_everything_and_can_be_repeated(

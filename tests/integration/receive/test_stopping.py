@@ -139,6 +139,10 @@ def test_stopped_listener_takes_no_connection(receiving: Receiving) -> None:
 def test_taken_port_is_a_configuration_error(
     receiving: Receiving, start_receiving: StartReceiving
 ) -> None:
-    """A port that is in use is named with the remedy."""
-    with pytest.raises(ConfigurationError, match=rf"port {receiving.port}.*free the port"):
+    """A port that is in use is named once, with its channel and the remedy."""
+    words = (
+        rf"channel test cannot listen on 127\.0\.0\.1 port {receiving.port} "
+        r"\(Address already in use\); free the port or choose another$"
+    )
+    with pytest.raises(ConfigurationError, match=words):
         start_receiving(port=receiving.port)
