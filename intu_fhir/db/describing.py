@@ -1,7 +1,7 @@
 """Keeps describers off what another one has in hand, over all processes.
 
 On PostgreSQL a transaction keeps the claim: it ends with the process that began it, and after
-``session.ABANDONED_SECONDS`` where that froze or was cut off. On SQLite, which is one machine, one
+``trouble.ABANDONED_SECONDS`` where that froze or was cut off. On SQLite, which is one machine, one
 describer works at a time, and the kernel ends its lock with its process. A claim that is lost
 costs work done twice and nothing else, so nobody has to renew one.
 """

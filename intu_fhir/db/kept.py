@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from intu_fhir.db.session import Database, database_errors, transaction
+from intu_fhir.db.session import Database, transaction
+from intu_fhir.db.trouble import database_errors
 
 
 class KeptConnection:

@@ -22,7 +22,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
-from intu_fhir.db.session import Database, database_errors
+from intu_fhir.db.session import Database
+from intu_fhir.db.trouble import database_errors
 from intu_fhir.db.version_tables import schema_versions
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from intu_fhir.settings.data import data_folder

@@ -51,7 +51,7 @@ class Prepared:
             finally:
                 cursor.close()
         except connection.dialect.loaded_dbapi.Error as error:
-            raise _wrapped(error, connection.dialect) from error
+            raise _wrapped(error, connection) from error
 
     def _compiled(self, connection: Connection) -> _Compiled:
         compiled = _Compiled(self._build(connection), connection.dialect, self._columns)
@@ -65,15 +65,23 @@ def run_as_it_is(connection: Connection, text: str) -> None:
         with closing(connection.connection.cursor()) as cursor:
             cursor.execute(text)
     except connection.dialect.loaded_dbapi.Error as error:
-        raise _wrapped(error, connection.dialect) from error
+        raise _wrapped(error, connection) from error
 
 
-def _wrapped(error: Exception, dialect: sa.Dialect) -> Exception:
+def _wrapped(error: Any, connection: Connection) -> Exception:
     """Return a driver's error as SQLAlchemy raises it, without statement and values."""
-    base = dialect.loaded_dbapi.Error
-    return sa.exc.DBAPIError.instance(
-        None, None, error, base, hide_parameters=True, dialect=dialect
+    dialect, driver = connection.dialect, connection.connection.driver_connection
+    is_lost: bool = dialect.is_disconnect(error, driver, None)
+    wrapped: Exception = sa.exc.DBAPIError.instance(
+        None,
+        None,
+        error,
+        dialect.loaded_dbapi.Error,
+        hide_parameters=True,
+        connection_invalidated=is_lost,
+        dialect=dialect,
     )
+    return wrapped
 
 
 class _Compiled:

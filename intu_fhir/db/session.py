@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -17,23 +16,11 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.engine import Connection as Connection
 
 from intu_fhir.db.prepared import run_as_it_is
-from intu_fhir.errors import (
-    ConfigurationError,
-    Deadlocked,
-    NotDurable,
-    OutcomeUnknown,
-    PermanentError,
-    StoreUnavailable,
-)
+from intu_fhir.db.trouble import ABANDONED_SECONDS, database_errors, reason_of
+from intu_fhir.errors import ConfigurationError, NotDurable, OutcomeUnknown, StoreUnavailable
 
 BUSY_SECONDS = 5.0
 """How long a writer waits for another one before it gives up."""
-
-ABANDONED_SECONDS = 20
-"""After so long without a word PostgreSQL ends a transaction: who began it froze or is cut off.
-
-It would keep its locks for as long as its connection seems to live, hours where a network parted.
-"""
 
 _SILENT_MS = 15_000
 """So long data may stay unacknowledged before a connection counts as lost.
@@ -186,66 +173,9 @@ def _commit(connection: Connection) -> None:
         connection.commit()
     except sa.exc.DBAPIError as error:
         raise OutcomeUnknown(
-            f"The staging database did not confirm a commit ({_reason(error)}); "
+            f"The staging database did not confirm a commit ({reason_of(error)}); "
             "check that it runs and has space"
         ) from None
-
-
-@contextlib.contextmanager
-def database_errors() -> Iterator[None]:
-    """Turn the database's own trouble into ``StoreUnavailable``.
-
-    Mistakes of ours (a constraint, a wrong statement) stay what they are.
-    """
-    try:
-        yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-        unavailable = Deadlocked if _reason(error) == "DeadlockDetected" else StoreUnavailable
-        failure = unavailable(
-            f"The staging database does not answer ({_reason(error)}); "
-            "check that it runs and has space"
-        )
-        if why := _unreached(error):
-            failure.add_note(why)
-        raise failure from None
-    except sa.exc.InternalError as error:
-        if type(error.orig).__name__ != "IdleInTransactionSessionTimeout":
-            raise
-        raise StoreUnavailable(
-            f"This process stood still for more than {ABANDONED_SECONDS} seconds within a "
-            "transaction, which the staging database has ended; nothing was written"
-        ) from None
-    except sa.exc.ProgrammingError as error:
-        if type(error.orig).__name__ != "InsufficientPrivilege":
-            raise
-        raise PermanentError(
-            "The staging database does not allow this to its user; grant it, or use another one"
-        ) from None
-    except sa.exc.DataError as error:
-        raise PermanentError(
-            f"The staging database refuses a value ({_reason(error)}); this is a fault of "
-            "this program, please report it"
-        ) from None
-
-
-_CONNECTING = re.compile(
-    r"(?:connection failed: )?((?:connection to server|failed to resolve|connection timeout).*)"
-)
-"""What psycopg and libpq say, in one line, before any statement: which server, and why not."""
-
-
-def _reason(error: sa.exc.SQLAlchemyError) -> str:
-    """Name the driver's reason without statement or values, which may hold patient data."""
-    original = getattr(error, "orig", None)
-    if isinstance(original, sqlite3.Error):
-        return str(original)
-    return type(original or error).__name__
-
-
-def _unreached(error: sa.exc.SQLAlchemyError) -> str:
-    """Return which server was not reached and why, or nothing where a statement failed."""
-    said = _CONNECTING.match(str(getattr(error, "orig", None)))
-    return said[1] if said else ""
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:

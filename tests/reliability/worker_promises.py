@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from intu_fhir.db.session import ABANDONED_SECONDS
+from intu_fhir.db.trouble import ABANDONED_SECONDS
 from tests.support.counting import CountingEhr, CountingPacs
 from tests.support.many import instance_uid, study_uid
 

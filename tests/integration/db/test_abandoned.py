@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from intu_fhir.db import work
-from intu_fhir.db.session import ABANDONED_SECONDS, Database
+from intu_fhir.db.session import Database
+from intu_fhir.db.trouble import ABANDONED_SECONDS
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.model.work import DELIVER, Claim
 from tests.support.clock import START
