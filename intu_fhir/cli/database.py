@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import Program, command, group, json_option, print_json, say
 from intu_fhir.db import migrate
 from intu_fhir.errors import ConfigurationError
@@ -39,7 +40,7 @@ def downgrade_command(program: Program, revision: str, yes: bool) -> None:
     """
     url = program.staging().site.database
     if revision == "base" and not yes:
-        click.confirm("This removes every staging table with its rows. Go on?", abort=True)
+        confirm("This removes every staging table with its rows. Go on?")
     before = migrate.current(url)
     migrate.downgrade(url, revision)
     _say_what_happened(before, migrate.current(url))

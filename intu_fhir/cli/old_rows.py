@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import click
 
+from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import Program, print_json, say
 from intu_fhir.cli.progress import progress
 from intu_fhir.cli.table import Column
@@ -111,7 +112,7 @@ def remove_old(
             show_what_would_go(shown, columns, _counted(going, words), wants_json=wants_json)
             return
         if going and not yes:
-            click.confirm(f"Remove {_counted(going, words)}?", abort=True)
+            confirm(f"Remove {_counted(going, words)}?")
         try:
             removed = _remove(removing.remove(going, before), len(going), words)
         finally:

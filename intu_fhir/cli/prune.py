@@ -8,6 +8,7 @@ from dataclasses import replace
 import click
 
 from intu_fhir.app.storing import open_files
+from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import (
     Program,
     command,
@@ -85,7 +86,7 @@ def prune_command(
             show_what_would_go(found, _columns(), _counted(found), wants_json=wants_json)
             return
         if found and not yes:
-            click.confirm(f"Remove the files of {_counted(found)}?", abort=True)
+            confirm(f"Remove the files of {_counted(found)}?")
         _prune(prune, found, rule, wants_json)
         seal(database)
 

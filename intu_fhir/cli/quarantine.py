@@ -7,6 +7,7 @@ from contextlib import closing
 import click
 
 from intu_fhir.app.storing import open_files
+from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import (
     Program,
     command,
@@ -56,6 +57,7 @@ def list_command(program: Program, wants_json: bool, reason: str | None, limit: 
 
 
 _BELOW: list[Column[QuarantineRow]] = [
+    Column("STUDY INSTANCE UID", lambda row: row.study_instance_uid),
     Column("SOP INSTANCE UID", lambda row: row.sop_instance_uid),
     Column("DETAIL", lambda row: row.detail),
     Column("FILE", lambda row: row.file),
@@ -91,9 +93,7 @@ def remove_command(
     The instance that is staged under the same UID stays. The decision is recorded with your name.
     """
     if not yes:
-        click.confirm(
-            f"Remove {counted(len(objects), 'object')} and the files for good?", abort=True
-        )
+        confirm(f"Remove {counted(len(objects), 'object')} and the files for good?")
     person, clock, unknown = (by or login())[:64], SystemClock(), []
     site = program.staging().site
     with program.database() as database, closing(open_files(site, database)) as files:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import click
 
+from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import Program, command, json_option, print_json, say
 from intu_fhir.cli.progress import progress
 from intu_fhir.cli.text import TIME
@@ -150,7 +151,7 @@ def _act(
     clock = SystemClock()
     if asks:
         _show(replay(database, clock, replace(selection, dry_run=True)))
-        click.confirm("Do it?", abort=True)
+        confirm("Do it?")
     keys = chosen_rows(database, selection) if wait and not selection.dry_run else ((), ())
     done = replay(database, clock, selection)
     if wants_json:

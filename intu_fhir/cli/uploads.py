@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import (
     Program,
     command,
@@ -123,7 +124,7 @@ def lost_command(program: Program, spool: str, yes: bool) -> None:
                 "some"
             )
         if not yes:
-            click.confirm(f"Give up {waiting} files that only {spool} has?", abort=True)
+            confirm(f"Give up {waiting} files that only {spool} has?")
         images, others = lose_spool(database, spool, SystemClock().now())
     say(f"{images} images are lost; have them sent again. {others} other files were given up.")
 

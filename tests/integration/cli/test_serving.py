@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -253,7 +254,7 @@ def test_import_counts_everything_and_can_be_repeated(
 
 
 def test_import_with_something_refused_ends_with_1(
-    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other bytes under a known UID are quarantined, named, and need a person."""
     write_file(make_instance("one"), tmp_path / "a.dcm")
@@ -265,8 +266,14 @@ def test_import_with_something_refused_ends_with_1(
     (row,) = json.loads(capsys.readouterr().out)
     assert row["sop_instance_uid"] == uid("one", 1, 1)
     config = ["--config", str(site)]
+    assert run(["quarantine", "list", *config]) == 0
+    listed = capsys.readouterr().out
+    assert ("STUDY INSTANCE UID" in listed, f" {uid('one')} " in listed) == (True, True)
     kept = load_configuration(site).site.files_folder / row["file"]
     assert kept.is_file()
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert run(["quarantine", "remove", str(row["quarantine_key"]), *config]) == 2
+    assert ("say --yes" in capsys.readouterr().err, kept.is_file()) == (True, True)
     remove = ["quarantine", "remove", "--reason", "resent", "--by", "rita", "--yes", *config]
     assert run([*remove, str(row["quarantine_key"]), "99"]) == 1
     shown = capsys.readouterr()
