@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
@@ -25,12 +25,16 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import TIME, local_time, zone_name
+from intu_fhir.cli.unknown import known_destinations, refuse_unknown_destination
 from intu_fhir.db.audit import Seal
 from intu_fhir.db.audit_chain import Verdict, verify
 from intu_fhir.db.audit_report import AuditFilter, AuditRow, every_audit, list_audit
 from intu_fhir.mappings import Release
 from intu_fhir.model.audit import Action, Outcome
 from intu_fhir.settings.schema import Configuration, FhirDestination
+
+if TYPE_CHECKING:
+    from intu_fhir.db.session import Database
 
 _SEAL = re.compile(r"(\d{1,18}):([0-9a-f]{64})", re.ASCII)
 
@@ -69,6 +73,18 @@ def _filters(function: Any) -> Any:
     return function
 
 
+def _refuse_unknown(program: Program, database: Database, destination: str | None) -> None:
+    """Refuse a destination that not even the trail knows, which remembers longest."""
+    if destination is None:
+        return
+    with database.read() as connection:
+        known = known_destinations(program, connection)
+        if destination not in known and not list_audit(
+            connection, AuditFilter(destination=destination), limit=1
+        ):
+            refuse_unknown_destination(destination, known)
+
+
 def _wanted(actions: tuple[str, ...], **filters: Any) -> AuditFilter:
     return AuditFilter(actions=actions or None, **filters)
 
@@ -85,6 +101,7 @@ def _wanted(actions: tuple[str, ...], **filters: Any) -> AuditFilter:
 def list_command(program: Program, wants_json: bool, limit: int, **filters: Any) -> None:
     """List what happened, the newest first."""
     with program.database() as database:
+        _refuse_unknown(program, database, filters["destination"])
         tell_audit(database, Action.AUDIT_READ, reason="audit list")
         with database.read() as connection:
             rows = list_audit(connection, _wanted(**filters), limit=limit)
@@ -234,6 +251,7 @@ def export_command(
 
     number = 0
     with program.database() as database:
+        _refuse_unknown(program, database, filters["destination"])
         tell_audit(database, Action.AUDIT_READ, reason=f"audit export as {kind}")
         with database.snapshot() as connection, _opened(output) as file:
             for row in every_audit(connection, _wanted(**filters)):

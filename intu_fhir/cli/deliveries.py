@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 import click
@@ -19,7 +18,7 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import TIME, clean, local_time, zone_name
-from intu_fhir.cli.unknown import refuse_unknown_destination
+from intu_fhir.cli.unknown import refuse_unknown
 from intu_fhir.db.delivery_report import (
     DeliveryFilter,
     DeliveryRow,
@@ -133,7 +132,7 @@ def deliveries_command(
         if study_instance_uid or states or every or updated_from or updated_to:
             raise click.UsageError("--by-cause is about all that fails; --destination may be added")
         with program.database() as database, database.read() as connection:
-            _refuse_unknown(program, destination, count_deliveries(connection))
+            refuse_unknown(program, connection, destination)
         show_causes(program, destination, wants_json=wants_json)
         return
     wanted = DeliveryFilter(
@@ -145,19 +144,13 @@ def deliveries_command(
         limit=limit,
     )
     with program.database() as database, database.read() as connection:
+        refuse_unknown(program, connection, destination)
         rows = list_deliveries(connection, wanted)
         counts = count_deliveries(connection)
-    _refuse_unknown(program, destination, counts)
     if wants_json:
         print_json(rows)
         return
     _show(rows, counts, limit)
-
-
-def _refuse_unknown(program: Program, destination: str | None, counts: Iterable[str]) -> None:
-    """Refuse a destination that is neither configured nor was ever to get anything."""
-    if destination is not None:
-        refuse_unknown_destination(destination, {*counts, *program.staging().site.destinations})
 
 
 def _show(rows: list[DeliveryRow], counts: dict[str, dict[str, int]], limit: int) -> None:

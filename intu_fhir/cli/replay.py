@@ -20,7 +20,7 @@ from intu_fhir.db.audit import seal
 from intu_fhir.db.delivery_report import count_deliveries
 from intu_fhir.db.failures import states_of
 from intu_fhir.db.readonly import RefusedQuery
-from intu_fhir.db.replay import ReplayFilter, replay_columns
+from intu_fhir.db.replay import ReplayFilter, ReplayQuery, replay_columns
 from intu_fhir.db.reports import find_study
 from intu_fhir.db.session import Database
 from intu_fhir.model.work import DEAD, DELIVERED, RETRYING, RUNNING, WAITING
@@ -137,7 +137,7 @@ def replay_command(
     )
     asks = not (dry_run or yes or wants_json) and sys.stdin.isatty()
     with program.database() as database:
-        _refuse_unknown(database, study, destination)
+        _refuse_unknown(database, wanted)
         try:
             _act(database, selection, asks=asks, wants_json=wants_json, wait=wait)
         except RefusedQuery as error:
@@ -181,14 +181,21 @@ def _watch(database: Database, delivery_keys: Sequence[int], work_keys: Sequence
     say(", ".join(f"{number} {state}" for state, number in sorted(counts.items())))
 
 
-def _refuse_unknown(database: Database, study: str | None, destination: str | None) -> None:
+def _refuse_unknown(database: Database, wanted: ReplayFilter) -> None:
     """Refuse a name that nothing has: a typing mistake must not look like a job done."""
+    study, destination, cause = wanted.study_instance_uid, wanted.destination, wanted.cause
     with database.read() as connection:
         if study and find_study(connection, study) is None:
             raise click.BadParameter(f"{study} was never received", param_hint="--study")
         known = count_deliveries(connection)
     if destination and known:
         refuse_unknown_destination(destination, known)
+    if cause and not ReplayQuery(database, ReplayFilter(cause=cause)).counts():
+        raise click.BadParameter(
+            "nothing fails for this cause now; `intu-fhir deliveries --by-cause` lists the causes "
+            "there are",
+            param_hint="--cause",
+        )
 
 
 def _show(done: Replayed) -> None:

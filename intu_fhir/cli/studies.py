@@ -20,6 +20,7 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import TIME, dicom_date, local_minute, zone_name
+from intu_fhir.cli.unknown import refuse_unknown
 from intu_fhir.db.reports import StudyFilter, StudyRow, find_study, list_studies, place_of
 from intu_fhir.db.session import Database
 from intu_fhir.db.study_search import Place
@@ -95,6 +96,8 @@ def studies_command(
         day: datetime | None = filters[name]
         filters[name] = day.date() if day else None
     with program.database() as database:
+        with database.read() as connection:
+            refuse_unknown(program, connection, filters["destination"])
         wanted = StudyFilter(**filters, limit=limit)
         wanted = replace(wanted, after=_position(database, wanted, after))
         with database.read() as connection:

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.main import run
 from intu_fhir.db import tables as t
+from intu_fhir.db.audit import record_audit
 from intu_fhir.db.holds import hold_study
 from intu_fhir.db.session import Database
-from intu_fhir.model.audit import Action
+from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.settling import StudyHold
 from tests.support.audit_messages import objections
 from tests.support.clock import START
@@ -52,6 +53,21 @@ def _told(ask: Ask, *arguments: str) -> list[tuple[str, str, str]]:
     assert code == 0
     rows = json.loads(out)
     return [(row["action"], row["study_instance_uid"], row["reason"]) for row in reversed(rows)]
+
+
+@pytest.mark.parametrize("words", ["list", "list --json", "export"])
+def test_a_destination_that_nobody_knows(ask: Ask, database: Database, words: str) -> None:
+    """A mistyped destination is an error; one that only the trail remembers can be asked for."""
+    code, out, err = ask("audit", *words.split(), "--destination", "pasc")
+    assert (code, out) == (2, "")
+    assert "delivered to pasc; there are: ehr" in err
+    assert ask("audit", *words.split(), "--destination", "ehr")[0] == 0
+    with database.write() as connection:
+        old = AuditEvent(Action.PUBLISHED, START, "worker", destination="pasc")
+        record_audit(connection, old)
+    code, out, _ = ask("audit", *words.split(), "--destination", "pasc", "--since", "1d")
+    assert (code, "pasc" in out) == (0, False)
+    assert ask("audit", *words.split(), "--destination", "pasc")[0] == 0
 
 
 def test_what_a_person_does_and_sees_is_told(ask: Ask) -> None:

@@ -140,24 +140,36 @@ def test_deliveries_say_what_to_do(ask: Ask) -> None:
     assert ask("deliveries", "--state", "delivered")[2] == ""
 
 
-@pytest.mark.parametrize("more", [[], ["--by-cause"], ["--json"]])
-def test_deliveries_of_a_destination_that_is_not_there(
-    ask: Ask, site: Path, more: list[str]
-) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "deliveries",
+        "deliveries --by-cause",
+        "deliveries --json",
+        "studies",
+        "studies --json",
+    ],
+)
+def test_a_destination_that_is_not_there(ask: Ask, site: Path, words: str) -> None:
     """A mistyped destination is an error that names the right ones, and not "nothing failed"."""
-    code, out, err = ask("deliveries", "--destination", "pasc", *more)
+    code, out, err = ask(*words.split(), "--destination", "pasc")
     assert (code, out) == (2, "")
     assert "delivered to pasc; there are: ehr, pacs" in err
+    assert ask(*words.split(), "--destination", "pacs")[0] == 0  # not configured, but has rows
     with (site / "intu.yaml").open("a") as file:
         file.write("destinations: {pasc: {type: fhir, base_url: 'https://ehr.example/fhir'}}\n")
-    assert ask("deliveries", "--destination", "pasc", *more)[0] == 0
+    assert ask(*words.split(), "--destination", "pasc")[0] == 0
 
 
 def test_replay_knows_its_names(ask: Ask) -> None:
-    """A destination or a study that nothing has is wrong use, not a job done."""
+    """A destination, study or cause that nothing has is wrong use, not a job done."""
     code, _, err = ask("replay", "--destination", "ehrr")
     assert (code, "ehr, pacs" in err) == (2, True)
     assert ask("replay", "--study", "1.2.3")[0] == 2
+    code, out, err = ask("replay", "--cause", "nonsense")
+    assert (code, out, "deliveries --by-cause" in err) == (2, "", True)
+    (failing,) = _json(ask, "deliveries", "--by-cause")
+    assert "1 delivery" in ask("replay", "--cause", failing["cause"], "--dry-run")[1]
     assert "1 delivery" in ask("replay", "--destination", "ehr", "--dry-run")[1]
 
 
