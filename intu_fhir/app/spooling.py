@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from intu_fhir.db.file_checks import note_loss
+from intu_fhir.db.file_checks import note_damage
 from intu_fhir.db.session import Database
 from intu_fhir.db.uploads import (
     Upload,
@@ -78,7 +78,7 @@ def lose_spool(database: Database, spool: str, now: datetime) -> tuple[int, int]
         some = dict(found[begin : begin + _BATCH])
         with database.write() as connection:
             gone = give_up(connection, spool, some.values())
-            note_loss(connection, {key: file for key, file in some.items() if file in gone}, now)
+            note_damage(connection, {key: file for key, file in some.items() if file in gone}, now)
         lost += len(gone)
     with database.write() as connection:
         others = give_up(connection, spool)

@@ -75,22 +75,26 @@ def quarantined_files(connection: Connection, after: int, limit: int) -> list[Ke
     return [KeptFile(*row) for row in connection.execute(found)]
 
 
-def still_kept(connection: Connection, keys: Collection[int]) -> set[int]:
-    """Return those instances whose files were not pruned meanwhile."""
+def still_kept(connection: Connection, files: Mapping[int, str]) -> set[int]:
+    """Return those instances, by key, whose files are these still: not pruned, not replaced."""
+    c = instances.c
     found: set[int] = set()
-    for some in _slices(sorted(keys)):
-        kept = sa.select(instances.c.instance_key).where(
-            instances.c.instance_key.in_(some), instances.c.pruned_at.is_(None)
+    for some in _slices(sorted(files)):
+        kept = sa.select(c.instance_key, c.file).where(
+            c.instance_key.in_(some), c.pruned_at.is_(None)
         )
-        found.update(connection.execute(kept).scalars())
+        found.update(key for key, file in connection.execute(kept) if file == files[key])
     return found
 
 
-def note_damage(connection: Connection, keys: Collection[int], now: datetime) -> None:
-    """Note that files are missing or not what was received; since when stays as first noted."""
-    for some in _slices(sorted(keys)):
-        unnoted = sa.update(instances).where(instances.c.damaged_at.is_(None))
-        connection.execute(unnoted.where(instances.c.instance_key.in_(some)).values(damaged_at=now))
+def note_damage(connection: Connection, files: Mapping[int, str], now: datetime) -> None:
+    """Note of instances, by key, that a file of theirs is missing or not what was received.
+
+    One that has got another file meanwhile stays as it is, and since when stays as first noted.
+    """
+    if files:
+        unnoted = _of_these_files().where(instances.c.damaged_at.is_(None))
+        connection.execute(unnoted.values(damaged_at=now), _rows(files))
 
 
 def images_with(connection: Connection, files: Collection[str]) -> dict[int, str]:
@@ -104,24 +108,24 @@ def images_with(connection: Connection, files: Collection[str]) -> dict[int, str
     return found
 
 
-def note_loss(connection: Connection, files: Mapping[int, str], now: datetime) -> None:
-    """Note of instances, by key, that the bytes in a file of theirs are lost.
+def note_soundness(connection: Connection, files: Mapping[int, str]) -> None:
+    """Note of instances, by key, that their files are as they should be after all.
 
-    One that has got another file meanwhile stays as it is.
+    One that has got another file meanwhile stays as it is: nothing was seen of that.
     """
     if files:
-        c = instances.c
-        same = (c.instance_key == sa.bindparam("of_key"), c.file == sa.bindparam("lost"))
-        unnoted = sa.update(instances).where(*same, c.damaged_at.is_(None), c.pruned_at.is_(None))
-        rows = [{"of_key": key, "lost": file} for key, file in sorted(files.items())]
-        connection.execute(unnoted.values(damaged_at=now), rows)
+        connection.execute(_of_these_files().values(damaged_at=None), _rows(files))
 
 
-def note_soundness(connection: Connection, keys: Collection[int]) -> None:
-    """Note that files are as they should be after all, such as after a restore."""
-    for some in _slices(sorted(keys)):
-        noted = sa.update(instances).where(instances.c.instance_key.in_(some))
-        connection.execute(noted.values(damaged_at=None))
+def _of_these_files() -> sa.Update:
+    c = instances.c
+    same = (c.instance_key == sa.bindparam("of_key"), c.file == sa.bindparam("of_file"))
+    return sa.update(instances).where(*same, c.pruned_at.is_(None))
+
+
+def _rows(files: Mapping[int, str]) -> list[dict[str, int | str]]:
+    """Return the parameters for these files, in the order in which everybody locks their rows."""
+    return [{"of_key": key, "of_file": file} for key, file in sorted(files.items())]
 
 
 def restore_file(

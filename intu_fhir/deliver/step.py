@@ -348,6 +348,7 @@ class AnswerLedger:
     ) -> None:
         self._delivery, self._claim, self._lease = delivery, claim, lease
         self._keys = {item.sop_instance_uid: item.instance_key for item in pending}
+        self._files = {item.instance_key: item.file for item in pending}
         self._answers: dict[int, InstanceOutcome] = {}
         self._flushed_at = delivery.clock.monotonic()
 
@@ -370,5 +371,5 @@ class AnswerLedger:
             with self._delivery.database.write() as connection:
                 now = self._delivery.clock.now()
                 record_instances(connection, self._claim, answers, now)
-                damaged = [key for key, a in answers.items() if a.status == DAMAGED_FILE]
-                note_damage(connection, damaged, now)
+                damaged = (key for key, a in answers.items() if a.status == DAMAGED_FILE)
+                note_damage(connection, {key: self._files[key] for key in damaged}, now)

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from intu_fhir.db import uploads as ledger
-from intu_fhir.db.file_checks import images_with, note_loss
+from intu_fhir.db.file_checks import images_with, note_damage
 from intu_fhir.db.session import Database
 from intu_fhir.db.uploads import Upload
 from intu_fhir.errors import IntuError, StoreUnavailable
@@ -91,7 +91,7 @@ class Uploader:
         lost = self._images_lost(bad)
         with self.database.write() as connection:
             known = ledger.uploaded(connection, done)
-            note_loss(connection, lost, self.clock.now())
+            note_damage(connection, lost, self.clock.now())
             for file, reason, later in failed:
                 ledger.upload_failed(connection, file, reason, later)
         for name in set(done) - known:

@@ -119,16 +119,16 @@ class Verifier:
         faults, sound = self._faults(batch, report)
         if faults:
             with self.database.read() as connection:
-                kept = table.still_kept(connection, faults)
+                kept = table.still_kept(connection, _files(faults))
             faults = {key: fault for key, fault in faults.items() if key in kept}
-        mended = {one.key for one in batch if one.damaged} & sound
+        mended = {one.key: one.file for one in batch if one.damaged and one.key in sound}
         if not self.contents:
-            mended = set()  # that a file is there does not say that it is good
+            mended = {}  # that a file is there does not say that it is good
         self._note({key: one for key, one in faults.items() if one.what in _NOTED}, mended)
         report.faults += faults.values()
         self._count(len(batch), report)
 
-    def _note(self, faults: dict[int, Fault], mended: set[int]) -> None:
+    def _note(self, faults: dict[int, Fault], mended: dict[int, str]) -> None:
         for fault in faults.values():
             _log.error(
                 "file_damaged",
@@ -139,7 +139,7 @@ class Verifier:
             )
         if faults or mended:
             with self.database.write() as connection:
-                table.note_damage(connection, faults, self.clock.now())
+                table.note_damage(connection, _files(faults), self.clock.now())
                 table.note_soundness(connection, mended)
 
     def _count(self, number: int, report: VerifyReport) -> None:
@@ -208,6 +208,10 @@ class Verifier:
         except (DamagedFile, OSError):
             return ""
         return place.sop_instance_uid if place else ""
+
+
+def _files(faults: dict[int, Fault]) -> dict[int, str]:
+    return {key: fault.file for key, fault in faults.items()}
 
 
 def _only_first(first: Iterator[str], second: Iterator[str]) -> Iterator[str]:

@@ -58,7 +58,7 @@ def _sound(site: Site, image: Image) -> BinaryIO:
 def _damaged(site: Site, image: Image) -> DamagedFile:
     _log.error("file_damaged", instance=image.sop_instance_uid, file=image.file)
     with site.database.write() as connection:
-        note_damage(connection, [image.instance_key], site.clock.now())
+        note_damage(connection, {image.instance_key: image.file}, site.clock.now())
     return DamagedFile(
         f"The stored file of {image.sop_instance_uid} is missing or is not what was received; "
         "restore it from a backup, or have the image sent again"

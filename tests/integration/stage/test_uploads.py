@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from intu_fhir.db.file_checks import images_with, note_loss
+from intu_fhir.db.file_checks import images_with, note_damage
 from intu_fhir.db.file_tables import removals
 from intu_fhir.db.pruning import to_remove
 from intu_fhir.db.session import Database
@@ -184,7 +184,7 @@ def test_a_loss_that_others_have_mended_is_not_noted(here: Machine) -> None:
     assert list(found.values()) == [file]
     with here.database.write() as connection:
         connection.execute(sa.update(instances).values(file="instances/another.dcm"))
-        note_loss(connection, found, here.clock.now())
+        note_damage(connection, found, here.clock.now())
     assert here.rows(instances)[0].damaged_at is None
 
 
