@@ -121,6 +121,7 @@ class Intake:
             answer = self._hear(message)
         else:
             answer = self._refusal or statuses.PROCESSING_FAILURE
+        self._give_back()
         if answer is not SUCCESS:
             self._report(message, answer)
         return answer
@@ -132,7 +133,14 @@ class Intake:
         return unfinished
 
     def _open_information(self, request: ActionRequest | EventRequest) -> None:
-        """Keep an Action or Event Information on disk: many that do not end take no memory."""
+        """Keep an Action or Event Information on disk: many that do not end take no memory.
+
+        An Event Information gets its space below the floor as well. It is short, comes from those
+        alone whom we ask, and the promise in it lets files be pruned: refused where the disk is
+        low, it would keep the disk low.
+        """
+        if isinstance(request, ActionRequest) and not self._has_space(STEP_BYTES):
+            return
         self._longest_information = self._store.longest_information(request)
         try:
             self._information = self._store.files.open_spool(b"")
@@ -223,18 +231,20 @@ class Intake:
             )
         if self._spool is not None and self._size > limit:
             self._refuse(statuses.OBJECT_TOO_LARGE, f"more than {limit} bytes", "max_object_bytes")
-        elif self._spool is not None:
+        elif self._promised:
             self._has_space(self._size - self._checkpoint + STEP_BYTES)
         self._checkpoint = max(self._size, min(self._size + STEP_BYTES, limit))
 
     def _has_space(self, size: int) -> bool:
-        """Have space promised for what comes next; where there is none, refuse the object."""
+        """Have space promised for what comes next; where there is none, refuse the message."""
         space = self._store.free_space
         if space.promise(size, used=self._promised):
             self._promised = size
             return True
         cause = f"less than min_free_bytes left for: {space.lowest}"
-        self._refuse(statuses.LOW_ON_SPACE, cause, "min_free_bytes")
+        is_object = self._message is not None and isinstance(self._message.request, StoreRequest)
+        answer = statuses.LOW_ON_SPACE if is_object else statuses.RESOURCE_LIMITATION
+        self._refuse(answer, cause, "min_free_bytes")
         return False
 
     def _give_back(self) -> None:
@@ -248,7 +258,6 @@ class Intake:
             answer, disposition = self._refusal or statuses.PROCESSING_FAILURE, None
         else:
             answer, disposition = self._accept(spool, message, request)
-        self._give_back()
         channel = self._origin.channel
         self.counts[disposition or Disposition.REFUSED] += 1
         metrics.RECEIVE_OBJECTS.labels(channel, disposition or Disposition.REFUSED).inc()

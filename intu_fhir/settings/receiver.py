@@ -121,8 +121,8 @@ class Receiver(Settings):
     shutdown_grace_seconds: PositiveFloat = 20.0
     """How long objects in hand may take when the program is stopped."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 1024**3
-    """Objects are answered A700 where they would leave less free than this, on the disk of the
-    files or on that of an SQLite database; 0 = no such floor.
+    """Objects are answered A700, requests for storage commitment 0213, where they would leave less
+    free than this, on the disk of the files or on that of an SQLite database; 0 = no such floor.
     """
     storage_commitment: StorageCommitment = StorageCommitment()
     """Promises to keep instances."""

@@ -19,7 +19,7 @@ from intu_fhir.errors import InvalidDataSet, NotAuthorized, StoreUnavailable
 from intu_fhir.model.archive_commitment import CommitmentAnswer
 from intu_fhir.model.commitment import CommitmentRequest, Requester
 from tests.support.raw_peer import IMPLICIT, RawPeer, command, element, status_of, us
-from tests.support.receiving import Receiving
+from tests.support.receiving import Receiving, limits
 
 VERIFICATION = "1.2.840.10008.1.1"
 COMMITMENT, WELL_KNOWN = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
@@ -118,6 +118,14 @@ def test_what_cannot_be_taken_has_its_status(error: Exception, status: int, star
         assert report(opened) == status
         hearing.error = None
         assert report(opened) == 0x0000
+
+
+def test_promise_is_taken_where_the_disk_is_low(start: Start) -> None:
+    """It lets files be pruned: refused below ``min_free_bytes`` it would keep the disk low."""
+    hearing = Hearing()
+    with association(start(hear=hearing, receiver=limits(min_free_bytes=1 << 60)).port) as opened:
+        assert report(opened) == 0x0000
+    assert len(hearing.heard) == 1
 
 
 def test_results_of_something_else_are_refused(start: Start) -> None:

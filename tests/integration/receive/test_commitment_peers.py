@@ -8,13 +8,17 @@ import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from intu_fhir.errors import InvalidDataSet, LimitPassed, StoreUnavailable
+from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.store import Spool
 from intu_fhir.model.commitment import CommitmentRequest, Requester
 from intu_fhir.observe.metrics import RECEIVE_LIMITS
 from intu_fhir.receive.reporting import NotReported, Report
+from intu_fhir.receive.space import STEP_BYTES
 from intu_fhir.settings.schema import StorageCommitment
 from intu_fhir.stage.handover import HandOver
 from tests.integration.receive.conftest import StartReceiving
@@ -26,6 +30,7 @@ from tests.support.asking import (
     WITH_COMMITMENT,
     action,
 )
+from tests.support.clock import FakeClock
 from tests.support.raw_peer import (
     CT_ID,
     EXPLICIT,
@@ -188,6 +193,91 @@ def test_endless_request_is_refused_and_counted(
         assert receiving.spooled() == []
         assert limit._value.get() == before + 1
         assert status_of(peer.store(OBJECT, UID)) == 0x0000
+
+
+class WatchedDisk(LocalFileStore):
+    """A store that counts what is spooled, on a disk as full as a test says."""
+
+    free, spooled = 1 << 40, 0
+
+    def free_bytes(self) -> int:
+        """Return what the test says."""
+        return self.free
+
+    def open_spool(self, head: bytes) -> Spool:
+        """Count it."""
+        self.spooled += 1
+        return super().open_spool(head)
+
+
+FLOOR = 5_000_000
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> WatchedDisk:
+    """A disk with room."""
+    return WatchedDisk(tmp_path / "disk")
+
+
+@pytest.fixture
+def above_floor(
+    start_receiving: StartReceiving, taken: Taken, disk: WatchedDisk, clock: FakeClock
+) -> Receiving:
+    """A listener that leaves ``FLOOR`` free on that disk."""
+    settings = limits(min_free_bytes=FLOOR, idle_seconds=100)
+    return start_receiving(commit=taken, files=disk, clock=clock, receiver=settings)
+
+
+@pytest.fixture
+def asker(above_floor: Receiving) -> Iterator[RawPeer]:
+    """A peer of that listener."""
+    with RawPeer(above_floor.port) as peer:
+        peer.associate(WITH_COMMITMENT)
+        yield peer
+
+
+def test_request_where_the_disk_is_low(
+    asker: RawPeer, taken: Taken, disk: WatchedDisk, clock: FakeClock
+) -> None:
+    """Below ``min_free_bytes`` it is answered 0213 before anything is written; then it is taken."""
+    limit = RECEIVE_LIMITS.labels("test", "min_free_bytes")
+    before = limit._value.get()
+    disk.free = FLOOR
+    assert ask(asker, action()) == 0x0213
+    assert (taken.requests, disk.spooled, limit._value.get()) == ([], 0, before + 1)
+    disk.free = 2 * FLOOR
+    clock.advance(1.1)
+    assert ask(asker, action()) == 0x0000
+
+
+def test_request_during_which_the_disk_runs_low(
+    asker: RawPeer, taken: Taken, disk: WatchedDisk, clock: FakeClock
+) -> None:
+    """A long one has space promised for each megabyte, and leaves nothing behind without it."""
+    asker.send_command(action(), COMMITMENT_ID)
+    asker.send_data(bytes(16_000), COMMITMENT_ID, last=False)
+    wait_until(lambda: disk.spooled == 1)
+    disk.free = FLOOR
+    clock.advance(1.1)
+    for _ in range(100):
+        asker.send_data(bytes(16_000), COMMITMENT_ID, last=False)
+    asker.send_data(b"", COMMITMENT_ID)
+    assert status_of(asker.response()) == 0x0213
+    assert (taken.requests, list(disk.spooled_names())) == ([], [])
+
+
+def test_space_of_requests_comes_back(
+    above_floor: Receiving, taken: Taken, disk: WatchedDisk, clock: FakeClock
+) -> None:
+    """Requesters that were answered, and stay, keep nothing of the space promised to them."""
+    disk.free = FLOOR + 3 * STEP_BYTES
+    with ExitStack() as stack:
+        for number in range(8):
+            asker = stack.enter_context(RawPeer(above_floor.port))
+            asker.associate(WITH_COMMITMENT)
+            taken.error = InvalidDataSet("no") if number % 2 else None
+            clock.advance(1.1)
+            assert ask(asker, action()) == (0x0115 if number % 2 else 0x0000)
 
 
 ERRORS: dict[str, tuple[Exception, int]] = {
