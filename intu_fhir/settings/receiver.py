@@ -65,8 +65,9 @@ class StorageCommitment(Settings):
     check_again_seconds: PositiveFloat = 600.0
     """Instances that were looked at longer ago are looked at again before a result is told."""
     tell_days: PositiveFloat = 7.0
-    """A result that its requester has not taken after so many days is told no more. A file that
-    cannot be had for so long fails, such as one in the spool of a machine that is gone.
+    """A result that its requester does not come for is told no more so many days after the last
+    look at its instances. A file that cannot be had fails so many days after the request, such as
+    one in the spool of a machine that is gone; so that such a request may wait for twice as long.
     """
     keep_days: PositiveFloat = 90.0
     """Requests that have ended are kept for so many days."""

@@ -75,8 +75,8 @@ association that has asked may be silent for `wait_seconds` until its result has
 
 Instances that were looked at more than `check_again_seconds` ago are looked at again before they
 are told; a requester that comes seldom is told on its second visit from the look that the first one
-caused. What is not taken is told again, as `retry` says, also after a restart, and at most for
-`tell_days`; then a person can have it told again.
+caused. What is not taken is told again, as `retry` says, also after a restart; what the requester
+does not come for is given up `tell_days` after the last look. Then a person can have it told again.
 
 A request that repeats an earlier one word for word is the same request, and its result is told
 again. Another one with a Transaction UID that this requester has used fails as a whole (0131). How
@@ -114,7 +114,8 @@ _REASONS = {
     FailureReason.REFERENCED_SOP_CLASS_NOT_SUPPORTED: "its SOP class is not stored here",
     FailureReason.DUPLICATE_TRANSACTION_UID: "the requester has used the Transaction UID before",
     FailureReason.RESOURCE_LIMITATION: (
-        "the file could not be opened for lack of resources, or not be had for `tell_days`"
+        "the file could not be opened for lack of resources, or not be had within `tell_days` of "
+        "the request"
     ),
 }
 

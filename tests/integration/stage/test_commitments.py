@@ -675,6 +675,11 @@ def test_file_that_never_comes_does_not_hold_a_request_for_ever(
     check_all(waiting)
     assert rows(database) == [("CT1", CHECKED, False)]
     assert results(database) == ["0213", "0112"]
+    upkeep = CommitmentUpkeep(database, clock, StorageCommitment())
+    clock.advance(6 * 86_400)
+    assert upkeep.do_some() == 0  # what was found out late is told as long as any
+    clock.advance(2 * 86_400)
+    assert upkeep.do_some() == 1
 
 
 def test_what_has_ended_does_not_grow_without_end(
