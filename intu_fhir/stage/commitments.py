@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from intu_fhir.db import commitment_requests as requests
 from intu_fhir.db import commitments as table
+from intu_fhir.db.commitment_requests import Waiting
 from intu_fhir.db.commitments import Due, Unchecked
 from intu_fhir.db.session import Database
 from intu_fhir.errors import LimitPassed, StaleClaim, StoreUnavailable
@@ -58,6 +59,9 @@ class Commitments:
             LimitPassed: it asks for too much, or too much waits.
             StoreUnavailable: it cannot be stored now.
         """
+        waiting = self._waiting(request.origin)
+        # One thread reads the requests of all: who has asked for too much already costs it nothing.
+        self._require_room(waiting, 1)
         try:
             information = request.read()
         except OSError as error:
@@ -65,16 +69,18 @@ class Commitments:
         asked = read_action_information(
             information, request.transfer_syntax_uid, self.limits.max_instances
         )
-        self._require_room(request.origin, len(asked.instances))
+        self._require_room(waiting, len(asked.instances))
         with self.database.write() as connection:
             requests.store_request(
                 connection, request.origin, asked, self.clock.now(), receiver=self.receiver
             )
 
-    def _require_room(self, origin: Origin, instances: int) -> None:
+    def _waiting(self, origin: Origin) -> Waiting:
         """Count before the transaction: who writes images does not wait for that."""
         with self.database.read() as connection:
-            waiting = requests.waiting(connection, origin)
+            return requests.waiting(connection, origin)
+
+    def _require_room(self, waiting: Waiting, instances: int) -> None:
         found = {
             "max_waiting": waiting.requests + 1,
             "max_waiting_of_one": waiting.requests_of_one + 1,

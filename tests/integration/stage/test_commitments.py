@@ -291,6 +291,25 @@ def test_what_waits_is_bounded(
         assert len(rows(database)) == 2
 
 
+@pytest.mark.parametrize("limit", FULL)
+def test_request_of_who_has_asked_for_too_much_is_not_read(
+    limit: str, database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Megabytes of one who is refused anyway do not keep the requests of others waiting."""
+    most = 2 if "instances" in limit else 1
+    checking = commitments(database, LocalFileStore(tmp_path), clock, **{limit: most})
+    ask(database, clock, "1.1", "1.2", by=by("CT1", address="10.0.0.1"))
+    read: list[str] = []
+
+    def reading() -> bytes:
+        read.append(limit)
+        return b"nothing that can be read"
+
+    with pytest.raises(LimitPassed):
+        checking.take(CommitmentRequest(FULL[limit], IMPLICIT, reading))
+    assert read == []
+
+
 def request_of(origin: Origin) -> CommitmentRequest:
     """Return a request as it came from the wire."""
     asked = [ReferencedInstance(CT_STORAGE, "1.2.3.1")]
