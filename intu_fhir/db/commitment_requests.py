@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from intu_fhir.db.parents import store_associations
 from intu_fhir.db.tables import associations
+from intu_fhir.db.tables import storage_commitment_items as items
 from intu_fhir.db.tables import storage_commitments as commitments
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.commitment import (
@@ -116,17 +117,22 @@ def store_request(
 def _ask_again(connection: Connection, origin: Origin, row: dict[str, Any]) -> bool:
     """Let the same request of before be told on this association; False where it is another."""
     c = commitments.c
-    found = sa.select(c.commitment_key, c.state, c.digest, c.association_id, c.fence).where(
+    found = sa.select(
+        c.commitment_key, c.state, c.digest, c.association_id, c.fence, c.number_of_instances
+    ).where(
         c.calling_ae_title == row["calling_ae_title"],
         c.transaction_uid == row["transaction_uid"],
         ~c.is_repeat,
     )
     before = connection.execute(found.with_for_update()).one_or_none()
-    if before is None or before.digest != row["digest"]:
+    if before is None or before.number_of_instances != row["number_of_instances"]:
         return False
     if not _is_of(connection, before.association_id, origin):
         return False
-    changes: dict[str, Any] = {"association_id": row["association_id"]}
+    digest = before.digest or _digest_of_listed(connection, before.commitment_key)
+    if digest != row["digest"]:
+        return False
+    changes: dict[str, Any] = {"association_id": row["association_id"], "digest": digest}
     if before.state in {REPORTED, UNREPORTED}:
         # Whatever holds it open is late: the instances are listed and looked at anew.
         changes |= {key: row[key] for key in ("state", "asked_at", "due_at", "packed")}
@@ -138,6 +144,14 @@ def _ask_again(connection: Connection, origin: Origin, row: dict[str, Any]) -> b
         sa.update(commitments).where(c.commitment_key == before.commitment_key).values(changes)
     )
     return True
+
+
+def _digest_of_listed(connection: Connection, key: int) -> str:
+    """Return the digest of a request that has none: an older version gave it rows at once."""
+    i = items.c
+    found = sa.select(i.sop_class_uid, i.sop_instance_uid).where(i.commitment_key == key)
+    listed = connection.execute(found.order_by(i.number))
+    return pack(ReferencedInstance(*one) for one in listed)[1]
 
 
 def _is_of(connection: Connection, association_id: str, origin: Origin) -> bool:

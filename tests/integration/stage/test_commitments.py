@@ -237,6 +237,25 @@ def test_same_request_again_is_the_same_request(
         assert [why for _, why in table.result(connection, held).failed] == [0x0112]
 
 
+def test_same_request_that_an_older_version_took_is_the_same_request(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Its instances are known by their rows; other ones under its Transaction UID are a repeat."""
+    checking = commitments(database, LocalFileStore(tmp_path), clock)
+    ask(database, clock, "1.1", "1.2")
+    check_all(checking)
+    report(database, clock)
+    with database.write() as connection:
+        connection.execute(sa.update(storage_commitments).values(digest="", packed=None))
+    for uids in (["1.1", "1.3"], ["1.1"], ["1.1", "1.2", "1.3"], ["1.2", "1.1"]):
+        ask(database, clock, *uids)
+    assert [repeat for _, _, repeat in rows(database)] == [False, True, True, True, True]
+    ask(database, clock, "1.1", "1.2")
+    assert [state for _, state, _ in rows(database)] == [RECEIVED] * 5
+    check_all(checking)
+    assert results(database) == ["0112", "0112"]
+
+
 def test_same_request_on_another_channel_is_told_to_nobody_else(
     database: Database, clock: FakeClock
 ) -> None:
