@@ -78,10 +78,14 @@ are told; a requester that comes seldom is told on its second visit from the loo
 caused. What is not taken is told again, as `retry` says, also after a restart; what the requester
 does not come for is given up `tell_days` after the last look. Then a person can have it told again.
 
+A result may be told more than once, with the same Transaction UID: where its answer came too late,
+or was not noted before the program ended.
+
 A request that repeats an earlier one word for word is the same request, and its result is told
 again. Another one with a Transaction UID that this requester has used fails as a whole (0131). How
 many requests and instances may wait is limited in all and for each requester, by AE title and by
-address (`max_waiting` and the keys below it); beyond that a request is answered 0213.
+address (`max_waiting` and the keys below it); beyond that, and where the disk is low, a request is
+answered 0213.
 
 Requests and results stay in the tables `storage_commitments` and `storage_commitment_items` for
 `keep_days`, and at most `max_kept_instances` instances of those that have ended. All these keys are
