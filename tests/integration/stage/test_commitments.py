@@ -294,14 +294,21 @@ FULL = {
 }
 
 
+def with_all_waiting(
+    limit: str, database: Database, clock: FakeClock, tmp_path: Path
+) -> Commitments:
+    """Return what takes requests, with one waiting that fills a limit."""
+    most = 2 if "instances" in limit else 1
+    ask(database, clock, "1.1", "1.2", by=by("CT1", address="10.0.0.1"))
+    return commitments(database, LocalFileStore(tmp_path), clock, **{limit: most})
+
+
 @pytest.mark.parametrize("limit", FULL)
 def test_what_waits_is_bounded(
     limit: str, database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
     """Requests and instances that wait are bounded, in all and by AE title and address."""
-    most = 2 if "instances" in limit else 1
-    checking = commitments(database, LocalFileStore(tmp_path), clock, **{limit: most})
-    ask(database, clock, "1.1", "1.2", by=by("CT1", address="10.0.0.1"))
+    checking = with_all_waiting(limit, database, clock, tmp_path)
     with pytest.raises(LimitPassed) as caught:
         checking.take(request_of(FULL[limit]))
     assert caught.value.limit == f"storage_commitment.{limit}"
@@ -315,9 +322,7 @@ def test_request_of_who_has_asked_for_too_much_is_not_read(
     limit: str, database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
     """Megabytes of one who is refused anyway do not keep the requests of others waiting."""
-    most = 2 if "instances" in limit else 1
-    checking = commitments(database, LocalFileStore(tmp_path), clock, **{limit: most})
-    ask(database, clock, "1.1", "1.2", by=by("CT1", address="10.0.0.1"))
+    checking = with_all_waiting(limit, database, clock, tmp_path)
     read: list[str] = []
 
     def reading() -> bytes:
