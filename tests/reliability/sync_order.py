@@ -14,11 +14,14 @@ import argparse
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
+from pydicom import dcmread
 
+from intu_fhir.db.file_tables import removals
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances
 from tests.reliability.ground import ground
@@ -82,12 +85,22 @@ def _send(port: int, journal: Journal, answers: int, senders: int) -> None:
         thread.join()
 
 
-def files_by_uid(order: Order) -> dict[str, Path]:
-    """Return the file that staging names for each object."""
+def files_by_uid(order: Order) -> dict[str, list[Path]]:
+    """Return the files that staging names for each object, or has named before one of now.
+
+    A file that was replaced waits for its removal without a UID beside it; its own header has it.
+    """
     database = Database(order.database, pool_size=1)
+    found: dict[str, list[Path]] = defaultdict(list)
     with database.read() as connection:
-        rows = connection.execute(sa.select(instances.c.sop_instance_uid, instances.c.file))
-        found = {uid: Path(order.files) / file for uid, file in rows}
+        for uid, file in connection.execute(
+            sa.select(instances.c.sop_instance_uid, instances.c.file)
+        ):
+            found[uid].append(Path(order.files) / file)
+        for file in connection.execute(sa.select(removals.c.file)).scalars():
+            replaced = Path(order.files) / file
+            header = dcmread(replaced, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
+            found[header.SOPInstanceUID].append(replaced)
     database.close()
     return found
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.reliability.crash_points import ASSOCIATION, make_areas
+from tests.reliability.crash_points import ASSOCIATION, Areas, make_areas
 from tests.reliability.disk_faults import Fault, faults, provoke
 from tests.support.mutants import NO_FILE_SYNC, RETRY_SYNC
 from tests.support.programs import require
@@ -24,6 +25,38 @@ def test_a_failing_disk_means_a700_and_an_end_of_it_means_success(
     found = provoke(areas, faults(areas)[::17])
     assert not found.is_bad(), found
     assert found.statuses["A700"] > found.faults / 2
+
+
+def test_a_stored_copy_that_cannot_be_read_is_replaced_before_success(
+    receivers: Receivers, tmp_path: Path
+) -> None:
+    """Sent again while its copy cannot be opened, an object is stored anew; the old file is to go.
+
+    Each of both answers is held against the file that its row named then.
+    """
+    require("strace")
+    areas = make_areas(receivers, tmp_path)
+    _wait_for_room_in_this_minute()
+    number = _opening_of_stored_copy(areas)
+    chosen = [Fault(ASSOCIATION, "openat", "EMFILE", number, lasting) for lasting in (False, True)]
+    found = provoke(areas, chosen)
+    assert not found.is_bad(), found
+    assert found.statuses["0000"] == 4 + 3  # with a lasting fault nothing new is taken after it
+
+
+def _wait_for_room_in_this_minute() -> None:
+    """A folder that is new opens more, so that the number of an opening differs."""
+    if (second := time.time() % 60) > 45:
+        time.sleep(60.5 - second)
+
+
+def _opening_of_stored_copy(areas: Areas) -> int:
+    """Return which opening of the association reads what is stored of a repeated object."""
+    run = areas.fresh()
+    assert run.transfer(ASSOCIATION, CALLS, [])
+    opened = [call.quoted[0] for call in read_calls(run.place / "trace") if call.name == "openat"]
+    run.done()
+    return next(number for number, path in enumerate(opened, 1) if path.endswith(".dcm"))
 
 
 def test_a_receiver_that_hides_a_failed_folder_sync_is_caught(

@@ -2,7 +2,7 @@
 
 I1: what was answered Success has its row, its file, and the file the right hash.
 I2: every row has a good file, and counts agree with rows.
-I7: nothing is left that no row speaks of.
+I7: nothing is left that no row speaks of; one of ``removals`` says that its file is to go.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from intu_fhir.db.file_tables import removals
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, quarantine, series, studies
 from intu_fhir.stage.part10 import find_data_set
@@ -150,7 +151,7 @@ def _wrong_counts(connection: sa.Connection) -> Iterator[str]:
 
 def _leftovers(connection: sa.Connection, files: Path) -> list[str]:
     spoken_of = set()
-    for table in (instances, quarantine):
+    for table in (instances, quarantine, removals):
         spoken_of |= set(connection.execute(sa.select(table.c.file)).scalars())
     parts = ("incoming", "instances", "quarantine")
     there = {

@@ -6,7 +6,7 @@ import ast
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
@@ -86,7 +86,7 @@ class Verdict:
     """What a log shows.
 
     Args:
-        answers: objects that were answered Success.
+        answers: how often Success was answered.
         early: by what was not yet on disk, the objects answered before it was.
         unseen: objects whose row was not found in what the database wrote.
     """
@@ -104,7 +104,7 @@ class _Disk:
     """What was written and synced, as far as the log goes."""
 
     def __init__(self, calls: Iterable[Call]) -> None:
-        self.answers: dict[str, int] = {}
+        self.answers: list[tuple[str, int]] = []
         self.rows: dict[str, list[Call]] = defaultdict(list)
         self.writes: dict[str, Call] = {}
         self.renames: dict[str, tuple[Call, str]] = {}
@@ -142,7 +142,14 @@ class _Disk:
         number = {n: int.from_bytes(elements.get(n, b""), "little") for n in (0x0100, 0x0900)}
         if number[0x0100] == _STORE_RESPONSE and number[0x0900] == 0:
             uid = elements[0x1000].rstrip(b"\0").decode()
-            self.answers.setdefault(uid, call.begun)
+            self.answers.append((uid, call.begun))
+
+    def newest(self, files: Collection[Path], before: int) -> Path | None:
+        """Return which of the files had got its name last, at a moment."""
+        named = [
+            (self.renames[str(file)][0].ended, file) for file in files if str(file) in self.renames
+        ]
+        return max((one for one in named if one[0] < before), default=(0, None))[1]
 
     def synced(self, path: str, written: Call, before: int) -> bool:
         """Say whether a sync of ``path`` lies between a write and a moment."""
@@ -154,16 +161,16 @@ class _Disk:
         return any(sync.begun > written.ended and sync.ended < before for sync in failed)
 
 
-def judge(logs: Iterable[Path], file_of: Mapping[str, Path]) -> Verdict:
+def judge(logs: Iterable[Path], files_of: Mapping[str, Collection[Path]]) -> Verdict:
     """Hold every Success of the logs against what was on disk by then.
 
     Args:
-        file_of: by SOP Instance UID, the file that its row names.
+        files_of: by SOP Instance UID, the files that its row names or has named.
     """
     disk, verdict = _Disk(read_calls(*logs)), Verdict()
-    for uid, moment in disk.answers.items():
+    for uid, moment in disk.answers:
         verdict.answers += 1
-        for what in _missing(disk, uid, moment, file_of.get(uid)):
+        for what in _missing(disk, uid, moment, disk.newest(files_of.get(uid, ()), moment)):
             verdict.early[what].append(uid)
         if uid not in disk.rows:
             verdict.unseen.append(uid)
