@@ -67,31 +67,58 @@ FROM numbers
 
 
 @contextlib.contextmanager
-def stocked_sqlite() -> Iterator[Receiver]:
-    """Give this receiver on a copy of an SQLite database with a million instances."""
+def stocked_sqlite() -> Iterator[tuple[Receiver, Receiver]]:
+    """Give this receiver on SQLite with a million instances, and with none.
+
+    For both of them a copy of the million is written, and only then used or left alone: after
+    hundreds of megabytes a disk may take less for a while, and that is none of the receiver's.
+    """
     with tempfile.TemporaryDirectory(prefix="intu-bench-") as folder:
         stock = Path(folder) / "staging.db"
         _fill(sqlite_url(stock))
 
-        def database(place: Path) -> str:
-            copy = Path(shutil.copyfile(stock, place / "staging.db"))
+        def copied(place: Path) -> Path:
+            copy = Path(shutil.copyfile(stock, place / "million.db"))
             os.sync()  # else the disk writes the copy while the images come
-            return sqlite_url(copy)
+            return copy
 
-        yield ours("SQLite, a million staged", database)
+        def empty(place: Path) -> str:
+            return sqlite_url(copied(place).with_name("staging.db"))
+
+        yield (
+            ours("SQLite, a million staged", lambda place: sqlite_url(copied(place))),
+            ours("SQLite, nothing staged", empty),
+        )
 
 
 @contextlib.contextmanager
-def stocked_postgresql(cluster: PostgresCluster) -> Iterator[Receiver]:
-    """Give this receiver on a copy of a PostgreSQL database with a million instances."""
+def stocked_postgresql(cluster: PostgresCluster) -> Iterator[tuple[Receiver, Receiver]]:
+    """Give this receiver on PostgreSQL with a million instances, and with none.
+
+    As with SQLite, both of them have a copy of the million made.
+    """
     stock = cluster.create()
     _fill(cluster.url(stock))
+    copies: list[str] = []
 
-    def database(_: Path) -> str:
-        return cluster.url(cluster.create(stock))
+    def copied(_: Path) -> str:
+        for old in copies:
+            cluster.drop(old)
+        copies[:] = [cluster.create(stock)]
+        _settle(cluster.url(copies[0]), "CHECKPOINT")
+        os.sync()
+        return cluster.url(copies[0])
 
-    yield ours("PostgreSQL, a million staged", database)
-    cluster.drop(stock)
+    def empty(place: Path) -> str:
+        copied(place)
+        return cluster.url(cluster.create())
+
+    yield (
+        ours("PostgreSQL, a million staged", copied),
+        ours("PostgreSQL, nothing staged", empty),
+    )
+    for name in (stock, *copies):
+        cluster.drop(name)
 
 
 def _fill(url: str) -> None:
@@ -101,8 +128,14 @@ def _fill(url: str) -> None:
     with database.write() as connection:
         for statement in fill_statements(ROWS):
             connection.exec_driver_sql(statement.replace("%", "%" if database.is_sqlite else "%%"))
+    database.close()
     # As a site would leave it: PostgreSQL counts by itself what is there, SQLite never does.
-    settled = "PRAGMA wal_checkpoint(TRUNCATE)" if database.is_sqlite else "ANALYZE"
+    _settle(url, "PRAGMA wal_checkpoint(TRUNCATE)" if database.is_sqlite else "ANALYZE")
+
+
+def _settle(url: str, statement: str) -> None:
+    """Run what belongs to no transaction."""
+    database = Database(url)
     with database.engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(settled)
+        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(statement)
     database.close()
