@@ -167,13 +167,15 @@ def _commit(connection: Connection) -> None:
     """Commit; a failure here leaves open what the disk or the server has of it.
 
     A lost connection may hide a commit that went well. SQLite may have written the whole
-    transaction to its log before the sync failed, and find it there after a crash.
+    transaction to its log before the sync failed, and find it there after a crash. An error that
+    is none of the database's, such as a lack of memory, may come before or after.
     """
     try:
         connection.commit()
-    except sa.exc.DBAPIError as error:
+    except Exception as error:  # noqa: BLE001  (whatever it is, the commit has begun)
+        reason = reason_of(error) if isinstance(error, sa.exc.DBAPIError) else type(error).__name__
         raise OutcomeUnknown(
-            f"The staging database did not confirm a commit ({reason_of(error)}); "
+            f"The staging database did not confirm a commit ({reason}); "
             "check that it runs and has space"
         ) from None
 

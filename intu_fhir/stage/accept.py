@@ -36,7 +36,8 @@ without a file, nor an answer without either. A folder stays listed until what w
 is synced, so that this holds for a file as well that a power cut brings back. Where it goes wrong
 without a crash, the file goes at once, or, if the disk does not let it go, before the next
 object; where nobody can tell whether the row is there, as soon as the database can be asked
-(``doubts``).
+(``doubts``). Who stores a row again finds it there; that it names the very file says that it is
+this object's own.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from intu_fhir.db.file_checks import restore_file
 from intu_fhir.db.instances import NewInstance, StagedAs, staged_as
 from intu_fhir.db.quarantine import Quarantined, is_quarantined, store_quarantined
 from intu_fhir.db.session import Database
-from intu_fhir.errors import IdentityMismatch, OutcomeUnknown, StoreUnavailable
+from intu_fhir.errors import IdentityMismatch, IntuError, OutcomeUnknown, StoreUnavailable
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.instance import Accepted, Disposition, InstanceHeader, ReceivedObject
 from intu_fhir.observe.clock import Clock
@@ -117,7 +118,7 @@ class Accept:
         with self._row_or_no_file(name, header):
             row = self._row(received, header, name, now)
             staged = self.rows.submit(row, lambda: self.files.make_durable(name))
-        if staged.new:
+        if staged.new or staged.file == name:  # its own row, stored before and told only now
             self._confirm(name, header)
             return self._accepted(header, Disposition.STORED)
         if staged.sha256 == received.sha256:
@@ -259,16 +260,23 @@ class Accept:
 
     @contextlib.contextmanager
     def _row_or_no_file(self, name: str, header: InstanceHeader) -> Iterator[None]:
-        """If no row comes of what is done inside, the file ``name`` goes as well."""
+        """If no row comes of what is done inside, the file ``name`` goes as well.
+
+        Errors of our own say that none came. What else there is, such as a lack of memory, may come
+        when the row is stored.
+        """
         try:
             yield
-        except OutcomeUnknown:
-            self.doubts.add(name, header.sop_instance_uid)
-            raise
-        except BaseException:
+        except IntuError as error:
+            if isinstance(error, OutcomeUnknown):
+                self.doubts.add(name, header.sop_instance_uid)
+                raise
             # Where even that fails, the file stays listed as one without a row.
             with contextlib.suppress(StoreUnavailable):
                 self.files.remove(name)
+            raise
+        except BaseException:
+            self.doubts.add(name, header.sop_instance_uid)
             raise
 
     @staticmethod

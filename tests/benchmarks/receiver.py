@@ -130,8 +130,8 @@ class Plan:
             rates = measure(own, CELLS, instances=self.instances, rounds=self.rounds, say=_say)
         return "\n\n".join(
             (
-                f"## With a million instances staged\n\nMiddle of {self.rounds} rounds. Before each "
-                "measurement a copy of the million is written, and used or left alone.",
+                f"## With a million instances staged\n\nMiddle of {self.rounds} rounds. Before "
+                "each measurement a copy of the million is written, and used or left alone.",
                 report.rates_table(rates, own, CELLS),
                 report.ratios_table(rates, pairs, CELLS),
             )

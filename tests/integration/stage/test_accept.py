@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from intu_fhir.errors import (
     IntuError,
     InvalidDataSet,
     InvalidUid,
+    OutcomeUnknown,
     StoreUnavailable,
 )
 from intu_fhir.files.local import LocalFileStore
@@ -218,6 +220,52 @@ def test_what_comes_again_is_not_answered_for_while_its_row_cannot_be_written(
         staging.accept(received)
     assert (staging.kept(), staging.files.without_row()) == ([], 0)
     assert staging.rows(instances) == [before]
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_row_whose_commit_was_told_by_an_error_keeps_its_file(
+    staging: Staging, database: Database, clock: FakeClock, together: int
+) -> None:
+    """An error after the commit costs no file: the row is found to be there, or is asked for."""
+    failing = iter([MemoryError])
+
+    def store(items: Any, before_commit: Callable[[], None]) -> list[StagedAs]:
+        with database.write() as connection:
+            staged = store_instances(connection, items, receiver="here")
+            before_commit()
+        for error in failing:
+            raise error
+        return staged
+
+    rows: GroupCommit[NewInstance, StagedAs] = GroupCommit(store)
+    accept = Accept(staging.files, database, rows, clock, "here", {"radiology": 30.0})
+    received = [staging.receive(make_instance(number=number)) for number in range(together)]
+    with ThreadPoolExecutor() as pool:
+        answers = [pool.submit(accept, one) for one in received]
+        while rows.waiting() < together:
+            time.sleep(0.001)
+        rows.start()
+        failed = [answer.exception(timeout=20) for answer in answers]
+    if together == 1:
+        assert isinstance(failed[0], MemoryError)
+        again = accept(staging.receive(make_instance(number=0)))
+        assert (again.disposition, again.reason) == (Disposition.ALREADY_STORED, "same_bytes")
+    else:
+        assert [answer.result().disposition for answer in answers] == [Disposition.STORED] * 2
+    rows.stop()
+    files = [staging.files.path(row.file) for row in staging.rows(instances)]
+    assert len(files) == together
+    assert staging.kept() == sorted(files)
+    assert staging.files.without_row() == 0
+
+
+def test_a_commit_that_fails_for_lack_of_memory_is_one_in_doubt(database: Database) -> None:
+    """Whatever comes out of a commit, it may have been carried out."""
+    with (
+        pytest.raises(OutcomeUnknown, match="MemoryError"),
+        database.write() as connection,
+    ):
+        connection.commit = Mock(side_effect=MemoryError)  # type: ignore[method-assign]
 
 
 def test_other_bytes_under_a_known_uid_are_quarantined(staging: Staging) -> None:
