@@ -60,6 +60,10 @@ class Deadlocked(StoreUnavailable):
     """Two transactions waited for each other, and the database undid this one; try it again."""
 
 
+class RowLocked(StoreUnavailable):
+    """Another transaction keeps a row for longer than it is waited for; others can be written."""
+
+
 class Busy(TransientError):
     """As much is being done as a setting allows.
 

@@ -18,7 +18,7 @@ from intu_fhir.app.hearing import Archive, Hearing, archives_of, count_from_zero
 from intu_fhir.app.storing import open_files, uploader_of
 from intu_fhir.app.telling import TellingHere
 from intu_fhir.db import migrate
-from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
+from intu_fhir.db.instances import InstanceWriter
 from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
@@ -37,10 +37,10 @@ from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.sop_classes import STORAGE_CLASSES
 from intu_fhir.settings.schema import Configuration
 from intu_fhir.stage.accept import Accept
-from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.encodings import Limits
 from intu_fhir.stage.handover import HandOver
+from intu_fhir.stage.rows import Rows, commit_rows
 from intu_fhir.stage.turns import Turns
 
 if TYPE_CHECKING:
@@ -107,14 +107,14 @@ class App:
         return places
 
     @cached_property
-    def rows(self) -> GroupCommit[NewInstance, StagedAs]:
+    def rows(self) -> Rows:
         """The one writer of instance rows.
 
         Raises:
             StoreUnavailable: the disk of a SQLite database fails.
         """
         self._lead_to_database()
-        return GroupCommit(InstanceWriter(self.database, self.receiver, self.files.spool))
+        return commit_rows(InstanceWriter(self.database, self.receiver, self.files.spool))
 
     def _lead_to_database(self) -> None:
         """Put the folders that lead to a SQLite database on disk, before a row is promised.

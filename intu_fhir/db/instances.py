@@ -22,7 +22,7 @@ from intu_fhir.db.parents import (
     study_key,
     texts,
 )
-from intu_fhir.db.prepared import Prepared
+from intu_fhir.db.prepared import Prepared, run_as_it_is
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, series, studies, work
 from intu_fhir.db.uploads import Upload, want_uploads
@@ -68,6 +68,9 @@ class StagedAs:
     data_set_offset: int = 0
 
 
+_MOMENT = "300ms"
+
+
 class ForgottenParent(Exception):
     """A study or series that was known is not there any more."""
 
@@ -103,17 +106,30 @@ class InstanceWriter:
             StoreUnavailable: the database cannot take it now.
             OutcomeUnknown: it may have taken it.
         """
+        return self._in_turn(new, before_commit, wait="")
+
+    def briefly(
+        self, new: Sequence[NewInstance], before_commit: Callable[[], None] = _nothing
+    ) -> list[StagedAs]:
+        """As when it is called, but a row that somebody else keeps is waited for only a moment."""
+        return self._in_turn(new, before_commit, wait=_MOMENT)
+
+    def _in_turn(
+        self, new: Sequence[NewInstance], before_commit: Callable[[], None], *, wait: str
+    ) -> list[StagedAs]:
         with self._turn:
             try:
-                return self._store(new, before_commit)
+                return self._store(new, before_commit, wait)
             except (ForgottenParent, sa.exc.IntegrityError, Deadlocked):
-                return self._store(new, before_commit)  # once more, without relying on memory
+                return self._store(new, before_commit, wait)  # once more, not relying on memory
 
     def _store(
-        self, new: Sequence[NewInstance], before_commit: Callable[[], None]
+        self, new: Sequence[NewInstance], before_commit: Callable[[], None], wait: str
     ) -> list[StagedAs]:
         try:
             with self._connection.write() as connection:
+                if wait and connection.dialect.name == "postgresql":
+                    run_as_it_is(connection, f"SET LOCAL lock_timeout = '{wait}'")
                 staged = store_instances(
                     connection,
                     new,

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from intu_fhir.errors import Deadlocked, IntuError, PermanentError, StoreUnavailable
+from intu_fhir.errors import (
+    Deadlocked,
+    IntuError,
+    PermanentError,
+    RowLocked,
+    StoreUnavailable,
+)
 
 ABANDONED_SECONDS = 20
 """After so long without a word PostgreSQL ends a transaction: who began it froze or is cut off.
@@ -72,6 +78,11 @@ def _is_away(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> bool:
 
 
 def _unavailable(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> StoreUnavailable:
+    if reason_of(error) == "LockNotAvailable":
+        return RowLocked(
+            "Another transaction keeps a row of the staging database (LockNotAvailable); it is "
+            "tried again; if it stays so, look in pg_stat_activity for who is in a transaction"
+        )
     unavailable = Deadlocked if reason_of(error) == "DeadlockDetected" else StoreUnavailable
     failure = unavailable(
         f"The staging database does not answer ({reason_of(error)}); "

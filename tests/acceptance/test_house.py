@@ -80,9 +80,11 @@ SHELL = frozenset(
         "stage/passing.py",
         "stage/promise.py",
         "stage/recover.py",
+        "stage/rows.py",
         "stage/stored.py",
         "stage/turns.py",
         "stage/uploads.py",
+        "stage/withheld.py",
     }
 )
 """The modules of the five steps that touch the world; all others only decide."""

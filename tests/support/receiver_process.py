@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
+from intu_fhir.db.instances import InstanceWriter
 from intu_fhir.db.session import Database
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.model.commitment import CommitmentRequest
@@ -32,6 +32,7 @@ from intu_fhir.stage.commitments import Commitments
 from intu_fhir.stage.ends import Ends
 from intu_fhir.stage.handover import HandOver
 from intu_fhir.stage.recover import recover
+from intu_fhir.stage.rows import Rows, commit_rows
 from tests.support import mutants
 from tests.support.forking import fork_for_each_line, log_to, say
 
@@ -106,10 +107,10 @@ def _start(order: Order) -> tuple[Listener, int]:
     removed = recover(database, files, RECEIVER, clock.now())
 
     writer = InstanceWriter(database, RECEIVER)
-    group_commit: type[GroupCommit[NewInstance, StagedAs]] = GroupCommit
+    kind: type[Rows] = GroupCommit
     if order.mutant == mutants.EARLY_COMMIT:
-        group_commit = mutants.EarlyCommit
-    rows = group_commit(writer, wait_seconds=order.wait_seconds)
+        kind = mutants.EarlyCommit
+    rows = commit_rows(writer, wait_seconds=order.wait_seconds, kind=kind)
     rows.start()
     accept: Any = Accept(files, database, rows, clock, RECEIVER, {CHANNEL: 30.0})
     if order.mutant == mutants.ACK_FIRST:

@@ -22,8 +22,8 @@ from intu_fhir.model.instance import Accepted, ReceivedObject
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.object_store import ObjectStore
 from intu_fhir.stage.accept import Accept
-from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.recover import recover
+from intu_fhir.stage.rows import commit_rows
 from intu_fhir.stage.uploads import Uploader
 from tests.support.object_stores import BUCKET, Running
 from tests.support.rows import rows_of
@@ -125,7 +125,7 @@ def machine(
     """Give a machine whose spool is a folder of its own."""
     wanted = ObjectStore(**server.settings(spool, **settings))
     files = _open(prefix, wanted, database)
-    rows = GroupCommit(InstanceWriter(database, "here", files.spool))
+    rows = commit_rows(InstanceWriter(database, "here", files.spool))
     rows.start()
     accept = Accept(files, database, rows, clock, "here", {"radiology": 30.0})
     uploader = Uploader(database, files, clock, wanted)

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
+from intu_fhir.db.instances import InstanceWriter
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, quarantine
 from intu_fhir.files.local import LocalFileStore
@@ -18,9 +18,9 @@ from intu_fhir.receive.listener import Listener
 from intu_fhir.receive.slots import Slots
 from intu_fhir.settings.schema import Channel
 from intu_fhir.stage.accept import Accept
-from intu_fhir.stage.commit import GroupCommit
 from intu_fhir.stage.describer import Describer
 from intu_fhir.stage.encodings import Limits
+from intu_fhir.stage.rows import commit_rows
 from intu_fhir.stage.turns import Turns
 from tests.support.promises import Broken, examine
 from tests.support.receiving import Recorder, dicom_source, limits
@@ -39,9 +39,7 @@ class WholeReceiver:
         self.database, self.files = database, LocalFileStore(folder)
         settings = limits(max_associations_per_address=100, idle_seconds=60.0, **receiver)
         clock = clock or SystemClock()
-        self._rows: GroupCommit[NewInstance, StagedAs] = GroupCommit(
-            InstanceWriter(database, "here")
-        )
+        self._rows = commit_rows(InstanceWriter(database, "here"))
         self._rows.start()
         reading = Limits.of(settings)
         self.describer = Describer(database, self.files, clock, staged_attributes(), reading)

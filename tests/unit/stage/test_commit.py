@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
-from intu_fhir.errors import OutcomeUnknown, PermanentError, StoreUnavailable
-from intu_fhir.stage.commit import GroupCommit
+from intu_fhir.errors import OutcomeUnknown, PermanentError, RowLocked, StoreUnavailable
+from intu_fhir.stage.commit import Apart, GroupCommit
+from intu_fhir.stage.withheld import HOLD_SECONDS, MOST_TRIES
 
 
 def test_one_transaction_takes_what_gathered_meanwhile() -> None:
@@ -208,4 +210,95 @@ def test_a_slow_disk_keeps_no_other_row_back() -> None:
         assert slow.result(10) == 1
     assert committed == [2, 3, 1]
     assert commit.undecided() == 0
+    commit.stop()
+
+
+class Locked:
+    """A store in which another transaction keeps what items below ten need."""
+
+    def __init__(self, *kinds: int) -> None:
+        self.kinds = set(kinds)
+        self.tries: list[tuple[str, list[int]]] = []
+
+    def __call__(self, items: Sequence[int], before_commit: Callable[[], None]) -> list[int]:
+        """Store after waiting for long."""
+        return self._store("patiently", items, before_commit)
+
+    def briefly(self, items: Sequence[int], before_commit: Callable[[], None]) -> list[int]:
+        """Store after waiting for a moment."""
+        return self._store("briefly", items, before_commit)
+
+    def _store(
+        self, how: str, items: Sequence[int], before_commit: Callable[[], None]
+    ) -> list[int]:
+        self.tries.append((how, sorted(items)))
+        if self.kinds & {item // 10 for item in items}:
+            raise RowLocked("kept by another transaction")
+        before_commit()
+        return list(items)
+
+
+def outcomes(commit: GroupCommit[int, int], *items: int) -> list[int | type[Exception]]:
+    """Submit items so that they are of one batch; return what became of each."""
+
+    def outcome(item: int) -> int | type[Exception]:
+        try:
+            return commit.submit(item)
+        except StoreUnavailable as error:
+            return type(error)
+
+    with ThreadPoolExecutor(len(items)) as pool:
+        found = [pool.submit(outcome, item) for item in items]
+        while commit.waiting() < len(items):
+            pass
+        commit.start()
+        return [one.result(20) for one in found]
+
+
+def test_one_locked_kind_of_items_fails_no_others() -> None:
+    """Of a batch in which a row is locked, all are stored that do not need that row."""
+    store = Locked(1)
+    commit = GroupCommit(store, apart=Apart(lambda item: item // 10, store.briefly))
+    assert outcomes(commit, 11, 21, 12, 31) == [RowLocked, 21, RowLocked, 31]
+    assert store.tries[0] == ("patiently", [11, 12, 21, 31])
+    assert sorted(store.tries[1:]) == [
+        ("briefly", [11, 12]),
+        ("briefly", [21]),
+        ("briefly", [31]),
+    ]
+    commit.stop()
+
+
+def test_what_was_locked_is_tried_after_others_and_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Known to be locked, items are refused at once for a while, then tried last and briefly."""
+    now = [100.0]
+    monkeypatch.setattr("intu_fhir.stage.withheld.time", SimpleNamespace(monotonic=lambda: now[0]))
+    store = Locked(1)
+    commit = GroupCommit(store, apart=Apart(lambda item: item // 10, store.briefly))
+    outcomes(commit, 11, 21)
+    store.tries.clear()
+    with pytest.raises(RowLocked):
+        commit.submit(12)
+    assert store.tries == []
+    now[0] += HOLD_SECONDS
+    with pytest.raises(RowLocked):
+        commit.submit(12)
+    assert commit.submit(21) == 21
+    assert store.tries == [("briefly", [12]), ("patiently", [21])]
+    now[0] += HOLD_SECONDS
+    store.kinds.clear()
+    assert commit.submit(12) == 12
+    assert commit.submit(13) == 13
+    assert store.tries[2:] == [("briefly", [12]), ("patiently", [13])]
+    commit.stop()
+
+
+def test_a_batch_in_which_all_is_locked_is_not_tried_one_by_one() -> None:
+    """Where every kind is locked, as a whole table may be, some tell it for all."""
+    store = Locked(*range(1, 21))
+    commit = GroupCommit(store, apart=Apart(lambda item: item // 10, store.briefly))
+    assert outcomes(commit, *(10 * n for n in range(1, 21))) == [RowLocked] * 20
+    assert len(store.tries) == 1 + MOST_TRIES
     commit.stop()
