@@ -18,7 +18,7 @@ from intu_fhir.app.hearing import Archive, Hearing, archives_of, count_from_zero
 from intu_fhir.app.storing import open_files, uploader_of
 from intu_fhir.app.telling import TellingHere
 from intu_fhir.db import migrate
-from intu_fhir.db.instances import InstanceWriter
+from intu_fhir.db.instance_writer import InstanceWriter
 from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.errors import ConfigurationError, StoreUnavailable

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from intu_fhir.db.instances import InstanceWriter, NewInstance, StagedAs
+from intu_fhir.db.instance_writer import InstanceWriter
+from intu_fhir.db.instances import NewInstance, StagedAs
 from intu_fhir.stage.commit import Apart, GroupCommit
 
 Rows: TypeAlias = GroupCommit[NewInstance, StagedAs]

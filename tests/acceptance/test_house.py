@@ -91,6 +91,7 @@ SHELL = frozenset(
 
 CATCH_EVERYTHING = frozenset(
     {
+        "db/session.py",  # whatever a commit raises, it may have been carried out
         "deliver/decoding.py",  # what foreign decoders raise of foreign bytes is its answer
         "receive/connection.py",  # one association's end is never the listener's
         "receive/ending.py",

@@ -15,7 +15,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from intu_fhir.db.described import Described, store_described, undescribed
-from intu_fhir.db.instances import InstanceWriter, NewInstance
+from intu_fhir.db.instance_writer import InstanceWriter
+from intu_fhir.db.instances import NewInstance
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, studies, work
 from intu_fhir.model.work import AGGREGATE, BUILD, DELIVER

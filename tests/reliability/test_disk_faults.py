@@ -13,6 +13,7 @@ from tests.support.mutants import NO_FILE_SYNC, RETRY_SYNC
 from tests.support.programs import require
 from tests.support.receivers import Receivers
 from tests.support.sync_log import CALLS, read_calls
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.slow
@@ -46,8 +47,7 @@ def test_a_stored_copy_that_cannot_be_read_is_replaced_before_success(
 
 def _wait_for_room_in_this_minute() -> None:
     """A folder that is new opens more, so that the number of an opening differs."""
-    if (second := time.time() % 60) > 45:
-        time.sleep(60.5 - second)
+    wait_until(lambda: time.time() % 60 < 45, what="a minute with room left")
 
 
 def _opening_of_stored_copy(areas: Areas) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
 
-from intu_fhir.db.instances import InstanceWriter
+from intu_fhir.db.instance_writer import InstanceWriter
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances
 from intu_fhir.db.uploads import spool_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from intu_fhir.db.instances import InstanceWriter
+from intu_fhir.db.instance_writer import InstanceWriter
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, quarantine
 from intu_fhir.files.local import LocalFileStore

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import sqlalchemy as sa
 
-from intu_fhir.db.instances import InstanceWriter
+from intu_fhir.db.instance_writer import InstanceWriter
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import association_studies, instances, series, studies, work
 from intu_fhir.errors import StoreUnavailable

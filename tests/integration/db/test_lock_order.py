@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.associations import look_at_studies_now
-from intu_fhir.db.instances import InstanceWriter, StagedAs
+from intu_fhir.db.instance_writer import InstanceWriter
+from intu_fhir.db.instances import StagedAs
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, work
 from intu_fhir.errors import Deadlocked

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from tests.support.clock import FakeClock
 from tests.support.rows import rows_of
 from tests.support.staging import EXPLICIT_LITTLE, origin
 from tests.support.studies import data_set_bytes, make_instance, uid
+from tests.support.waiting import wait_until
 
 
 @dataclass
@@ -242,8 +242,7 @@ def test_a_row_whose_commit_was_told_by_an_error_keeps_its_file(
     received = [staging.receive(make_instance(number=number)) for number in range(together)]
     with ThreadPoolExecutor() as pool:
         answers = [pool.submit(accept, one) for one in received]
-        while rows.waiting() < together:
-            time.sleep(0.001)
+        wait_until(lambda: rows.waiting() == together)
         rows.start()
         failed = [answer.exception(timeout=20) for answer in answers]
     if together == 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from intu_fhir.db.instances import InstanceWriter
+from intu_fhir.db.instance_writer import InstanceWriter
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import studies
 from intu_fhir.errors import RowLocked
 from intu_fhir.stage.rows import Rows, commit_rows
+from intu_fhir.stage.withheld import HOLD_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.staging import header, new_instance
+from tests.support.waiting import wait_until
 
 LOCKED, FREE = "1.2.3", "1.2.4"
 
@@ -45,23 +49,30 @@ def test_a_locked_study_keeps_no_images_of_others_out(
 
     def keep_trying() -> int:
         refused = 0
-        while not over.done():
+        while not over.is_set():
             with pytest.raises(RowLocked):
                 submit(LOCKED)
             refused += 1
-            time.sleep(0.01)
+            over.wait(0.01)
         return refused
 
+    def is_taken(study: str) -> bool:
+        with contextlib.suppress(RowLocked):
+            submit(study)
+            return True
+        return False
+
+    over = threading.Event()
     with database.engine.connect() as other, ThreadPoolExecutor() as pool:
         its_row = sa.select(studies.c.study_key).where(studies.c.study_instance_uid == LOCKED)
         other.execute(its_row.with_for_update())
-        over = pool.submit(time.sleep, 9)
         refused = pool.submit(keep_trying)
-        seconds = [submit(FREE) for _ in iter(over.done, True)]
+        until = time.monotonic() + 9
+        seconds = [submit(FREE) for _ in iter(lambda: time.monotonic() < until, False)]
+        over.set()
         assert refused.result(30) > 3
         other.rollback()
     late = sorted(seconds)
     assert late[-1] < 7  # the first, which waited for the lock beside the study's own
     assert late[-2] < 2
-    time.sleep(2)
-    assert submit(LOCKED) < 1
+    wait_until(lambda: is_taken(LOCKED), HOLD_SECONDS + 1)
