@@ -142,6 +142,8 @@ def restore_file(
 ) -> bool:
     """Give an instance whose file was pruned, damaged or is not to be had a new one.
 
+    Who prunes the study meanwhile is waited for, or waits and sees that it was restored.
+
     Args:
         file: holds the same data set.
         spool: name of the spool in which the new file waits for its upload; empty = it does not.
@@ -153,6 +155,7 @@ def restore_file(
         False where it has got one meanwhile.
     """
     c = instances.c
+    _share_turn(connection, sop_instance_uid)
     noted = sa.or_(c.pruned_at.is_not(None), c.damaged_at.is_not(None))
     wanting = sa.or_(noted, c.file == instead_of)
     row = connection.execute(
@@ -187,6 +190,19 @@ def restore_file(
         )
     _describe_anew(connection, row.instance_key, row.study_key, now)
     return True
+
+
+def _share_turn(connection: Connection, sop_instance_uid: str) -> None:
+    """Keep the turn of an instance's study from others, before a row of the instance is taken.
+
+    As strongly as the row will be changed, and no more: receivers that add to it are not waited
+    for by whoever has its instance.
+    """
+    its_study = sa.select(instances.c.study_key).where(
+        instances.c.sop_instance_uid == sop_instance_uid
+    )
+    turn = sa.select(studies.c.study_key).where(studies.c.study_key == its_study.scalar_subquery())
+    connection.execute(turn.with_for_update(key_share=True))
 
 
 def _describe_anew(
