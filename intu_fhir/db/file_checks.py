@@ -44,6 +44,12 @@ def count_files(connection: Connection) -> int:
     return int(connection.execute(counted).scalar_one() or 0)
 
 
+def speaks_of_files(connection: Connection) -> bool:
+    """Say whether any file of an instance should be there."""
+    kept = studies.c.number_of_instances > studies.c.number_of_pruned
+    return connection.execute(sa.select(sa.literal(1)).where(kept).limit(1)).first() is not None
+
+
 def instance_files(connection: Connection, after: int, limit: int) -> list[KeptFile]:
     """Return the next files of instances whose files were not pruned, by key."""
     c = instances.c
@@ -183,13 +189,15 @@ def restore_file(
         )
     )
     if row.pruned_at is not None:
-        connection.execute(
-            sa.update(studies)
-            .where(studies.c.study_key == row.study_key)
-            .values(number_of_pruned=studies.c.number_of_pruned - 1)
-        )
+        _count_unpruned(connection, row.study_key)
     _describe_anew(connection, row.instance_key, row.study_key, now)
     return True
+
+
+def _count_unpruned(connection: Connection, study_key: int) -> None:
+    """Count one file less of a study among those that are gone."""
+    its_own = sa.update(studies).where(studies.c.study_key == study_key)
+    connection.execute(its_own.values(number_of_pruned=studies.c.number_of_pruned - 1))
 
 
 def _share_turn(connection: Connection, sop_instance_uid: str) -> None:
