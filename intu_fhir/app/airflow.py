@@ -70,6 +70,8 @@ def drain(
 def prune(folder: str, **_: Any) -> None:
     """Remove the files of studies and the rows that are old enough, by the rule of the site.
 
+    Files that are to go anyway, such as one that a new copy replaced, go without a rule.
+
     Raises:
         TransientError: by this machine's clock nothing can be said to be old.
     """
@@ -78,11 +80,10 @@ def prune(folder: str, **_: Any) -> None:
     with _opened(folder) as app, _told_to_stop() as stop:
         if not app.clock_watch.is_right():
             raise TransientError(f"the clock of this machine is {app.clock_watch.fault}")
-        working, wants = Working(app), app.configuration.site.retention
-        if wants.after_days is not None:
-            pruning = working.scheduled_prune()
-            while pruning.prune_some() and not stop.is_set():
-                pass
+        working = Working(app)
+        pruning = working.scheduled_prune()
+        while pruning.prune_some() and not stop.is_set():
+            pass
         for removal in working.scheduled_removals().values():
             while removal.remove_some() and not stop.is_set():
                 pass

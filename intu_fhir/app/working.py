@@ -201,9 +201,8 @@ class Working:
                 limit = destination.limit
                 lanes.append((Lane(DELIVER, name, limit, destination.max_per_minute), limit))
         chores += [self._asks(one) for one in self._app.asked.values() if share.serves(one.name)]
-        if share.prune and self._app.configuration.site.retention.after_days is not None:
-            chores.append(Chore(PRUNE, self.scheduled_prune().prune_some, then=PRUNE))
         if share.prune:
+            chores.append(Chore(PRUNE, self.scheduled_prune().prune_some, then=PRUNE))
             removals = self.scheduled_removals().items()
             chores += [Chore(name, one.remove_some, then=name) for name, one in removals]
         if self._scus:
@@ -262,7 +261,7 @@ class Working:
         return Chore(name, asking.ask_some, then=name)
 
     def scheduled_prune(self) -> ScheduledPrune:
-        """Return what removes the files of old studies."""
+        """Return what removes the files of old studies, and those that are to go anyway."""
         by = Pruner(self._app.receiver)
         prune = Prune(self._app.database, self._app.files, self._app.clock, by)
         return ScheduledPrune(prune, self._app.configuration.site.retention)

@@ -7,7 +7,7 @@ from contextlib import closing
 import click
 
 from intu_fhir.app.adopting import PART, adopt_files
-from intu_fhir.app.storing import open_files
+from intu_fhir.app.storing import begin_anew, open_files
 from intu_fhir.app.wiring import App, open_app
 from intu_fhir.cli.import_files import show_import
 from intu_fhir.cli.program import Program, command, group, json_option, print_json, say
@@ -20,7 +20,8 @@ from intu_fhir.upkeep.verify import LOCKED, WITHHELD, Verifier, VerifyReport
 _MOST = 20
 _REMEDIES = {
     LOCKED: "Locked: add the key file they were sealed with to object_store.key_files.",
-    WITHHELD: "Withheld: see that the key of the object store may read them; check again.",
+    WITHHELD: "Withheld: see that the key of the object store may read them, or this user the "
+    "files, and that the system has open files and memory left; check again.",
 }
 """For faults that say nothing of the bytes."""
 
@@ -79,6 +80,19 @@ def adopt_command(ctx: click.Context, program: Program, channel: str | None) -> 
     finally:
         app.rows.stop()
         app.close()
+
+
+@files_command.add_command
+@command("begin-anew", "intu-fhir files begin-anew")
+def begin_anew_command(program: Program) -> None:
+    """Let an empty folder be the file store, although the database speaks of files.
+
+    For the time after a loss: nothing starts on such a folder, since the disk of the file store
+    may only not be mounted. Where it is gone for good, run this, then `files verify`, which notes
+    each image that is missing, so that it is taken again when it is sent again.
+    """
+    folder = begin_anew(program.staging().site)
+    say(f"{folder} is the file store now; go on with `intu-fhir files verify`.")
 
 
 def _adopt(app: App, channel: str | None) -> int:

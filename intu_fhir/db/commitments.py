@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from intu_fhir.db.commitment_requests import unpack
 from intu_fhir.db.conditions import all_of, given
+from intu_fhir.db.holds import share_studies
 from intu_fhir.db.tables import associations, instances
 from intu_fhir.db.tables import storage_commitment_items as items
 from intu_fhir.db.tables import storage_commitments as commitments
@@ -159,11 +160,15 @@ def list_some(
 ) -> None:
     """Give instances rows of their own, the first of them the one of that ``number``.
 
+    A study that is being pruned meanwhile is waited for: it was not seen that these were asked
+    for, and its files would be promised until that is committed.
+
     Raises:
         StaleClaim: another worker has it now.
     """
     if not some:
         return
+    share_studies(connection, [instance.sop_instance_uid for instance in some])
     _write(connection, held, reached=number + len(some) - 1)
     rows = [
         {"commitment_key": held.key, "number": at, **instance._asdict()}

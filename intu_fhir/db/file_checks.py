@@ -44,6 +44,12 @@ def count_files(connection: Connection) -> int:
     return int(connection.execute(counted).scalar_one() or 0)
 
 
+def speaks_of_files(connection: Connection) -> bool:
+    """Say whether any file of an instance should be there."""
+    kept = studies.c.number_of_instances > studies.c.number_of_pruned
+    return connection.execute(sa.select(sa.literal(1)).where(kept).limit(1)).first() is not None
+
+
 def instance_files(connection: Connection, after: int, limit: int) -> list[KeptFile]:
     """Return the next files of instances whose files were not pruned, by key."""
     c = instances.c
@@ -142,6 +148,8 @@ def restore_file(
 ) -> bool:
     """Give an instance whose file was pruned, damaged or is not to be had a new one.
 
+    Who prunes the study meanwhile is waited for, or waits and sees that it was restored.
+
     Args:
         file: holds the same data set.
         spool: name of the spool in which the new file waits for its upload; empty = it does not.
@@ -153,6 +161,7 @@ def restore_file(
         False where it has got one meanwhile.
     """
     c = instances.c
+    _share_turn(connection, sop_instance_uid)
     noted = sa.or_(c.pruned_at.is_not(None), c.damaged_at.is_not(None))
     wanting = sa.or_(noted, c.file == instead_of)
     row = connection.execute(
@@ -180,13 +189,28 @@ def restore_file(
         )
     )
     if row.pruned_at is not None:
-        connection.execute(
-            sa.update(studies)
-            .where(studies.c.study_key == row.study_key)
-            .values(number_of_pruned=studies.c.number_of_pruned - 1)
-        )
+        _count_unpruned(connection, row.study_key)
     _describe_anew(connection, row.instance_key, row.study_key, now)
     return True
+
+
+def _count_unpruned(connection: Connection, study_key: int) -> None:
+    """Count one file less of a study among those that are gone."""
+    its_own = sa.update(studies).where(studies.c.study_key == study_key)
+    connection.execute(its_own.values(number_of_pruned=studies.c.number_of_pruned - 1))
+
+
+def _share_turn(connection: Connection, sop_instance_uid: str) -> None:
+    """Keep the turn of an instance's study from others, before a row of the instance is taken.
+
+    As strongly as the row will be changed, and no more: receivers that add to it are not waited
+    for by whoever has its instance.
+    """
+    its_study = sa.select(instances.c.study_key).where(
+        instances.c.sop_instance_uid == sop_instance_uid
+    )
+    turn = sa.select(studies.c.study_key).where(studies.c.study_key == its_study.scalar_subquery())
+    connection.execute(turn.with_for_update(key_share=True))
 
 
 def _describe_anew(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.audit import record_audit
-from intu_fhir.db.tables import deliveries, holds, studies
+from intu_fhir.db.tables import deliveries, holds, instances, studies
 from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.model.work import HELD, WAITING
@@ -101,6 +101,20 @@ def lock_study(connection: Connection, study_key: int) -> None:
     """
     turn = sa.select(studies.c.study_key).where(studies.c.study_key == study_key)
     connection.execute(turn.with_for_update())
+
+
+def share_studies(connection: Connection, sop_instance_uids: Collection[str]) -> None:
+    """Let nobody take the turn of the studies of these instances until the transaction ends.
+
+    Others may share them too, and receivers go on adding to them.
+    """
+    of = sa.select(instances.c.study_key).where(
+        instances.c.sop_instance_uid.in_(sorted(sop_instance_uids))
+    )
+    found = sorted(set(connection.execute(of).scalars()))
+    shared = sa.select(studies.c.study_key).where(studies.c.study_key.in_(found))
+    ordered = shared.order_by(studies.c.study_key)
+    connection.execute(ordered.with_for_update(read=True, key_share=True))
 
 
 def is_held(connection: Connection, study_key: int) -> bool:

@@ -110,7 +110,11 @@ def prunable(
 def prune_study(
     connection: Connection, study_key: int, rule: PruneRule, by: Pruner, now: datetime
 ) -> int:
-    """Write down that the files of a study go, if they still may; return how many."""
+    """Write down that the files of a study go, if they still may; return how many.
+
+    The study's turn keeps it as it was judged: who restores a file of it, or lists an instance of
+    it for storage commitment, comes before the judgement or after the commit.
+    """
     lock_study(connection, study_key)
     its_own = studies.c.study_key == study_key
     allowed = sa.select(studies.c.study_instance_uid).where(its_own, *_may_go(rule))

@@ -31,7 +31,7 @@ class Share:
 
     Args:
         prepare: all that comes before delivery, and what is told to senders.
-        prune: remove the files of old studies by the site's own rule.
+        prune: remove files and rows that are old by the site's own rule, and replaced files.
         destinations: names of those that it delivers to; None = all.
     """
 

@@ -194,6 +194,7 @@ class LocalFileStore:
 
     def remove_all(self, names: Collection[str]) -> bool:
         """Remove kept files for good; False while ``keeping`` forbids it."""
+        self.ask()  # what cannot be seen would count as gone
         with _disk_errors("Removing files"):
             return remove_files(self.root, [(name, self.path(name)) for name in names])
 
@@ -254,11 +255,18 @@ class LocalFileStore:
             return False
 
     def ask(self) -> None:
-        """Make sure that the store answers at all; a folder's errors come with its files.
+        """Make sure that the store is there: a folder on which its disk is mounted may be empty.
 
         Raises:
-            StoreUnavailable: it does not.
+            StoreUnavailable: it is not.
         """
+        try:
+            os.stat(f"{self._root}/instances")
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise StoreUnavailable(
+                f"The file store {self.root} is not there ({reason}); mount its disk"
+            ) from error
 
     def free_bytes(self) -> int:
         """Return the space left to an ordinary user, in bytes.

@@ -147,6 +147,14 @@ class FileStore(Protocol):
         """
         ...
 
+    def ask(self) -> None:
+        """Make sure that the store answers at all, before it is said that it lacks a file.
+
+        Raises:
+            StoreUnavailable: it does not, or its disk is not mounted.
+        """
+        ...
+
     def holds(self, name: str, data_set_offset: int, sha256: str) -> bool:
         """Say whether the very data set is surely here, so that a second one need not be kept.
 

@@ -29,10 +29,5 @@ class Retention(Settings):
     """Events of the audit trail go when they happened so many days ago; absent = they stay. Ask
     first how long the law wants them."""
     every_minutes: PositiveFloat = 60.0
-    """How often `serve` and `worker` look for such studies; for old rows once a day."""
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anything goes by itself."""
-        days = (self.after_days, self.headers_days, self.attempts_days, self.audit_days)
-        return any(one is not None for one in days)
+    """How often `serve` and `worker` look for such studies, and remove files that a new copy has
+    replaced; for old rows once a day."""

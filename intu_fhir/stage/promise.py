@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -11,17 +10,13 @@ import structlog
 from intu_fhir.db.commitments import Unchecked
 from intu_fhir.errors import DamagedFile, StoreUnavailable, UnknownKey
 from intu_fhir.files.digest import digest_of_blocks
+from intu_fhir.files.shortage import could_not_look
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.commitment import FailureReason
 from intu_fhir.stage.part10 import HEAD_BYTES, find_data_set
 
 _log = structlog.get_logger("intu_fhir.commitment")
 _BLOCK = 1 << 20
-# What goes by itself: too many open files, no memory, or no disk for the copy of what an object
-# store has. Anything else of a disk means damage.
-_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN}
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-_PASSING = frozenset(_SHORT | _NO_ROOM)
 
 
 class Promise:
@@ -38,8 +33,8 @@ class Promise:
         """Read a file; return why it cannot be promised, or None (PS3.3 C.14.1.1).
 
         Raises:
-            StoreUnavailable: an object store does not answer, or this machine lacks the key of
-                the file, which says nothing of it.
+            StoreUnavailable: the store does not answer, or is not mounted, or this machine lacks
+                the key of the file, which says nothing of it.
             StaleClaim: of ``beat``.
         """
         try:
@@ -50,8 +45,10 @@ class Promise:
             cause = error if isinstance(error, OSError) else error.__cause__
             if isinstance(error, StoreUnavailable) and not isinstance(cause, OSError):
                 raise
-            if getattr(cause, "errno", None) in _PASSING:
+            if could_not_look(cause):
                 return FailureReason.RESOURCE_LIMITATION
+            if isinstance(cause, FileNotFoundError):
+                self._files.ask()  # a store that is down says nothing of any file
             is_same = False
         if is_same:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -73,13 +73,16 @@ class Prune:
 
 @dataclass
 class ScheduledPrune:
-    """Prunes by the site's own rule now and then; the work of one step is small."""
+    """Prunes by the site's own rule now and then; the work of one step is small.
+
+    Files that are to go for another reason, such as one that a new copy replaced, go here as well,
+    so it is done where no rule is given too.
+    """
 
     prune: Prune
     settings: Retention
     _next: float = 0.0
-    _found: Iterator[Prunable] = field(default_factory=lambda: iter(()))
-    _rule: PruneRule | None = None
+    _found: Iterator[tuple[Prunable, PruneRule]] | None = None
 
     def prune_some(self) -> int:
         """Prune the next study, or remove files; return whether there is more to do at once."""
@@ -87,20 +90,25 @@ class ScheduledPrune:
 
     def _step(self) -> bool:
         clock = self.prune.clock
-        if self._rule is None:
+        if self._found is None:
             if clock.monotonic() < self._next:
                 return False
-            self._rule = rule_of(self.settings, self.prune.clock)
-            self._found = self.prune.find(self._rule)
-        study = next(self._found, None)
-        if study is not None:
-            self.prune.prune(study, self._rule)
+            self._found = self._old_studies()
+        found = next(self._found, None)
+        if found is not None:
+            self.prune.prune(*found)
             return True
-        self._rule = None
+        self._found = None
         self._next = clock.monotonic() + 60 * self.settings.every_minutes
         if self.prune.remove_files() is None:
             _log.info("pruning_waits", reason="a backup is being made")
         return False
+
+    def _old_studies(self) -> Iterator[tuple[Prunable, PruneRule]]:
+        """Give each study whose files may go with the rule of now; none where there is no rule."""
+        if self.settings.after_days is not None:
+            rule = rule_of(self.settings, self.prune.clock)
+            yield from ((study, rule) for study in self.prune.find(rule))
 
 
 def rule_of(settings: Retention, clock: Clock, days: float | None = None) -> PruneRule:

@@ -17,6 +17,7 @@ from intu_fhir.db.session import Database
 from intu_fhir.errors import DamagedFile, NotHereYet, StoreUnavailable, UnknownKey
 from intu_fhir.files.digest import digest_of_blocks
 from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.shortage import could_not_look
 from intu_fhir.observe.clock import Clock
 from intu_fhir.stage.part10 import find_data_set
 
@@ -35,9 +36,10 @@ class Fault:
     """A file that is not what its row says.
 
     Args:
-        what: missing, damaged (other bytes than were received) or unreadable (the disk fails);
-            from an object store also withheld (it answers, but does not give this object) or
-            locked (sealed with a key that is not in ``key_files`` here).
+        what: missing, damaged (other bytes than were received), unreadable (the disk fails), or
+            withheld (the store answers, but this file could not be looked at: it may not be read,
+            or this machine lacks open files or memory); from an object store also locked (sealed
+            with a key that is not in ``key_files`` here).
     """
 
     what: str
@@ -96,6 +98,7 @@ class Verifier:
         Raises:
             StoreUnavailable: the database or the file store does not answer.
         """
+        self.files.ask()
         report = VerifyReport()
         for batch in self._batches(table.instance_files):
             self._check_instances(batch, report)
@@ -158,6 +161,12 @@ class Verifier:
         return faults, {one.key for one, what in found.items() if what == _SOUND}
 
     def _judge(self, one: KeptFile) -> str:
+        what = self._look(one)
+        if what in {MISSING, WITHHELD}:
+            self.files.ask()  # a store that is down says nothing of any file
+        return what
+
+    def _look(self, one: KeptFile) -> str:
         try:
             if not self.contents:
                 return _SOUND if self.files.has(one.file) else MISSING
@@ -167,14 +176,13 @@ class Verifier:
         except NotHereYet:
             return _ELSEWHERE
         except StoreUnavailable:
-            self.files.ask()  # a store that is down says nothing of any file
             return WITHHELD
         except UnknownKey:
             return LOCKED
         except DamagedFile:
             return DAMAGED
-        except OSError:
-            return UNREADABLE
+        except OSError as error:
+            return WITHHELD if could_not_look(error) else UNREADABLE
 
     def _digest(self, one: KeptFile) -> str:
         blocks = self.files.blocks(one.file)

@@ -80,7 +80,7 @@ def _drain_dag(
 
 
 def _batch_dags(folder: str, site: Site, options: AirflowOptions, doers: Doers) -> Iterator[DAG]:
-    """Give the DAGs of work that people ask for, and of pruning where the site wants that."""
+    """Give the DAGs of work that people ask for, and of what removes files and old rows."""
     rebuild = _dag(
         f"{options.name}_rebuild",
         "Builds the studies of a day again; a backfill sends what differs",
@@ -96,16 +96,14 @@ def _batch_dags(folder: str, site: Site, options: AirflowOptions, doers: Doers) 
     )
     _task(replay, "replay", doers.replay, folder)
     yield from (rebuild, replay)
-    if site.retention.is_wanted:
-        every = timedelta(minutes=site.retention.every_minutes)
-        prune = _dag(
-            f"{options.name}_prune",
-            "Removes the files of old studies, old complete headers, tries and events",
-            schedule=every,
-            max_active_runs=1,
-        )
-        _task(prune, "prune", doers.prune, folder)
-        yield prune
+    prune = _dag(
+        f"{options.name}_prune",
+        "Removes replaced files, and what is old by the rule of the site",
+        schedule=timedelta(minutes=site.retention.every_minutes),
+        max_active_runs=1,
+    )
+    _task(prune, "prune", doers.prune, folder)
+    yield prune
 
 
 def _tried(call: Callable[..., object], **context: Any) -> object:

@@ -40,7 +40,9 @@ def _sound(site: Site, image: Image) -> BinaryIO:
     """Open a file and compare it, unless that was done a short while ago."""
     try:
         file = site.app.files.file(image.file).open("rb")
-    except (FileNotFoundError, DamagedFile):
+    except (FileNotFoundError, DamagedFile) as error:
+        if isinstance(error, FileNotFoundError):
+            site.app.files.ask()  # a store that is down says nothing of any file
         raise _damaged(site, image) from None
     now, mark = site.clock.now(), mark_of(image.sha256, file)
     try:

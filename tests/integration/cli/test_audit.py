@@ -10,6 +10,7 @@ from xml.etree.ElementTree import fromstring
 import pytest
 import sqlalchemy as sa
 
+from intu_fhir.app.storing import begin_anew
 from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.main import run
 from intu_fhir.db import tables as t
@@ -18,6 +19,7 @@ from intu_fhir.db.holds import hold_study
 from intu_fhir.db.session import Database
 from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.settling import StudyHold
+from intu_fhir.settings.load import load_configuration
 from tests.support.audit_messages import objections
 from tests.support.clock import START
 from tests.support.ports import free_port
@@ -39,6 +41,7 @@ def ask(database: Database, tmp_path: Path, capsysbinary: pytest.CaptureFixture[
         conflict = StudyHold("patient_conflict", "two Patient IDs")
         hold_study(connection, key, [conflict], generation=1, now=START)
         stage(connection, "coming", generation=0, build=None, revision=2)
+    begin_anew(load_configuration(tmp_path).site)  # the rows have no files
 
     def run_it(*arguments: str) -> tuple[int, str, str]:
         code = run(["--config", str(tmp_path), *arguments])

@@ -116,4 +116,3 @@ def test_a_site_removes_by_its_own_rules(tmp_path: Path, migrated_database_url: 
             "prune-audit": 400,
         }
         assert [one.remove_some() for one in removals.values()] == [0, 0]
-        assert site.app.configuration.site.retention.is_wanted

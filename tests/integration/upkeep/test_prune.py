@@ -12,7 +12,14 @@ from pydicom.uid import CTImageStorage
 
 from intu_fhir.cli.main import run
 from intu_fhir.db.commitment_requests import store_request
-from intu_fhir.db.tables import audit_events, headers, instances, resources, storage_commitments
+from intu_fhir.db.tables import (
+    audit_events,
+    headers,
+    instances,
+    removals,
+    resources,
+    storage_commitments,
+)
 from intu_fhir.demo.ehr import Fault
 from intu_fhir.model.commitment import (
     ASKED,
@@ -129,6 +136,25 @@ def test_images_that_no_pacs_has_stay_unless_one_says_so(
         assert len(_files(running)) == 6
         assert _prune(running, "--unforwarded") == 0
         assert _files(running) == []
+
+
+def test_replaced_files_go_where_nothing_is_pruned(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    """A file that no row speaks of any more goes without ``retention``, and nothing else does."""
+    retention: dict[str, Any] = {"every_minutes": 0.0005}
+    with running_site(tmp_path, migrated_database_url, retention=retention) as running:
+        running.send(make_study())
+        running.rest()
+        replaced = running.folder / "files" / "instances" / "replaced.dcm"
+        replaced.write_bytes(b"x")
+        app = running.site.app
+        with app.database.write() as connection:
+            name = f"instances/{replaced.name}"
+            connection.execute(sa.insert(removals).values(file=name, asked_at=app.clock.now()))
+        wait_until(lambda: not running.rows(removals))
+        assert not replaced.exists()
+        assert len(_files(running)) == 6
 
 
 def test_a_site_prunes_by_its_own_rule(tmp_path: Path, migrated_database_url: str) -> None:
