@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,10 +46,13 @@ class TellingHere:
 
     Args:
         requesters: associations that are open here.
+        may_claim: asked before results are taken to be told: by a clock that is ahead each of them
+            is too old to be told, and would be looked at again and again.
     """
 
     results: CommitmentResults
     requesters: OpenRequesters
+    may_claim: Callable[[], bool] = lambda: True
     _open: list[_Open] = field(default_factory=list)
     _answered: threading.Event = field(default_factory=threading.Event)
 
@@ -102,6 +106,8 @@ class TellingHere:
         """
         told = {one.held.requester for one in self._open if not one.is_late}
         free = self.requesters.free() - told
+        if not free or not self.may_claim():
+            return
         far = {one for one in free if one.calling_ae_title in self.requesters.elsewhere}
         self._send_to(set(free - far), None)
         self._send_to(far, 1)

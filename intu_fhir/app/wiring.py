@@ -153,7 +153,10 @@ class App:
         """Return what works beside the listeners of a process, not started."""
         chores = []
         if self.configuration.site.receiver.storage_commitment.enabled:
-            telling = TellingHere(self.commitment_results, self.requesters)
+            # A watch of its own: a clock that is off keeps nobody from sending, so that a process
+            # that only receives stays ready.
+            watch = ClockWatch(self.database, self.clock, self.configuration.site.lease_seconds)
+            telling = TellingHere(self.commitment_results, self.requesters, watch.is_right)
             chores.append(Chore(TELL_HERE, telling.tell_some, then=TELL_HERE))
         if self.uploader is not None:
             chores.append(Chore(UPLOAD, self.uploader.upload_some, then=UPLOAD))

@@ -33,7 +33,11 @@ def files_command() -> None:
 
 @files_command.add_command
 @command("verify", "intu-fhir files verify", "intu-fhir files verify --quick --json")
-@click.option("--quick", is_flag=True, help="Look whether files are there; do not read them.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Look whether files are there; read only those that are noted as damaged.",
+)
 @json_option()
 @click.pass_context
 def verify_command(ctx: click.Context, program: Program, wants_json: bool, quick: bool) -> None:

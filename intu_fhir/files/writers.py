@@ -205,8 +205,11 @@ def _folders_in(entry: Path) -> list[str] | None:
 
 
 def somebody_writes(folder: Path) -> bool:
-    """Say whether a process that writes is alive; ``folder`` is that of the entries."""
-    with contextlib.suppress(OSError):
+    """Say whether a process that writes is alive; ``folder`` is that of the entries.
+
+    An entry that its writer replaces between two looks would be found unlocked.
+    """
+    with contextlib.suppress(OSError), _one_at_a_time(folder):
         # One that is being made must find itself unlocked.
         return any(_is_locked(entry) for entry in folder.iterdir() if entry.suffix != ".new")
     return False

@@ -74,7 +74,8 @@ class Verifier:
     """Checks the files of a site, while it runs or not.
 
     Args:
-        contents: read each file and compare it; else only look whether it is there.
+        contents: read each file and compare it; else only look whether it is there, and read those
+            of which damage is noted: that one is there does not say that it is good.
         on_progress: told how many files more were checked.
     """
 
@@ -125,8 +126,6 @@ class Verifier:
                 kept = table.still_kept(connection, _files(faults))
             faults = {key: fault for key, fault in faults.items() if key in kept}
         mended = {one.key: one.file for one in batch if one.damaged and one.key in sound}
-        if not self.contents:
-            mended = {}  # that a file is there does not say that it is good
         self._note({key: one for key, one in faults.items() if one.what in _NOTED}, mended)
         report.faults += faults.values()
         self._count(len(batch), report)
@@ -168,7 +167,7 @@ class Verifier:
 
     def _look(self, one: KeptFile) -> str:
         try:
-            if not self.contents:
+            if not self.contents and not one.damaged:
                 return _SOUND if self.files.has(one.file) else MISSING
             return _SOUND if self._digest(one) == one.sha256 else DAMAGED
         except FileNotFoundError:

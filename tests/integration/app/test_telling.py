@@ -283,3 +283,18 @@ def test_database_that_was_away_stops_no_telling(
 
 def _unavailable(*_: object, **__: object) -> None:
     raise StoreUnavailable("the database is away")
+
+
+def test_by_a_clock_that_is_off_nothing_is_taken_to_be_told(telling: Telling) -> None:
+    """By a clock that is ahead no result is found too old; it is told once the clock is right."""
+    telling.ask("CT1")
+    telling.check()
+    box = telling.open("CT1")
+    ahead = FakeClock()
+    ahead.advance(1_000_000)
+    results = CommitmentResults(telling.database, ahead, telling.settings, RetrySettings())
+    TellingHere(results, telling.requesters, lambda: False).tell_some()
+    [row] = telling.rows("CT1")
+    assert row.state == CHECKED
+    telling.here().tell_some()
+    assert take(box) != 0

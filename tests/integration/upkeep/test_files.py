@@ -38,7 +38,10 @@ def test_files_that_are_as_received(published: Running, capsys: pytest.CaptureFi
 def test_a_flipped_bit_and_a_lost_file_are_found(
     published: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every kind of damage is named with its UID (M-04); the quick look sees what is missing."""
+    """Every kind of damage is named with its UID (M-04); the quick look finds what is missing.
+
+    It looks again at what is noted.
+    """
     flipped, lost = uid("study", 1, 1), uid("study", 1, 2)
     content = bytearray(_file_of(published, flipped).read_bytes())
     content[-1] ^= 1
@@ -49,7 +52,8 @@ def test_a_flipped_bit_and_a_lost_file_are_found(
     found = {one["sop_instance_uid"]: one["what"] for one in said["faults"]}
     assert found == {flipped: "damaged", lost: "missing"}
     assert {one["what"] for one in _verify(published, capsys, "--quick")[1]["faults"]} == {
-        "missing"
+        "damaged",
+        "missing",
     }
     failing = "SELECT sop_instance_uid FROM instances WHERE damaged_at IS NOT NULL"
     run(["sql", "--config", str(published.folder), "--format", "json", failing])

@@ -123,3 +123,15 @@ def test_damage_is_noted_and_taken_back(staged: Staged) -> None:
     staged.spoil()
     assert [fault.what for fault in staged.check().faults] == ["damaged"]
     assert staged.is_noted()
+
+
+def test_a_quick_look_takes_back_what_is_not_so_any_more(staged: Staged) -> None:
+    """A file that was noted as missing and is there again is read, and noted no longer if sound."""
+    staged.note(damaged=True)
+    quick = Verifier(staged.database, staged.files, staged.clock, contents=False)
+    assert quick.run().good
+    assert not staged.is_noted()
+    staged.spoil()
+    staged.note(damaged=True)
+    assert [fault.what for fault in quick.run().faults] == ["damaged"]
+    assert staged.is_noted()
