@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -139,11 +139,23 @@ class FileStore(Protocol):
         ...
 
     def open(self, name: str) -> BinaryIO:
-        """Open the very bytes that are stored, never a copy, for a promise that they are there.
+        """Open the very bytes that are stored, never a copy.
 
         Raises:
             StoreUnavailable: they cannot be had now, or are gone.
             DamagedFile: they are not those that were stored.
+        """
+        ...
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Yield the very bytes that are stored, as they come, for a promise that they are there.
+
+        Raises:
+            FileNotFoundError: they are gone.
+            OSError: the disk fails, or this system lacks what it takes to look.
+            NotHereYet: they wait on another machine.
+            StoreUnavailable: they cannot be had now.
+            DamagedFile: they are not those that were stored; what was yielded is void.
         """
         ...
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Generator
+from contextlib import closing
+from itertools import chain
 
 import structlog
 
@@ -16,7 +17,6 @@ from intu_fhir.model.commitment import FailureReason
 from intu_fhir.stage.part10 import HEAD_BYTES, find_data_set
 
 _log = structlog.get_logger("intu_fhir.commitment")
-_BLOCK = 1 << 20
 
 
 class Promise:
@@ -61,21 +61,26 @@ class Promise:
         return FailureReason.PROCESSING_FAILURE
 
     def _is_same(self, one: Unchecked, file: str) -> bool:
-        """Compare both parts: by its head a reader finds the data set, and knows its syntax."""
-        with self._files.open(file) as stored:
-            head = stored.read(HEAD_BYTES)
-            if not _fits(head, one):
-                return False
-            return digest_of_blocks(self._blocks(head, stored), one.data_set_offset or 0) == (
-                one.sha256
-            )
+        """Compare both parts: by its head a reader finds the data set, and knows its syntax.
 
-    def _blocks(self, head: bytes, stored: BinaryIO) -> Iterator[bytes]:
-        block = head
-        while block:
+        The bytes are taken as they come, also from an object store: before a large object is
+        here as a whole, others would take the request for one that nobody works at.
+        """
+        with closing(self._blocks(file)) as blocks:
+            head = b""
+            for block in blocks:
+                head += block
+                if len(head) >= HEAD_BYTES:
+                    break
+            if not _fits(head[:HEAD_BYTES], one):
+                return False
+            found = digest_of_blocks(chain((head,), blocks), one.data_set_offset or 0)
+            return found == one.sha256
+
+    def _blocks(self, file: str) -> Generator[bytes, None, None]:
+        for block in self._files.blocks(file):
             self._beat()
             yield block
-            block = stored.read(_BLOCK)
 
 
 def _fits(head: bytes, one: Unchecked) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 import sqlalchemy as sa
@@ -52,7 +51,7 @@ class Short(LocalFileStore):
 
     why = errno.EMFILE
 
-    def open(self, name: str) -> BinaryIO:
+    def blocks(self, name: str) -> Iterator[bytes]:
         """Fail as the system does when it lacks something."""
         raise StoreUnavailable("no") from OSError(self.why, os.strerror(self.why))
 
@@ -426,22 +425,25 @@ def test_head_that_is_damaged_is_no_promise(
 
 
 class Watched(LocalFileStore):
-    """Does something at each file that is opened."""
+    """Does something at each file that is opened, and before each of its blocks."""
 
     opened = 0
     at_open: Callable[[], None] = staticmethod(lambda: None)
+    at_block: Callable[[], None] = staticmethod(lambda: None)
 
-    def open(self, name: str) -> BinaryIO:
-        """Open it."""
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Read it."""
         self.opened += 1
         self.at_open()
-        return super().open(name)
+        for block in super().blocks(name):
+            self.at_block()
+            yield block
 
 
 def test_claim_lasts_while_large_files_are_read(
     database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    """However long one file takes to read, nobody else begins the same request meanwhile."""
+    """However long one file takes to come, nobody else begins the same request meanwhile."""
     files = Watched(tmp_path)
     name = stage_file(database, clock, files, bytes(5 << 20))
     ask(database, clock, uid_of(name))
@@ -449,26 +451,11 @@ def test_claim_lasts_while_large_files_are_read(
     checking.list_some()
     others = []
 
-    def read(stored: BinaryIO, size: int) -> bytes:
+    def wait_for_more() -> None:
         clock.advance(200)
         others.append(commitments(database, LocalFileStore(tmp_path), clock).check_some())
-        return stored.read(size)
 
-    class Slow:
-        def __init__(self, stored: BinaryIO) -> None:
-            self._stored = stored
-
-        def __enter__(self) -> Slow:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self._stored.close()
-
-        def read(self, size: int) -> bytes:
-            return read(self._stored, size)
-
-    opening = files.open
-    files.open = lambda name: Slow(opening(name))  # type: ignore[assignment, method-assign, return-value]
+    files.at_block = wait_for_more
     assert checking.check_some() == 1
     assert len(others) > 5
     assert not any(others)
@@ -695,7 +682,7 @@ class Elsewhere(LocalFileStore):
 
     error: type[Exception] = NotHereYet
 
-    def open(self, name: str) -> BinaryIO:
+    def blocks(self, name: str) -> Iterator[bytes]:
         """Say that it is not here."""
         raise self.error(name)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from intu_fhir.db.commitments import Unchecked
 from intu_fhir.db.file_checks import images_with, note_damage
 from intu_fhir.db.file_tables import removals
 from intu_fhir.db.pruning import to_remove
@@ -21,6 +22,7 @@ from intu_fhir.errors import ConfigurationError, DamagedFile, NotHereYet, StoreU
 from intu_fhir.model.instance import Disposition
 from intu_fhir.stage.accept import RESTORED
 from intu_fhir.stage.describer import Describer
+from intu_fhir.stage.promise import Promise
 from tests.support.clock import FakeClock
 from tests.support.object_stores import ObjectStoreServer, start_object_store
 from tests.support.spooling import Machine, machine
@@ -150,6 +152,22 @@ def test_what_the_bucket_changed_is_not_believed(here: Machine) -> None:
     for read in (here.files.open, lambda name: here.files.file(name).open("rb")):
         with pytest.raises(DamagedFile, match="restore it"):
             read(file)
+
+
+def test_bytes_are_promised_as_they_come_from_the_bucket(
+    here: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage commitment needs no copy: one that takes long to make would outlast its claim."""
+    here.receive(make_instance(SOPInstanceUID=uid("large"), PixelData=bytes(5 << 20)))
+    here.uploader.upload_some()
+    [row] = here.rows(instances)
+    staged = (row.sop_class_uid, row.file, row.data_set_offset, row.sha256, row.transfer_syntax_uid)
+    asked = Unchecked(1, row.sop_class_uid, row.sop_instance_uid, *staged)
+    monkeypatch.setattr("intu_fhir.files.s3.unnamed_file", None)
+    beats: list[None] = []
+    promise = Promise(here.files, lambda: beats.append(None))
+    assert promise.failure(asked, row.file) is None
+    assert len(beats) > 4
 
 
 def test_a_ledger_that_missed_an_upload_hears_of_it(here: Machine) -> None:
