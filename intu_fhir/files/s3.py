@@ -178,12 +178,17 @@ class ObjectFileStore(LocalFileStore):
         return super().stands(name) or self.has(name)
 
     def remove(self, name: str) -> None:
-        """Remove a file from the spool, the copies and the bucket."""
-        is_elsewhere = self._is_elsewhere(name)
-        super().remove(name)
-        if is_elsewhere:
-            self._cache.drop(name)
+        """Remove a file from the bucket, the copies and the spool.
+
+        In this order: while the bucket is away, the file in the spool says that it is to go.
+        """
+        if self._is_elsewhere(name):
             self._bucket.remove(name)
+            self._cache.drop(name)
+        self._remove_here(name)
+
+    def _remove_here(self, name: str) -> None:
+        super().remove(name)
         with self._noting:
             self._uploaded.discard(name)
 
@@ -273,7 +278,10 @@ class ObjectFileStore(LocalFileStore):
             with self.path(name).open("rb") as file:
                 self._bucket.put(name, file)
         except (StoreUnavailable, OSError) as error:
-            self._take_back(name)
+            with contextlib.suppress(StoreUnavailable):
+                self._bucket.remove(name)  # where the answer alone was lost
+            with contextlib.suppress(StoreUnavailable):
+                self._remove_here(name)
             if isinstance(error, OSError):
                 raise StoreUnavailable("A file could not be read for its upload") from error
             raise

@@ -131,7 +131,7 @@ class Writer:
 
 
 class Abandoned:
-    """What writers that have ended left behind.
+    """What writers that have ended left behind, and what of it stays.
 
     Args:
         folders: by folder, the writers whose files may stand there without a row.
@@ -148,6 +148,15 @@ class Abandoned:
         self.folders = folders
         self.alive = alive
         self.anywhere = anywhere
+        self._staying: set[str] = set()
+
+    def stays(self, name: str) -> None:
+        """Note that a file could not be removed: its writer stays listed, for the next look."""
+        self._staying.add(writer_of(name.rpartition("/")[2]))
+
+    def is_settled(self, writer: str) -> bool:
+        """Say whether nothing is left of a writer."""
+        return writer not in self._staying
 
     def files(self, root: Path) -> Iterator[str]:
         """Give the name of every kept file that may have no row."""
@@ -185,14 +194,16 @@ def abandoned(folder: Path, spooled: Path) -> Iterator[tuple[Abandoned, list[Pat
                 garbled.add(path.name)
             for line in folders or ():
                 ended.setdefault(line, set()).add(path.name)
-        yield Abandoned(ended, alive, frozenset(garbled)), left
+        found = Abandoned(ended, alive, frozenset(garbled))
+        yield found, left
         try:
             for listed in sorted(ended):
                 _sync_if_there(folder.parent / listed)
         except OSError:
             return  # what was removed may come back after a power cut, so it stays listed
         for path in (*dead, *remains):
-            path.unlink(missing_ok=True)
+            if found.is_settled(path.stem):
+                path.unlink(missing_ok=True)
 
 
 def _folders_in(entry: Path) -> list[str] | None:

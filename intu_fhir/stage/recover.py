@@ -33,8 +33,8 @@ def recover(
     Files that were being written, and files whose row never came, were not acknowledged to
     any sender: removing them loses nothing. Only files of processes that have ended are looked
     at, so others may write meanwhile; and a file goes only when the database was asked for the
-    very object in it, whatever clocks say. One that a disk does not let go stays, and is named in
-    the log: nobody was answered for it, and nothing waits for it.
+    very object in it, whatever clocks say. One that a disk or a bucket does not let go stays for
+    the next start, and is named in the log: nobody was answered for it, and nothing waits for it.
 
     Args:
         receiver: name of the process that was.
@@ -46,7 +46,11 @@ def recover(
         gone = sum(_is_gone(path.name, partial(path.unlink, missing_ok=True)) for path in spooled)
         names = set(left.files(files.root))
         orphans = _orphans(database, files, names)
-        gone += sum(_is_gone(name, partial(files.remove, name)) for name in sorted(orphans))
+        for name in sorted(orphans):
+            if _is_gone(name, partial(files.remove, name)):
+                gone += 1
+            else:
+                left.stays(name)
         files.recovered(names - orphans)
     return gone
 

@@ -323,6 +323,24 @@ def test_leftovers_go_while_the_store_is_down(
     assert not here.files.path(orphan).exists()
 
 
+def test_what_the_bucket_does_not_let_go_is_remembered(
+    make_own: MakeMachine, own_store: ObjectStoreServer
+) -> None:
+    """Uploaded without a row, while the bucket is away, bytes go at the next start with it."""
+    here = make_own("a", answer="uploaded", cache_bytes=0)
+    spool = here.files.open_spool(b"head")
+    orphan = here.files.place(spool.finish().path, here.clock.now())
+    own_store.crash()
+    with pytest.raises(StoreUnavailable):
+        here.files.remove(orphan)
+    here.files.close()
+    assert here.recover() == 0
+    own_store.start()
+    assert list(here.bucket()) == [orphan]
+    assert here.recover() == 1
+    assert (here.bucket(), here.spooled()) == ({}, [])
+
+
 def test_a_crash_after_upload_and_row_keeps_the_file(here: Machine, make: MakeMachine) -> None:
     """Killed between the row and its note, the next process lets the spooled file go, no more."""
     first = make("b", answer="uploaded", cache_bytes=0)
