@@ -29,8 +29,8 @@ from tests.support.senders import Journal, Sample, Samples, Sender
 from tests.support.strace import traced
 from tests.support.sync_log import read_calls
 
-ASSOCIATION, COMMIT, START = "association", "commit", "start"
-ROLES = (ASSOCIATION, COMMIT, START)
+ASSOCIATION, COMMIT, ASIDE, START = "association", "commit", "aside", "start"
+ROLES = (ASSOCIATION, COMMIT, ASIDE, START)
 DISK_CALLS = frozenset(
     {
         "openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "mkdir", "sendto",
@@ -133,7 +133,7 @@ class Run:
         receiver = self._receivers.start(self.order())
         sender = Sender(receiver.port, self.journal)
         assert sender.associate()
-        thread = receiver.newest_thread if role == ASSOCIATION else receiver.committing_thread
+        thread = threads_of(receiver)[role]
         with traced([thread], self.place / "trace", calls=calls, inject=inject):
             missing = sender.send_all(scenario())
             released = sender.release()
@@ -200,6 +200,15 @@ class Run:
         """Forget the area."""
         self.close()
         shutil.rmtree(self.place, ignore_errors=True)
+
+
+def threads_of(receiver: RunningReceiver) -> dict[str, int]:
+    """Return the threads that a transfer goes through, by role."""
+    return {
+        ASSOCIATION: receiver.newest_thread,
+        COMMIT: receiver.committing_thread,
+        ASIDE: receiver.thread_of_asides,
+    }
 
 
 def _wait_for_end_of(receiver: RunningReceiver, thread: int) -> None:

@@ -16,7 +16,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.reliability.crash_points import ASSOCIATION, COMMIT, Areas, Run, make_areas, scenario
+from tests.reliability.crash_points import (
+    ASIDE,
+    ASSOCIATION,
+    COMMIT,
+    Areas,
+    Run,
+    make_areas,
+    scenario,
+    threads_of,
+)
 from tests.reliability.sync_order import files_by_uid
 from tests.support.promises import Broken, examine
 from tests.support.receivers import Receivers, RunningReceiver
@@ -81,7 +90,7 @@ class Found:
 def faults(areas: Areas) -> list[Fault]:
     """Return every fault, as undisturbed runs show the calls."""
     found = []
-    for role in (ASSOCIATION, COMMIT):
+    for role in (ASSOCIATION, COMMIT, ASIDE):
         run = areas.fresh()
         assert run.transfer(role, CALLS, [])
         counts = Counter(call.name for call in read_calls(run.place / "trace"))
@@ -114,9 +123,9 @@ def _provoke(receivers: Receivers, run: Run, fault: Fault, found: Found) -> Brok
     receiver = receivers.start(run.order())
     sender = Sender(receiver.port, run.journal)
     assert sender.associate()
-    thread = receiver.newest_thread if fault.role == ASSOCIATION else receiver.committing_thread
-    others = [receiver.newest_thread, receiver.committing_thread]
-    others.remove(thread)
+    threads = threads_of(receiver)
+    thread = threads.pop(fault.role)
+    others = list(threads.values())
     logs = [run.place / "faulty", run.place / "other"]
     with (
         traced([thread], logs[0], inject=[fault.injection()], calls=CALLS, text_bytes=TEXT_BYTES),

@@ -112,7 +112,9 @@ def _start(order: Order) -> tuple[Listener, int]:
         kind = mutants.EarlyCommit
     rows = commit_rows(writer, wait_seconds=order.wait_seconds, kind=kind)
     rows.start()
-    accept: Any = Accept(files, database, rows, clock, RECEIVER, {CHANNEL: 30.0})
+    staging = Accept(files, database, rows, clock, RECEIVER, {CHANNEL: 30.0})
+    staging.asides.start()  # so that its thread is there to be traced
+    accept: Any = staging
     if order.mutant == mutants.ACK_FIRST:
         accept = mutants.AckFirst(accept)
     if order.mutant == mutants.HOPEFUL:

@@ -155,6 +155,16 @@ class _Disk:
         """Say whether a sync of ``path`` lies between a write and a moment."""
         return any(sync.begun > written.ended and sync.ended < before for sync in self.syncs[path])
 
+    def is_whole(self, row: Call, before: int) -> bool:
+        """Say whether what a log took was synced before a moment, by the first sync after it.
+
+        Where that failed, a later one says nothing: the system takes what was lost for written.
+        """
+        of_log = (*self.syncs[row.path], *self.failed_syncs[row.path])
+        after = [sync for sync in of_log if sync.begun > row.ended]
+        first = min(after, key=lambda sync: sync.ended, default=None)
+        return first is not None and first.result >= 0 and first.ended < before
+
     def failed(self, path: str, written: Call, before: int) -> bool:
         """Say whether a sync of ``path`` failed between a write and a moment."""
         failed = self.failed_syncs[path]
@@ -179,25 +189,17 @@ def judge(logs: Iterable[Path], files_of: Mapping[str, Collection[Path]]) -> Ver
 
 def _missing(disk: _Disk, uid: str, moment: int, file: Path | None) -> Iterator[str]:
     """Name what was not on disk at a moment, when an object was answered."""
-    rows = [row for row in disk.rows.get(uid, []) if row.ended < moment]
-    if not any(disk.synced(row.path, row, moment) for row in rows):
+    renamed, _ = disk.renames.get(str(file), (None, ""))
+    # The row of a file comes when that has its name; before, it was that of an earlier file.
+    named = renamed.ended if renamed else 0
+    rows = [row for row in disk.rows.get(uid, []) if named < row.begun and row.ended < moment]
+    if not any(disk.is_whole(row, moment) for row in rows):
         yield "row"
     yield from _missing_of_file(disk, file, moment)
-    committed = _committed(disk, rows, file)
+    # SQLite's log takes a row when it is committed, PostgreSQL's earlier.
+    committed = min((row.begun for row in rows if row.path.endswith("-wal")), default=None)
     if committed is not None and any(_missing_of_file(disk, file, committed)):
         yield "file before row"
-
-
-def _committed(disk: _Disk, rows: Iterable[Call], file: Path | None) -> int | None:
-    """Return when the row of a file began to be committed, where the log can tell.
-
-    SQLite takes a row into its log when it is committed, PostgreSQL earlier. What SQLite took
-    before the file had its name was the row of an earlier file, which failed.
-    """
-    renamed, _ = disk.renames.get(str(file), (None, ""))
-    named = renamed.ended if renamed else 0
-    moments = (row.begun for row in rows if row.path.endswith("-wal") and row.begun > named)
-    return min(moments, default=None)
 
 
 def _missing_of_file(disk: _Disk, file: Path | None, moment: int) -> Iterator[str]:
@@ -205,8 +207,9 @@ def _missing_of_file(disk: _Disk, file: Path | None, moment: int) -> Iterator[st
     if file is None or renamed is None or renamed.ended >= moment:
         yield "file"
         return
-    written = disk.writes.get(spooled)
     names = (spooled, str(file))
+    writes = [disk.writes[name] for name in names if name in disk.writes]
+    written = max(writes, key=lambda write: write.ended, default=None)
     if (
         written is None
         or any(disk.failed(name, written, moment) for name in names)
