@@ -20,7 +20,17 @@ NOT_SERVED = (ADDRESS_REFUSED, ACCEPT_FAILED, NO_THREAD)
 _NO_LIMITS = frozenset(
     {"character_sets", "processes", "shutdown_grace_seconds", "storage_commitment"}
 )
-LIMITS = tuple(name for name in Receiver.model_fields if name not in _NO_LIMITS)
+_OF_COMMITMENT = (
+    "max_instances",
+    "max_waiting",
+    "max_waiting_of_one",
+    "max_waiting_instances",
+    "max_waiting_instances_of_one",
+)
+LIMITS = (
+    *(name for name in Receiver.model_fields if name not in _NO_LIMITS),
+    *(f"storage_commitment.{name}" for name in _OF_COMMITMENT),
+)
 """The settings that may end or refuse something."""
 
 

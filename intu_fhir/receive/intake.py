@@ -111,9 +111,11 @@ class Intake:
     def end(self) -> Answer:
         """Return the answer to the message, which is now complete."""
         message, self._message = self._message, None
-        if message is None or isinstance(message.request, EchoRequest):
+        if message is None:
             return self._refusal or SUCCESS
-        if isinstance(message.request, StoreRequest):
+        if isinstance(message.request, EchoRequest):
+            answer = self._refusal or SUCCESS
+        elif isinstance(message.request, StoreRequest):
             answer = self._finish(message, message.request)
         elif isinstance(message.request, ActionRequest):
             answer = self._commit(message)

@@ -69,7 +69,7 @@ class Row:
 
 ERRORS = (
     Row(StoreUnavailable, Answer(0xA700, "Store is not available; send again later")),
-    Row(Busy, Answer(0xA700, "Too many deflated objects at once; send again later")),
+    Row(Busy, Answer(0xA700, "Too many long objects at once; send again later")),
     Row(TransientError, Answer(0xA700, "Not possible now; send again later")),
     Row(
         IdentityMismatch,

@@ -100,8 +100,8 @@ class Receiver(Settings):
     max_inflated_bytes: PositiveInt = 64 * 1024**2
     """Most that a deflated data set may inflate to, pixels included."""
     max_inflating: Annotated[int, Field(ge=1, le=64)] = 2
-    """Deflated data sets that a process reads at the same time. Another one waits for 8 seconds,
-    and is then answered A700.
+    """Data sets that a process reads at the same time of those that are deflated or have more than
+    2,000 elements. Another one waits for 8 seconds, and is then answered A700.
     """
     max_nesting: Annotated[int, Field(ge=1, le=256)] = 64
     """Deepest nesting of sequences that is read."""

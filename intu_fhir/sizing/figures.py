@@ -37,7 +37,7 @@ class Receivers(Settings):
 
     machines: PositiveInt = 1
     """How many share the load."""
-    images_per_second: PositiveFloat = 250.0
+    images_per_second: PositiveFloat = 300.0
     """What one of them takes on PostgreSQL, over all of its associations; measure yours."""
     object_store: bool = False
     """Whether files go to an object store: then each is uploaded and read back there."""

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -53,7 +53,13 @@ from intu_fhir.db.file_checks import restore_file
 from intu_fhir.db.instances import NewInstance, StagedAs, staged_as
 from intu_fhir.db.quarantine import Quarantined, is_quarantined, store_quarantined
 from intu_fhir.db.session import Database
-from intu_fhir.errors import IdentityMismatch, IntuError, OutcomeUnknown, StoreUnavailable
+from intu_fhir.errors import (
+    IdentityMismatch,
+    IntuError,
+    LimitPassed,
+    OutcomeUnknown,
+    StoreUnavailable,
+)
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.instance import Accepted, Disposition, InstanceHeader, ReceivedObject
 from intu_fhir.observe.clock import Clock
@@ -63,7 +69,7 @@ from intu_fhir.stage.doubts import Doubts
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, DEFLATED_SYNTAXES, Limits
 from intu_fhir.stage.file_source import FileSource, opened_source
 from intu_fhir.stage.header import read_header
-from intu_fhir.stage.turns import Turns
+from intu_fhir.stage.turns import SHORT_ELEMENTS, Turns
 
 OTHER_BYTES = "different_bytes"
 OTHER_PARENT = "other_study_or_series"
@@ -80,7 +86,7 @@ class Accept:
         first_look_seconds: by channel, how long after its last instance a study is judged.
         limits: what reading one header may cost.
         character_sets: by calling AE title, what its text is really in.
-        turns: how many deflated data sets are read at the same time.
+        turns: how many deflated and long data sets are read at the same time.
     """
 
     files: FileStore
@@ -94,10 +100,13 @@ class Accept:
     turns: Turns = field(default_factory=Turns)
     asides: GroupCommit[Aside, Any] = field(init=False)
     doubts: Doubts = field(init=False)
+    short: Limits = field(init=False)
 
     def __post_init__(self) -> None:
         beside = asides(self.database, self.rows.wait_seconds)
         undecided = lambda: self.rows.undecided() + beside.undecided()  # noqa: E731
+        fewest = min(SHORT_ELEMENTS, self.limits.max_elements)
+        object.__setattr__(self, "short", replace(self.limits, max_elements=fewest))
         object.__setattr__(self, "asides", beside)
         object.__setattr__(self, "doubts", Doubts(self.database, self.files, undecided))
 
@@ -126,9 +135,7 @@ class Accept:
         return self._quarantine(row, staged)
 
     def _read(self, received: ReceivedObject) -> InstanceHeader:
-        really = self.character_sets.get(received.origin.calling_ae_title, "")
-        with self._turn(received.transfer_syntax_uid), _data_set(received) as data_set:
-            header = read_header(data_set, received.transfer_syntax_uid, self.limits, really)
+        header = self._read_short(received) or self._read_long(received)
         announced = (received.sop_class_uid, received.sop_instance_uid)
         if (header.sop_class_uid, header.sop_instance_uid) != announced:
             raise IdentityMismatch(
@@ -137,9 +144,25 @@ class Accept:
             )
         return header
 
-    def _turn(self, transfer_syntax_uid: str) -> contextlib.AbstractContextManager[None]:
-        deflated = transfer_syntax_uid in DEFLATED_SYNTAXES
-        return self.turns.turn() if deflated else contextlib.nullcontext()
+    def _read_short(self, received: ReceivedObject) -> InstanceHeader | None:
+        """Read a header as nearly every image has it; None where that takes longer."""
+        if received.transfer_syntax_uid in DEFLATED_SYNTAXES:
+            return None
+        try:
+            return self._header(received, self.short)
+        except LimitPassed as error:
+            if error.limit != "max_elements":
+                raise
+            return None
+
+    def _read_long(self, received: ReceivedObject) -> InstanceHeader:
+        with self.turns.turn():
+            return self._header(received, self.limits)
+
+    def _header(self, received: ReceivedObject, limits: Limits) -> InstanceHeader:
+        really = self.character_sets.get(received.origin.calling_ae_title, "")
+        with _data_set(received) as data_set:
+            return read_header(data_set, received.transfer_syntax_uid, limits, really)
 
     def _row(
         self, received: ReceivedObject, header: InstanceHeader, name: str, now: datetime

@@ -112,6 +112,9 @@ class Ends:
             return False
         except PermanentError as error:
             self._give_up([end.origin.association_id for end in some], str(error))
+        except Exception as error:  # noqa: BLE001  (else no end is noted any more)
+            # Its text may hold values of a statement; its type cannot.
+            self._give_up([end.origin.association_id for end in some], type(error).__name__)
         for _ in some:
             self._waiting.popleft()
         self._noted()

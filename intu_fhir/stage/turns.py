@@ -1,7 +1,8 @@
-"""How many deflated data sets are read at the same time.
+"""How many data sets that take long to read are read at the same time.
 
-A few kilobytes can inflate to millions of elements: so many senders at once would take the
-processor from all others, though each stays within its own limits.
+Those are the deflated ones, since a few kilobytes can inflate to millions of elements, and those of
+many elements: a megabyte of empty items takes a hundred times as long as one of pixels. So many
+senders at once would take the processor from all others, though each stays within its own limits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from intu_fhir.errors import Busy
 
 TURN_SECONDS = 8.0
 """How long a data set waits for its turn; less than modalities wait for an answer."""
+
+
+SHORT_ELEMENTS = 2_000
+"""Elements, items and fragments that are read without a turn: some milliseconds."""
 
 
 class Turns:
@@ -32,8 +37,9 @@ class Turns:
         """
         if not self._free.acquire(timeout=self._wait_seconds):
             raise Busy(
-                f"No turn to read a deflated data set came within {self._wait_seconds:g} seconds; "
-                "it may be sent again, and receiver.max_inflating be raised where processors idle",
+                "No turn to read a deflated or long data set came within "
+                f"{self._wait_seconds:g} seconds; it may be sent again, and "
+                "receiver.max_inflating be raised where processors idle",
                 "max_inflating",
             )
         try:

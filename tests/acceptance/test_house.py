@@ -100,6 +100,7 @@ CATCH_EVERYTHING = frozenset(
         "cli/main.py",
         "web/http/last_resort.py",  # one request's end is never the server's
         "stage/commit.py",  # nothing is swallowed: the waiting threads raise it
+        "stage/ends.py",  # an end that cannot be noted is told, and the next ones are noted
         "stage/handover.py",
     }
 )

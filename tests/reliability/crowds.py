@@ -57,6 +57,7 @@ OF_REQUESTS = "N-03 50 requests full of items"
 MEGABYTES_OF_REQUESTS = 100
 """50 times a request of 100 kB, and what is read from it."""
 _PIECE = bytes(60_000)
+_EMPTY_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
 _UID = uid("study", 1, 1)
 
 
@@ -260,6 +261,28 @@ def endless_commands(one: Site, stack: contextlib.ExitStack, over: threading.Eve
                     peer.send_pdvs(pdv(CT_ID, COMMAND, bytes(8_000)))
 
 
+def empty_items(one: Site, stack: contextlib.ExitStack, over: threading.Event) -> None:
+    """Fifty at a time: whole objects of a megabyte that is empty items."""
+
+    def send(peer: RawPeer) -> None:
+        with contextlib.suppress(OSError, AssertionError):
+            peer.associate()
+            while not over.is_set():
+                peer.send_command(store_command(_UID))
+                for piece in pieces:
+                    peer.send_data(piece, last=piece is pieces[-1])
+                peer.response()
+
+    items = _EMPTY_ITEM * 125_000
+    whole = struct.pack("<HH2sHI", 0x0008, 0x1115, b"SQ", 0, len(items)) + items
+    pieces = [whole[at : at + len(_PIECE)] for at in range(0, len(whole), len(_PIECE))]
+    threads = [threading.Thread(target=send, args=(peer,)) for peer in _peers(one, stack, 50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def pipelined(one: Site, stack: contextlib.ExitStack, over: threading.Event) -> None:
     """Send three hundred commands and objects without reading an answer."""
     while not over.is_set():
@@ -292,6 +315,7 @@ CROWDS: dict[str, tuple[str, Crowd]] = {
     "N-04 an object without end": ("clear", endless_objects),
     "N-04 command sets without end": ("clear", endless_commands),
     "N-04 50 peers that send empty fragments": ("clear", crumbs),
+    "N-04 50 peers that send empty items": ("clear", empty_items),
     "N-04 300 pipelined objects": ("clear", pipelined),
     "N-05 200 silent TLS clients": ("tls", silent_tls),
 }

@@ -19,6 +19,7 @@ from pydicom.filewriter import dcmwrite
 
 from intu_fhir.db.tables import headers, instances
 from intu_fhir.observe.metrics import RECEIVE_LIMITS
+from intu_fhir.stage.turns import SHORT_ELEMENTS
 from tests.integration.app.conftest import StartWhole
 from tests.support import mutants
 from tests.support.raw_peer import CT_IMAGE_STORAGE, RawPeer, status_of, store_command
@@ -227,6 +228,19 @@ def test_deflated_objects_take_turns(start_whole: StartWhole) -> None:
             assert plain.store(encoded(small(EXPLICIT), EXPLICIT)) == 0x0000
         assert counted._value.get() == before + 1
         assert sender.store(data) == 0xA900  # it has the UID of the plain one, and other bytes
+
+
+def test_objects_of_many_elements_take_turns(start_whole: StartWhole) -> None:
+    """A data set full of empty items waits for its turn as a deflated one does; others do not."""
+    whole = start_whole(max_inflating=1)
+    empty = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (SHORT_ELEMENTS + 1)
+    items = struct.pack("<HH2sHI", 0x0008, 0x0006, b"SQ", 0, len(empty)) + empty
+    with Sender(whole) as long, Sender(whole) as plain:
+        with whole.turns.turn():
+            assert long.store(items + encoded(small(EXPLICIT), EXPLICIT)) == 0xA700
+            assert plain.store(encoded(small(EXPLICIT), EXPLICIT)) == 0x0000
+        # It has the UID of the plain one, and other bytes.
+        assert long.store(items + encoded(small(EXPLICIT), EXPLICIT)) == 0xA900
 
 
 def test_fragment_of_four_gigabytes_is_refused(whole: WholeReceiver) -> None:

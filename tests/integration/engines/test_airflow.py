@@ -107,10 +107,11 @@ def test_a_site_in_airflow(airflow: Airflow, dags: AirflowDags, site: WorkedSite
 
 
 def _its_page_shows_the_work(airflow: Airflow) -> None:
-    """A DAG to prepare, one for each destination, two for people; tasks run in their pool."""
+    """DAGs to prepare, to prune, for each destination, two for people; tasks run in their pool."""
     assert airflow.import_errors() == []
     assert airflow.dag_ids(NAME) == [
-        f"{NAME}1_{one}" for one in ("deliver_ehr", "deliver_pacs", "prepare", "rebuild", "replay")
+        f"{NAME}1_{one}"
+        for one in ("deliver_ehr", "deliver_pacs", "prepare", "prune", "rebuild", "replay")
     ]
     to_ehr = airflow.tasks(f"{NAME}1_deliver_ehr")
     assert {one["pool"] for one in to_ehr} == {"north_ehr"}

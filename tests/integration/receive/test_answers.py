@@ -21,6 +21,7 @@ from intu_fhir.errors import (
 )
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
+from intu_fhir.observe.metrics import RECEIVE_REFUSALS
 from intu_fhir.receive.space import FreeSpace
 from intu_fhir.receive.statuses import DISPOSITIONS, ERRORS
 from tests.integration.receive.conftest import StartReceiving
@@ -351,6 +352,13 @@ def test_echo_with_a_data_set_is_refused(receiving: Receiving) -> None:
             us(0x0800, 1),
         )
         peer.send_command(announced, VERIFICATION_ID)
-        peer.send_data(b"any", VERIFICATION_ID)
-        assert status_of(peer.response()) == 0x0212
+        counted = RECEIVE_REFUSALS.labels("test", "0212")
+        before = counted._value.get()
+        with structlog.testing.capture_logs() as logs:
+            peer.send_data(b"any", VERIFICATION_ID)
+            assert status_of(peer.response()) == 0x0212
+        assert counted._value.get() == before + 1
+        assert [entry["status"] for entry in logs if entry["event"] == "request_refused"] == [
+            "0212"
+        ]
         assert status_of(peer.echo()) == 0x0000

@@ -20,6 +20,7 @@ from intu_fhir.observe.metrics import (
     RECEIVE_LIMITS,
 )
 from intu_fhir.receive.ports import EndReason
+from intu_fhir.settings.receiver import StorageCommitment
 from intu_fhir.settings.schema import Receiver, ServerTls
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.certificates import Authority
@@ -174,6 +175,15 @@ ON_THE_CLOCK = {"association_seconds"}
 OF_THE_PROGRAM = {"shutdown_grace_seconds", "storage_commitment", "processes"}
 
 
+OF_COMMITMENT = {
+    "max_instances",
+    "max_waiting",
+    "max_waiting_of_one",
+    "max_waiting_instances",
+    "max_waiting_instances_of_one",
+}
+
+
 def counted(limit: str) -> float:
     """Return how often a limit was passed."""
     return float(RECEIVE_LIMITS.labels("test", limit)._value.get())
@@ -200,6 +210,9 @@ def test_limits_are_counted_from_zero(start_receiving: StartReceiving) -> None:
         if sample.name.endswith("_total") and sample.labels["channel"] == "untouched"
     }
     settings = set(Receiver.model_fields) - NO_LIMITS - OF_THE_PROGRAM
+    of_commitment = set(StorageCommitment.model_fields) & OF_COMMITMENT
+    assert of_commitment == OF_COMMITMENT
+    settings |= {f"storage_commitment.{name}" for name in of_commitment}
     ends = {end.value for end in EndReason}
     assert told == {
         **{("intu_receive_limits_total", "untouched", name): 0 for name in settings},
@@ -290,7 +303,7 @@ def test_limit_of_reading_is_counted(limit: str, start_receiving: StartReceiving
         peer.associate()
         answer = peer.store(OBJECT, UID)
         assert status_of(answer) == (0xA700 if busy else 0xC000)
-        words = b"deflated objects at once" if busy else limit.encode()
+        words = b"long objects at once" if busy else limit.encode()
         assert words in answer[0x0902]
         peer.send(pdu(5, bytes(4)))
     assert counted(limit) == before + 1

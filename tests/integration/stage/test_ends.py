@@ -61,6 +61,24 @@ def ended_elsewhere(database: Database) -> int:
     return len(ended(database)) if database.is_sqlite else 0
 
 
+def test_one_that_cannot_be_written_ends_nothing(database: Database, clock: FakeClock) -> None:
+    """An error that nobody has thought of costs its ends, and the next ones are written."""
+    strange = iter([RuntimeError("strange")])
+
+    def settles(_: str) -> bool:
+        for error in strange:
+            raise error
+        return False
+
+    ends = Ends(database, clock, "here", settles=settles, noted=lambda: None)
+    ends.start()
+    ends(origin("a1"), "released", {})
+    wait_until(lambda: not ends._waiting)
+    ends(origin("a2"), "released", {})
+    wait_until(lambda: list(ended(database)) == ["a2"])
+    ends.stop()
+
+
 def test_stopping_writes_what_is_left(database: Database, clock: FakeClock) -> None:
     """Ends that came just before the stop are written."""
     ends = Ends(database, clock, "here", settles=lambda _: False, noted=lambda: None)
