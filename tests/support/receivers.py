@@ -70,6 +70,11 @@ class RunningReceiver:
         return self.threads()[1]
 
     @property
+    def aside_thread(self) -> int:
+        """The thread that stores what goes beside the rows: quarantine, restored files."""
+        return self.threads()[2]
+
+    @property
     def newest_thread(self) -> int:
         """The thread of the association that was made last."""
         return self.threads()[-1]
