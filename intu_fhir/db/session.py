@@ -147,6 +147,18 @@ def be_patient(connection: Connection) -> None:
 @contextlib.contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """Begin a write transaction; commit it at the end, or roll it back."""
+    try:
+        _begin(connection)
+        yield
+    except BaseException as error:
+        connection.rollback()
+        if _can_only_read(error):
+            connection.invalidate()
+        raise
+    _commit(connection)
+
+
+def _begin(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         # A deferred transaction that reads first fails "locked" at once.
         connection.begin()
@@ -155,12 +167,16 @@ def transaction(connection: Connection) -> Iterator[None]:
         # It may give each transaction another session, which knows nothing of what we have set.
         connection.begin()
         run_as_it_is(connection, _SET_LOCAL)
-    try:
-        yield
-    except BaseException:
-        connection.rollback()
-        raise
-    _commit(connection)
+
+
+def _can_only_read(error: BaseException) -> bool:
+    """Say whether SQLite has this database open for reading alone, until it is opened anew.
+
+    It tries that by itself where opening for writing fails, as on a disk that is read-only for a
+    while, or without a descriptor to spare.
+    """
+    code: int = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_READONLY
 
 
 def _commit(connection: Connection) -> None:

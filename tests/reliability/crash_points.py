@@ -1,14 +1,15 @@
 """K-01: the receiver is killed just before each of its system calls, one run for each.
 
 ``python -m tests.reliability.crash_points`` sweeps every call; the tests take some of them.
-A transfer of new, repeated and conflicting objects runs while strace waits for the N-th call of
-one name in one thread and kills the process there. A new receiver then recovers, and what was
-answered Success must be there. A start after a crash is swept in the same way.
+A transfer of new, repeated, conflicting and restored objects runs while strace waits for the N-th
+call of one name in one thread and kills the process there. A new receiver then recovers, and what
+was answered Success must be there. A start after a crash is swept in the same way.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -18,14 +19,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
+from intu_fhir.db.tables import instances
 from tests.support.databases import sqlite_url
-from tests.support.mutants import CRASH_MUTANTS
+from tests.support.mutants import CRASH_MUTANTS, LATE_RESTORE
 from tests.support.promises import Broken, examine
 from tests.support.receiver_process import Order
 from tests.support.receivers import ReceiverFailed, Receivers, RunningReceiver
-from tests.support.senders import Journal, Sample, Samples, Sender
+from tests.support.senders import SUCCESS, Journal, Sample, Samples, Sender
 from tests.support.strace import traced
 from tests.support.sync_log import read_calls
 
@@ -107,9 +111,21 @@ class Areas:
 
 
 def scenario() -> list[Sample]:
-    """Two studies; one object comes twice, and once more with other bytes."""
-    first = SAMPLES.make(1, 1)
-    return [first, SAMPLES.make(1, 2), first, SAMPLES.make(1, 1, pixel=9), SAMPLES.make(2, 1)]
+    """Two studies; two objects come twice, one of them once more with other bytes.
+
+    ``Run.send`` spoils what is stored of the other one before it comes again.
+    """
+    first, second, conflicting = SAMPLES.make(1, 1), SAMPLES.make(1, 2), SAMPLES.make(1, 1, pixel=9)
+    return [first, second, first, conflicting, second, SAMPLES.make(2, 1)]
+
+
+_SPOILED_BEFORE = 4
+
+
+def thread_of(receiver: RunningReceiver, role: str) -> int:
+    """Return the thread of a role."""
+    threads = {COMMIT: receiver.committing_thread, ASIDE: receiver.aside_thread}
+    return threads.get(role, receiver.newest_thread)
 
 
 class Run:
@@ -122,6 +138,7 @@ class Run:
         self._url = sqlite_url(place / "staging.db")
         self.database = Database(self._url, pool_size=1)
         self._mutant = mutant
+        self._spoiled: set[str] = set()
 
     def order(self, *, held: bool = False) -> Order:
         """Return what the receiver shall be."""
@@ -133,9 +150,9 @@ class Run:
         receiver = self._receivers.start(self.order())
         sender = Sender(receiver.port, self.journal)
         assert sender.associate()
-        thread = threads_of(receiver)[role]
+        thread = thread_of(receiver, role)
         with traced([thread], self.place / "trace", calls=calls, inject=inject):
-            missing = sender.send_all(scenario())
+            missing = [status for status in self.send(sender) if status != SUCCESS]
             released = sender.release()
             if released:
                 _wait_for_end_of(receiver, thread if role == ASSOCIATION else 0)
@@ -143,6 +160,29 @@ class Run:
         sender.close()
         receiver.kill()
         return survived
+
+    def send(self, sender: Sender) -> list[int | None]:
+        """Send the scenario, up to what has no answer; return the statuses."""
+        statuses: list[int | None] = []
+        for number, sample in enumerate(scenario()):
+            if number == _SPOILED_BEFORE:
+                self._spoil(sample.uid)
+            statuses.append(sender.send(sample))
+            if statuses[-1] is None:
+                break
+        return statuses
+
+    def _spoil(self, uid: str) -> None:
+        """Damage what is stored of an object; that it was acknowledged before says nothing more."""
+        with self.database.read() as connection:
+            named = sa.select(instances.c.file).where(instances.c.sop_instance_uid == uid)
+            file = connection.execute(named).scalar()
+        if file is not None:
+            with (self.files / file).open("r+b") as stored:
+                stored.seek(-1, os.SEEK_END)
+                stored.write(b"\xff")
+            self._spoiled.add(file)
+            self.journal.acknowledged.pop(uid, None)
 
     def start(self, calls: str, inject: list[str]) -> bool:
         """Start a receiver that is traced from its first step; say whether it came to listen."""
@@ -179,7 +219,9 @@ class Run:
             said = (self.place / "log").read_text(errors="replace")[-3_000:]
             raise AssertionError(f"no restart: {error}; its log ends:\n{said}") from error
         try:
-            broken, _ = examine(self.database, self.files, self.journal.acknowledged)
+            broken, _ = examine(
+                self.database, self.files, self.journal.acknowledged, spoiled=self._spoiled
+            )
             sender = Sender(receiver.port, self.journal)
             assert sender.associate()
             conflicting = scenario()[3].sha256
@@ -200,15 +242,6 @@ class Run:
         """Forget the area."""
         self.close()
         shutil.rmtree(self.place, ignore_errors=True)
-
-
-def threads_of(receiver: RunningReceiver) -> dict[str, int]:
-    """Return the threads that a transfer goes through, by role."""
-    return {
-        ASSOCIATION: receiver.newest_thread,
-        COMMIT: receiver.committing_thread,
-        ASIDE: receiver.thread_of_asides,
-    }
 
 
 def _wait_for_end_of(receiver: RunningReceiver, thread: int) -> None:
@@ -275,7 +308,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--disk-only", action="store_true", help="only calls that touch the disk")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th point")
-    parser.add_argument("--mutant", choices=CRASH_MUTANTS, default="")
+    parser.add_argument("--mutant", choices=(*CRASH_MUTANTS, LATE_RESTORE), default="")
     parser.add_argument("--role", choices=ROLES, action="append")
     options = parser.parse_args()
     bad = False

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.crash_points import (
+    ASIDE,
     ASSOCIATION,
     COMMIT,
     DISK_CALLS,
@@ -17,11 +18,11 @@ from tests.reliability.crash_points import (
     points,
     sweep,
 )
-from tests.support.mutants import ACK_FIRST, NO_RENAME, ROW_FIRST
+from tests.support.mutants import ACK_FIRST, LATE_RESTORE, NO_RENAME, ROW_FIRST
 from tests.support.programs import require
 from tests.support.receivers import Receivers
 
-EVERY = {ASSOCIATION: 5, COMMIT: 6, START: 5}
+EVERY = {ASSOCIATION: 5, COMMIT: 6, ASIDE: 5, START: 5}
 
 
 @pytest.fixture
@@ -46,6 +47,7 @@ def test_a_kill_at_any_call_loses_nothing_acknowledged(areas: Areas, role: str) 
     [
         (ACK_FIRST, Point(COMMIT, "pwrite64", 1), "lost"),
         (ROW_FIRST, Point(ASSOCIATION, "rename", 3), "bad_rows"),
+        (LATE_RESTORE, Point(ASIDE, "pwrite64", 8), "lost"),
         (NO_RENAME, Point(COMMIT, "pwrite64", 90), "lost"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.reliability.crash_points import ASSOCIATION, Areas, make_areas
-from tests.reliability.disk_faults import Fault, faults, provoke
-from tests.support.mutants import NO_FILE_SYNC, RETRY_SYNC
+from tests.reliability.crash_points import ASIDE, ASSOCIATION, Areas, make_areas
+from tests.reliability.disk_faults import Fault, faults, provoke, wait_for_room_in_this_minute
+from tests.support.mutants import LATE_RESTORE, NO_FILE_SYNC, RETRY_FOLDER_SYNC, RETRY_SYNC
 from tests.support.programs import require
 from tests.support.receivers import Receivers
 from tests.support.sync_log import CALLS, read_calls
-from tests.support.waiting import wait_until
 
 
 @pytest.mark.slow
@@ -37,17 +35,12 @@ def test_a_stored_copy_that_cannot_be_read_is_replaced_before_success(
     """
     require("strace")
     areas = make_areas(receivers, tmp_path)
-    _wait_for_room_in_this_minute()
+    wait_for_room_in_this_minute()
     number = _opening_of_stored_copy(areas)
     chosen = [Fault(ASSOCIATION, "openat", "EMFILE", number, lasting) for lasting in (False, True)]
     found = provoke(areas, chosen)
     assert not found.is_bad(), found
-    assert found.statuses["0000"] == 4 + 3  # with a lasting fault nothing new is taken after it
-
-
-def _wait_for_room_in_this_minute() -> None:
-    """A folder that is new opens more, so that the number of an opening differs."""
-    wait_until(lambda: time.time() % 60 < 45, what="a minute with room left")
+    assert found.statuses["0000"] == 5 + 3  # with a lasting fault nothing new is taken after it
 
 
 def _opening_of_stored_copy(areas: Areas) -> int:
@@ -69,16 +62,40 @@ def test_a_receiver_that_hides_a_failed_folder_sync_is_caught(
     assert found.false_success
 
 
-def test_a_receiver_that_tries_a_failed_sync_again_is_caught(
+def test_a_database_opened_while_it_could_only_be_read_is_opened_anew(
     receivers: Receivers, tmp_path: Path
 ) -> None:
-    """A sync that succeeds after one of the same file has failed says nothing of the file."""
+    """Refused descriptors to write by, SQLite opens to read; that costs no later object."""
     require("strace")
-    areas = make_areas(receivers, tmp_path, RETRY_SYNC)
+    chosen = [Fault(ASIDE, "openat", "EMFILE", number, lasting=False) for number in (1, 2)]
+    found = provoke(make_areas(receivers, tmp_path), chosen)
+    assert not found.is_bad(), found
+
+
+@pytest.mark.parametrize(
+    ("mutant", "after_file", "what"), [(RETRY_SYNC, 0, "file"), (RETRY_FOLDER_SYNC, 1, "folder")]
+)
+def test_a_receiver_that_tries_a_failed_sync_again_is_caught(
+    receivers: Receivers, tmp_path: Path, mutant: str, after_file: int, what: str
+) -> None:
+    """A sync that succeeds after one has failed says nothing of the file, or of its entry."""
+    require("strace")
+    wait_for_room_in_this_minute()
+    areas = make_areas(receivers, tmp_path, mutant)
     run = areas.fresh()
     assert run.transfer(ASSOCIATION, CALLS, [])
     syncs = [call.path for call in read_calls(run.place / "trace") if call.name == "fsync"]
     run.done()
     number = next(number for number, path in enumerate(syncs, 1) if path.endswith(".dcm"))
-    found = provoke(areas, [Fault(ASSOCIATION, "fsync", "EIO", number, lasting=False)])
-    assert found.false_success
+    found = provoke(areas, [Fault(ASSOCIATION, "fsync", "EIO", number + after_file, lasting=False)])
+    assert any(one.endswith(f": {what}") for one in found.false_success), found
+
+
+def test_a_receiver_that_answers_before_a_row_has_its_restored_file_is_caught(
+    receivers: Receivers, tmp_path: Path
+) -> None:
+    """A row that names the damaged file is none of the file that was answered Success."""
+    require("strace")
+    areas = make_areas(receivers, tmp_path, LATE_RESTORE)
+    found = provoke(areas, [Fault(ASIDE, "mkdir", "ENOSPC", 1, lasting=False)])
+    assert [one.rpartition(": ")[2] for one in found.false_success] == ["row"]

@@ -10,11 +10,19 @@ from tests.support.receivers import Receivers
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_lose_nothing(receivers: Receivers, database_kind: str) -> None:
-    """Killed again and again under four senders, staging holds all that was answered Success."""
+@pytest.mark.parametrize("processes", [1, 2])
+def test_kills_at_random_moments_lose_nothing(
+    receivers: Receivers, database_kind: str, processes: int
+) -> None:
+    """Killed again and again under four senders, staging holds all that was answered Success.
+
+    Of two receivers on one port one is killed, and recovers while the other one receives.
+    """
     tally = Tally()
     with ground(database_kind) as place:
-        for tally in kill_often(receivers, place.order(), kills=8, senders=4, seed=7):
+        order = place.order()
+        how = {"kills": 8, "senders": 4, "seed": 7, "processes": processes}
+        for tally in kill_often(receivers, order, **how):
             assert not tally.broken
     assert tally.acknowledged > 8
 

@@ -57,11 +57,15 @@ def test_a_missing_sync_is_seen_at_every_answer(
     assert {what for what, count in verdict.counts().items() if count == 8} >= missing
 
 
-def test_weak_commits_of_postgresql_are_seen(receivers: Receivers) -> None:
-    """With ``synchronous_commit = off`` answers come before PostgreSQL's log is on disk."""
+@pytest.mark.parametrize(
+    ("mutant", "missing"),
+    [(ACK_FIRST, "file"), (EARLY_COMMIT, "file before row"), (WEAK_COMMIT, "row")],
+)
+def test_a_wrong_order_is_seen_on_postgresql(
+    receivers: Receivers, mutant: str, missing: str
+) -> None:
+    """A COMMIT that comes early, is not waited for or not synced is caught, as on SQLite."""
     require("strace")
     with ground("postgresql") as place:
-        verdict = watch(
-            receivers, place.order(WEAK_COMMIT), answers=12, also=place.server_processes
-        )
-    assert verdict.counts().get("row", 0) > 6
+        verdict = watch(receivers, place.order(mutant), answers=12, also=place.server_processes)
+    assert verdict.counts().get(missing, 0) > 6

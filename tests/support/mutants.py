@@ -16,16 +16,20 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
+from intu_fhir.db.instances import NewInstance, StagedAs
 from intu_fhir.db.session import Database
 from intu_fhir.errors import IntuError, InvalidDataSet, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore, LocalSpool
 from intu_fhir.files.placed import Placed
+from intu_fhir.files.sync import opened
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
+from intu_fhir.stage.accept import Accept
 from intu_fhir.stage.commit import GroupCommit, Item, Result
 
 ACK_FIRST, ROW_FIRST, NO_RENAME = "ack-first", "row-first", "no-rename"
 NO_FILE_SYNC, NO_FOLDER_SYNC, WEAK_COMMIT = "no-file-sync", "no-folder-sync", "weak-commit"
 EARLY_COMMIT, RETRY_SYNC = "early-commit", "retry-sync"
+RETRY_FOLDER_SYNC, LATE_RESTORE = "retry-folder-sync", "late-restore"
 TRUSTING, OPTIMIST = "trusting", "optimist"
 HOPEFUL, UNTIDY = "hopeful", "untidy"
 CRASH_MUTANTS = (ACK_FIRST, ROW_FIRST, NO_RENAME)
@@ -108,6 +112,38 @@ def believe_a_second_sync() -> None:
             once(descriptor)
 
     setattr(Placed, "sync_file", staticmethod(twice))  # noqa: B010  (mypy forbids the other form)
+
+
+def believe_another_descriptor() -> None:
+    """Let this process's file stores sync a folder anew by a descriptor that was told nothing."""
+    once = Placed.sync_folder
+
+    def twice(descriptor: int) -> None:
+        try:
+            once(descriptor)
+        except OSError:
+            with opened(Path(f"/proc/self/fd/{descriptor}").readlink()) as another:
+                once(another)
+
+    setattr(Placed, "sync_folder", staticmethod(twice))  # noqa: B010  (as above)
+
+
+def restore_late() -> None:
+    """Let this process answer a restored object first, and tell its row with the next object."""
+    restore, take = Accept._restore, Accept.__call__
+    left: list[Callable[[], bool]] = []
+
+    def later(accept: Accept, row: NewInstance, staged: StagedAs) -> bool:
+        left.append(partial(restore, accept, row, staged))
+        return True
+
+    def first_what_is_left(accept: Accept, received: ReceivedObject) -> Accepted:
+        while left:
+            left.pop()()
+        return take(accept, received)
+
+    setattr(Accept, "_restore", later)  # noqa: B010  (as above)
+    setattr(Accept, "__call__", first_what_is_left)  # noqa: B010
 
 
 def weaken_commits(database: Database) -> None:

@@ -50,6 +50,8 @@ class Order:
         mutant: how it breaks its promise, or ``""``.
         held: wait for a tracer before anything is done.
         wait_seconds: how long a sender waits for its row.
+        name: what it is called in the rows of its associations.
+        port: where it listens, beside others; 0 = on a port of its own.
     """
 
     database: str
@@ -58,6 +60,8 @@ class Order:
     mutant: str = ""
     held: bool = False
     wait_seconds: float = 20.0
+    name: str = RECEIVER
+    port: int = 0
 
 
 def main() -> None:
@@ -95,6 +99,10 @@ def _start(order: Order) -> tuple[Listener, int]:
         mutants.spoil_sync(order.mutant)
     if order.mutant == mutants.RETRY_SYNC:
         mutants.believe_a_second_sync()
+    if order.mutant == mutants.RETRY_FOLDER_SYNC:
+        mutants.believe_another_descriptor()
+    if order.mutant == mutants.LATE_RESTORE:
+        mutants.restore_late()
     if order.mutant == mutants.WEAK_COMMIT:
         mutants.weaken_commits(database)
     if order.mutant == mutants.TRUSTING:
@@ -104,28 +112,31 @@ def _start(order: Order) -> tuple[Listener, int]:
     if order.mutant == mutants.UNTIDY:
         mutants.leave_spool_files()
     files: LocalFileStore = mutants.file_store(order.mutant)(Path(order.files))
-    removed = recover(database, files, RECEIVER, clock.now())
+    removed = recover(database, files, order.name, clock.now())
 
-    writer = InstanceWriter(database, RECEIVER)
+    writer = InstanceWriter(database, order.name)
     kind: type[Rows] = GroupCommit
     if order.mutant == mutants.EARLY_COMMIT:
         kind = mutants.EarlyCommit
     rows = commit_rows(writer, wait_seconds=order.wait_seconds, kind=kind)
     rows.start()
-    staging = Accept(files, database, rows, clock, RECEIVER, {CHANNEL: 30.0})
-    staging.asides.start()  # so that its thread is there to be traced
-    accept: Any = staging
+    accept: Any = Accept(files, database, rows, clock, order.name, {CHANNEL: 30.0})
+    accept.asides.start()  # it starts with the first that it gets, too late to be traced
     if order.mutant == mutants.ACK_FIRST:
         accept = mutants.AckFirst(accept)
     if order.mutant == mutants.HOPEFUL:
         accept = mutants.Hopeful(accept)
 
-    ends = Ends(database, clock, RECEIVER, settles=lambda _: True, noted=lambda: None)
+    ends = Ends(database, clock, order.name, settles=lambda _: True, noted=lambda: None)
     ends.start()
     limits = Receiver(min_free_bytes=0)
-    requests = HandOver(_commitments(database, files, limits).take, "commitment-requests")
+    requests = HandOver(
+        _commitments(database, files, limits, order.name).take, "commitment-requests"
+    )
     requests.start()
-    source = DicomSource(type="dicom", port=1).model_copy(update={"port": 0, "host": "127.0.0.1"})
+    source = DicomSource(type="dicom", port=1).model_copy(
+        update={"port": order.port, "host": "127.0.0.1"}
+    )
     listener = Listener(
         Channel(id=CHANNEL, source=source).model_copy(update={"source": source}),
         limits,
@@ -135,17 +146,20 @@ def _start(order: Order) -> tuple[Listener, int]:
         slots=Slots(limits.max_associations, limits.max_associations_per_address),
         clock=clock,
         commit=_Commit(requests),
+        shares_port=order.port > 0,
     )
     listener.start()
     return listener, removed
 
 
-def _commitments(database: Database, files: LocalFileStore, limits: Receiver) -> Commitments:
+def _commitments(
+    database: Database, files: LocalFileStore, limits: Receiver, name: str
+) -> Commitments:
     return Commitments(
         database=database,
         files=files,
         clock=SystemClock(),
-        receiver=RECEIVER,
+        receiver=name,
         limits=limits.storage_commitment,
         supported=STORAGE_CLASSES,
     )

@@ -70,8 +70,8 @@ class RunningReceiver:
         return self.threads()[1]
 
     @property
-    def thread_of_asides(self) -> int:
-        """The thread that stores what comes beside rows, such as those of quarantine."""
+    def aside_thread(self) -> int:
+        """The thread that stores what goes beside the rows: quarantine, restored files."""
         return self.threads()[2]
 
     @property
