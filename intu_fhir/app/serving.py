@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -36,6 +37,12 @@ RECEIVE, WORK = "receive", "work"
 MOST = 64
 """Most receiving processes of a site; names of so many are known."""
 ALL_ROLES = frozenset({RECEIVE, WORK})
+
+
+_SWITCH_SECONDS = 0.001
+"""How long a thread keeps the interpreter from others that want it. Python's own 5 ms, lost some
+twenty times for one answer to each of those that read long data sets, are above a second in sum.
+"""
 
 
 @dataclass
@@ -75,6 +82,7 @@ class Site:
         app = self.app
         if RECEIVE in self.roles:
             raise_descriptors(app.configuration.site.receiver)
+            sys.setswitchinterval(_SWITCH_SECONDS)
             if self.process == 1:
                 self._recover()
             app.rows.start()

@@ -54,8 +54,9 @@ SOURCES = tuple(f"127.0.0.{n}" for n in range(2, 6))
 MEGABYTES = {"N-01": 40, "N-02": 20, "N-03": 5, "N-04": 20, "N-05": 40}
 """How much the process may grow: threads and TLS cost something, what a PDU claims nothing."""
 OF_REQUESTS = "N-03 50 requests full of items"
-MEGABYTES_OF_REQUESTS = 100
-"""50 times a request of 100 kB, and what is read from it."""
+OF_ITEMS = "N-04 50 peers that send empty items"
+MORE_MEGABYTES = {OF_REQUESTS: 100, OF_ITEMS: 40}
+"""50 times a request of 100 kB, and what is read from it; 50 times an object of a megabyte."""
 _PIECE = bytes(60_000)
 _EMPTY_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
 _UID = uid("study", 1, 1)
@@ -315,7 +316,7 @@ CROWDS: dict[str, tuple[str, Crowd]] = {
     "N-04 an object without end": ("clear", endless_objects),
     "N-04 command sets without end": ("clear", endless_commands),
     "N-04 50 peers that send empty fragments": ("clear", crumbs),
-    "N-04 50 peers that send empty items": ("clear", empty_items),
+    OF_ITEMS: ("clear", empty_items),
     "N-04 300 pipelined objects": ("clear", pipelined),
     "N-05 200 silent TLS clients": ("tls", silent_tls),
 }
@@ -352,7 +353,7 @@ class Felt:
 
 def bound(crowd: str) -> float:
     """Return by how many megabytes a crowd may make the process grow."""
-    return MEGABYTES_OF_REQUESTS if crowd == OF_REQUESTS else MEGABYTES[crowd.split()[0]]
+    return MORE_MEGABYTES.get(crowd) or MEGABYTES[crowd.split()[0]]
 
 
 def bear(one: Site, name: str, seconds: float) -> Felt:
