@@ -101,7 +101,7 @@ class Receiver(Settings):
     """Most that a deflated data set may inflate to, pixels included."""
     max_inflating: Annotated[int, Field(ge=1, le=64)] = 2
     """Data sets that a process reads at the same time of those that are deflated or have more than
-    2,000 elements. Another one waits for 8 seconds, and is then answered A700.
+    1,000 elements. Another one waits for 8 seconds, and is then answered A700.
     """
     max_nesting: Annotated[int, Field(ge=1, le=256)] = 64
     """Deepest nesting of sequences that is read."""

@@ -17,7 +17,7 @@ TURN_SECONDS = 8.0
 """How long a data set waits for its turn; less than modalities wait for an answer."""
 
 
-SHORT_ELEMENTS = 2_000
+SHORT_ELEMENTS = 1_000
 """Elements, items and fragments that are read without a turn: some milliseconds."""
 
 
