@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from intu_fhir.db import tables as t
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.session import Database
+from intu_fhir.files.mark import mark
 from intu_fhir.model.canonical import content_hash
 from intu_fhir.model.work import DEAD, WAITING, DeliveryWish
 from tests.support.publications import imaging_study
@@ -46,7 +47,8 @@ class Many:
 
     Args:
         files: root of the file store; all instances share one small file there.
-        pictures: whether there are instances, for a PACS.
+        pictures: whether there are instances, for a PACS; without, the store is marked, since
+            one that is empty while rows speak of files would not be opened.
     """
 
     database: Database
@@ -67,6 +69,9 @@ class Many:
             due: when, for all or by number.
             state: ``waiting``, or ``dead`` after twenty tries.
         """
+        if not self.pictures:
+            self.files.mkdir(exist_ok=True)
+            mark(self.files)
         for begin in range(0, len(numbers), _CHUNK):
             some = numbers[begin : begin + _CHUNK]
             at = {n: due[n] if isinstance(due, Mapping) else due for n in some}
