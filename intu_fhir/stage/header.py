@@ -115,6 +115,7 @@ def read_header(
     if len(found) != len(elements):
         _refuse_ambiguous(data_set, elements, found)
     values = _values(data_set, found, really)
+    _refuse_hidden_uids(data_set, found, values)
     return InstanceHeader(
         study_instance_uid=_uid(values, "StudyInstanceUID"),
         series_instance_uid=_uid(values, "SeriesInstanceUID"),
@@ -190,6 +191,19 @@ def _refuse_ambiguous(data_set: Buffer, elements: list[Element], found: dict[int
             raise InvalidDataSet(
                 f"{SCANNED[tag]} stands twice in the data set, and differs; "
                 "the sender must send it once"
+            )
+
+
+def _refuse_hidden_uids(data_set: Buffer, found: dict[int, Element], values: Values) -> None:
+    """Refuse a UID with padding before it, or with so much behind that it is not read to its end.
+
+    Padding stands behind a UID (PS3.5 9.1); readers of the file would find another one.
+    """
+    for tag in _UIDS & found.keys():
+        element, is_there = found[tag], SCANNED[tag] in values
+        if is_there and (element.length >= _CUT or data_set[element.offset] in b" \0"):
+            raise InvalidUid(
+                f"{SCANNED[tag]} is not a valid UID (PS3.5 9.1); the sender must correct it"
             )
 
 

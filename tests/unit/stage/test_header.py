@@ -110,6 +110,9 @@ def test_a_number_written_as_binary_is_not_taken_for_text() -> None:
         ("../../../etc/passwd", "not a valid"),
         ("1.2\0.3", "not a valid"),
         ("1." + "2" * 63, "not a valid"),
+        (" 1.2.3", "not a valid"),
+        ("\0\0" + "1.2.3", "not a valid"),
+        ("1.2.3" + "\0" * 2_600 + "4", "not a valid"),
     ],
 )
 def test_missing_and_invalid_uids_are_refused(keyword: str, value: str, reason: str) -> None:
