@@ -13,7 +13,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 class Settings(BaseModel):
     """Base of all sections: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        allow_inf_nan=False,  # a limit without end is none
+    )
 
 
 def _ae_title(value: str) -> str:
@@ -43,6 +48,10 @@ def _network(value: str) -> str:
 
 AeTitle: TypeAlias = Annotated[str, AfterValidator(_ae_title)]
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]
+"""A time of a year at most: longer ones are beyond what sockets and calendars take."""
+Days: TypeAlias = Annotated[float, Field(gt=0, le=36_500)]
+"""A time of a century at most."""
 TimeZone: TypeAlias = Annotated[str, AfterValidator(_zone)]
 Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from intu_fhir.settings.base import Settings
+from intu_fhir.settings.base import Seconds, Settings
 
 Origin: TypeAlias = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+$")]
 
@@ -26,5 +26,5 @@ class DicomWeb(Settings):
     """Most results of a search; more are had by `offset`."""
     allowed_origins: tuple[Origin, ...] = ()
     """Other web sites whose pages may read it, such as a viewer; scheme, name and port (CORS)."""
-    send_seconds: PositiveFloat = 60.0
+    send_seconds: Seconds = 60.0
     """When a reader takes nothing for so long, the answer is given up."""

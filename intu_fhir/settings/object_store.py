@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, PlainValidator, PositiveFloat, PositiveInt
+from pydantic import Field, PlainValidator, PositiveInt
 from pydantic_core import PydanticCustomError
 
-from intu_fhir.settings.base import Settings
+from intu_fhir.settings.base import Seconds, Settings
 
 _URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[^\s?#]*)?")
 
@@ -59,7 +59,7 @@ class ObjectStore(Settings):
     """Objects on their way at the same time, for each machine that receives."""
     cache_bytes: Annotated[int, Field(ge=0)] = 4 * 1024**3
     """How much of this machine's disk copies of stored objects may take; 0 = none are kept."""
-    timeout_seconds: PositiveFloat = 30.0
+    timeout_seconds: Seconds = 30.0
     """How long the store may be silent."""
     server_side_encryption: Literal["AES256", "aws:kms"] | None = None
     """What the store is asked to encrypt with; absent = as the bucket says."""

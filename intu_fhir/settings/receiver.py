@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
-from intu_fhir.settings.base import AeTitle, ClientTls, Port, Settings
+from intu_fhir.settings.base import AeTitle, ClientTls, Days, Port, Seconds, Settings
 
 CharacterSet: TypeAlias = Literal[
     "ISO_IR 13",
@@ -58,18 +58,18 @@ class StorageCommitment(Settings):
     """Most instances of all those requests together."""
     max_waiting_instances_of_one: PositiveInt = 500_000
     """The same for one requester: its AE title or its address."""
-    timeout_seconds: PositiveFloat = 30.0
+    timeout_seconds: Seconds = 30.0
     """Limit for telling one result, in seconds."""
-    wait_seconds: PositiveFloat = 3_600.0
+    wait_seconds: Seconds = 3_600.0
     """An association without any message stays open so long for a result that it has asked for."""
-    check_again_seconds: PositiveFloat = 600.0
+    check_again_seconds: Seconds = 600.0
     """Instances that were looked at longer ago are looked at again before a result is told."""
-    tell_days: PositiveFloat = 7.0
+    tell_days: Days = 7.0
     """A result that its requester does not come for is told no more so many days after the last
     look at its instances. A file that cannot be had fails so many days after the request, such as
     one in the spool of a machine that is gone; so that such a request may wait for twice as long.
     """
-    keep_days: PositiveFloat = 90.0
+    keep_days: Days = 90.0
     """Requests that have ended are kept for so many days."""
     max_kept_instances: PositiveInt = 50_000_000
     """Most instances of those requests; beyond that the oldest are forgotten sooner."""
@@ -109,17 +109,17 @@ class Receiver(Settings):
     """Most elements, items and fragments of one data set."""
     max_contexts: Annotated[int, Field(ge=1, le=128)] = 128
     """Most presentation contexts that one association may propose."""
-    idle_seconds: PositiveFloat = 300.0
+    idle_seconds: Seconds = 300.0
     """An association without any message ends after this."""
-    pdu_seconds: PositiveFloat = 30.0
+    pdu_seconds: Seconds = 30.0
     """A PDU that has begun must be complete within this."""
-    message_seconds: PositiveFloat = 60.0
+    message_seconds: Seconds = 60.0
     """Of a message that has begun, 64 KB or its end must come within this, again and again."""
-    handshake_seconds: PositiveFloat = 10.0
+    handshake_seconds: Seconds = 10.0
     """TLS handshake and A-ASSOCIATE-RQ must be complete within this."""
-    association_seconds: PositiveFloat = 86_400.0
+    association_seconds: Seconds = 86_400.0
     """Longest life of an association."""
-    shutdown_grace_seconds: PositiveFloat = 20.0
+    shutdown_grace_seconds: Seconds = 20.0
     """How long objects in hand may take when the program is stopped."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 1024**3
     """Objects are answered A700, requests for storage commitment 0213, where they would leave less

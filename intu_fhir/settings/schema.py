@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from intu_fhir.model.companion import DOCUMENT, KINDS
 from intu_fhir.settings.base import AeTitle as AeTitle
 from intu_fhir.settings.base import ClientTls as ClientTls
-from intu_fhir.settings.base import Network, Port, TimeZone
+from intu_fhir.settings.base import Network, Port, Seconds, TimeZone
 from intu_fhir.settings.base import ServerTls as ServerTls
 from intu_fhir.settings.base import Settings as Settings
 from intu_fhir.settings.commitment import Commitment as Commitment
@@ -171,16 +171,16 @@ class BreakerSettings(Settings):
 
     failures: PositiveInt = 5
     """So many deliveries in a row that did not reach it; then nothing goes out but probes."""
-    first_seconds: PositiveFloat = 5.0
+    first_seconds: Seconds = 5.0
     """Wait before the first probe; doubles from then on, and half of it is chance."""
-    max_seconds: PositiveFloat = 300.0
+    max_seconds: Seconds = 300.0
     """Longest wait between probes."""
 
 
 class Destination(Settings):
     """What every destination has."""
 
-    timeout_seconds: PositiveFloat = 60.0
+    timeout_seconds: Seconds = 60.0
     """Limit for one exchange, in seconds."""
     only: Only | None = None
     """Which studies it gets; absent = all of its channels."""
@@ -308,9 +308,9 @@ AnyDestination: TypeAlias = Annotated[
 class RetrySettings(Settings):
     """How failed work is tried again: exponential backoff with jitter, then dead letter."""
 
-    first_seconds: PositiveFloat = 5.0
+    first_seconds: Seconds = 5.0
     """Wait before the second try; doubles from then on."""
-    max_seconds: PositiveFloat = 3_600.0
+    max_seconds: Seconds = 3_600.0
     """Longest wait."""
     max_attempts: PositiveInt = 20
     """After so many tries it is a dead letter."""
@@ -363,7 +363,7 @@ class Site(Settings):
     """How long image files are kept."""
     retry: RetrySettings = RetrySettings()
     """How failed work is tried again."""
-    lease_seconds: PositiveFloat = 60.0
+    lease_seconds: Seconds = 60.0
     """Work of a worker that died is free again after this."""
     tracing: TracingSettings = TracingSettings()
     """Where traces of the work go."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from intu_fhir.settings.base import Settings
+from intu_fhir.settings.base import Seconds, Settings
 
 
 class TracingSettings(Settings):
@@ -20,5 +20,5 @@ class TracingSettings(Settings):
     """Part of the associations that are traced, with all that comes of them."""
     service: Annotated[str, Field(min_length=1)] = "intu-fhir"
     """Name of this site among those that the collector knows."""
-    timeout_seconds: PositiveFloat = 10.0
+    timeout_seconds: Seconds = 10.0
     """Limit for one exchange with the collector, in seconds."""

@@ -6,9 +6,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
-from intu_fhir.settings.base import Network, Port, ServerTls, Settings
+from intu_fhir.settings.base import Network, Port, Seconds, ServerTls, Settings
 from intu_fhir.settings.dicomweb import DicomWeb
 
 RoleName: TypeAlias = Literal["viewer", "operator", "administrator"]
@@ -50,7 +50,7 @@ class Oidc(Settings):
     """Which groups have which role."""
     ca_file: Path | None = None
     """Authorities to trust, PEM; absent = the system's."""
-    timeout_seconds: PositiveFloat = 10.0
+    timeout_seconds: Seconds = 10.0
     """Limit for one exchange, in seconds."""
 
 
@@ -126,7 +126,7 @@ class Web(Settings):
     """The same for one address."""
     max_body_bytes: Annotated[int, Field(ge=10_000, le=100_000_000)] = 1_000_000
     """Longest request body."""
-    request_seconds: PositiveFloat = 20.0
+    request_seconds: Seconds = 20.0
     """A request has to be here, whole, this long after its connection or the answer before."""
 
     @property

@@ -228,6 +228,16 @@ class TestMistakes:
                 "destinations:\n 'a b': {type: fhir, base_url: 'https://x'}",
                 "2: destinations.a b: must be 1 to 64 letters",
             ),
+            ("receiver: {idle_seconds: .inf}", "1: receiver.idle_seconds: must be a number"),
+            (
+                "receiver: {idle_seconds: 1.0e+12}",
+                "1: receiver.idle_seconds: should be less than or equal to 31536000",
+            ),
+            (
+                "destinations:\n a:\n  type: dicom\n  host: h\n  port: 1\n  called_ae_title: A\n"
+                "  commitment: {max_instances: 40000}",
+                "7: destinations.a.commitment.max_instances: should be less than or equal to 30000",
+            ),
         ],
     )
     def test_in_the_site_file(self, tmp_path: Path, site: str, message: str) -> None:
