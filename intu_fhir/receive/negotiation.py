@@ -28,7 +28,6 @@ from intu_fhir.receive.sop_classes import (
     UNCOMPRESSED_SYNTAXES,
     VERIFICATION,
 )
-from intu_fhir.receive.violation import ProtocolViolation
 
 ACCEPTED, USER_REJECTION = 0, 1
 ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 3, 4
@@ -125,6 +124,7 @@ class Agreement:
 Decision: TypeAlias = Agreement | Rejection
 
 PROTOCOL_VERSION_NOT_SUPPORTED = Rejection(1, 2, 2, "protocol_version")
+PDUS_TOO_SHORT = Rejection(1, 1, 1, "maximum_length_below_128")
 APPLICATION_CONTEXT_NOT_SUPPORTED = Rejection(1, 1, 2, "application_context")
 CALLED_AE_NOT_RECOGNIZED = Rejection(1, 1, 7, "called_ae_title")
 CALLING_AE_NOT_RECOGNIZED = Rejection(1, 1, 3, "calling_ae_title")
@@ -135,13 +135,7 @@ LOCAL_LIMIT_EXCEEDED = Rejection(2, 3, 2, "too_many_associations")
 
 
 def negotiate(request: AssociateRequest, policy: Policy) -> Decision:
-    """Decide on a request.
-
-    Raises:
-        ProtocolViolation: the peer takes only PDUs that are shorter than any program's.
-    """
-    if 0 < request.user.max_pdu_bytes < SMALLEST_PDU:
-        raise ProtocolViolation(f"the peer takes PDUs of {request.user.max_pdu_bytes} bytes")
+    """Decide on a request."""
     return _rejection(request, policy) or _agreement(request, policy)
 
 
@@ -150,6 +144,8 @@ def _rejection(request: AssociateRequest, policy: Policy) -> Rejection | None:
         return PROTOCOL_VERSION_NOT_SUPPORTED
     if request.application_context != APPLICATION_CONTEXT:
         return APPLICATION_CONTEXT_NOT_SUPPORTED
+    if 0 < request.user.max_pdu_bytes < SMALLEST_PDU:
+        return PDUS_TOO_SHORT
     if not _is_archive(request, policy) and (refused := _not_a_sender(request, policy)):
         return refused
     return TOO_MANY_CONTEXTS if len(request.contexts) > policy.max_contexts else None

@@ -255,6 +255,8 @@ def _scp() -> Iterator[str]:
         ("Result", "Source", "Reason", "Cause"),
         ((r.result, r.source, r.reason, r.cause.replace("_", " ")) for r in _rejections()),
     )
+    yield "#### Verification"
+    yield _statuses(statuses.ECHO_ANSWERS)
     yield "#### Storage"
     yield _SCP_STORE
     yield _statuses(_answers())
@@ -296,11 +298,18 @@ def _rejections() -> Iterable[Rejection]:
     return sorted(found, key=lambda r: (r.result, r.source, r.reason))
 
 
+_ALSO_TO_STORE = {
+    statuses.PROCESSING_FAILURE,
+    statuses.SOP_CLASS_NOT_SUPPORTED,
+    statuses.UNRECOGNIZED_OPERATION,
+}
+
+
 def _answers() -> Iterable[Answer]:
-    """Every answer that the status tables hold, those to N-services alone left out."""
+    """Every answer that the status tables hold, those to other services alone left out."""
     named = {value for value in vars(statuses).values() if isinstance(value, Answer)}
-    apart = {*statuses.COMMITMENT_ANSWERS, *statuses.EVENT_ANSWERS}
-    named -= apart - {statuses.PROCESSING_FAILURE, statuses.UNRECOGNIZED_OPERATION}
+    apart = {*statuses.COMMITMENT_ANSWERS, *statuses.EVENT_ANSWERS, *statuses.ECHO_ANSWERS}
+    named -= apart - _ALSO_TO_STORE
     tables = {row.answer for row in statuses.ERRORS} | set(statuses.DISPOSITIONS.values())
     return sorted(named | tables | {SUCCESS}, key=lambda answer: (answer.status, answer.comment))
 

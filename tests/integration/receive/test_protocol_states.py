@@ -12,7 +12,7 @@ from intu_fhir.receive.negotiation import SMALLEST_PDU
 from intu_fhir.stage.header import read_header
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.raw_peer import (
-    ABORT,
+    ASSOCIATE_RJ,
     COMMAND,
     CONTEXTS,
     CT_ID,
@@ -384,10 +384,11 @@ def test_answer_fits_the_smallest_pdu_of_the_peer(strict: Receiving) -> None:
 
 
 def test_absurdly_short_pdus_are_refused(strict: Receiving) -> None:
-    """A peer that takes still shorter PDUs is told so before anything is sent in them."""
+    """A peer that takes still shorter PDUs is rejected before anything is sent in them."""
     with RawPeer(strict.port) as peer:
         peer.send(associate_request(max_pdu_bytes=SMALLEST_PDU - 1))
-        assert peer.read()[0] == ABORT
+        kind, body = peer.read()
+    assert (kind, tuple(body[1:4])) == (ASSOCIATE_RJ, (1, 1, 1))
 
 
 def test_every_association_is_told_once(strict: Receiving) -> None:
