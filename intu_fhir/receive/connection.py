@@ -349,6 +349,7 @@ class Connection:
             if self._span is not None:
                 end_span(self._span, self._intake, ended)
         if ended.last_pdu and not self._slot.is_lost:  # who has given way keeps no thread as well
+            self._service.slots.linger(self._slot)
             # After A-RELEASE-RP it is for the peer to close (PS3.8 9.2, state 13).
             self._transport.linger(peer_closes=ended.reason is EndReason.RELEASED)
 

@@ -37,7 +37,7 @@ class Slots:
     """Counts connections; shared by the listeners of a process.
 
     Args:
-        max_associations: associations in all; as many connections may wait for one.
+        max_associations: associations in all; as many connections may wait for one, or 16.
         max_per_address: associations from one address.
         ledger: counts those of other processes too, where there are any.
         processes: how many receive; each has its share of those that wait.
@@ -52,7 +52,7 @@ class Slots:
     ) -> None:
         self._ledger = Ledger.of_one(max_associations) if ledger is None else ledger
         share = -(-max_associations // processes)
-        self._max_pending = share if processes == 1 else max(share, _FEWEST_PENDING)
+        self._max_pending = max(share, _FEWEST_PENDING)
         self._max_per_address = max_per_address
         self._lock = threading.Lock()
         self._pending: dict[Slot, None] = {}
@@ -61,11 +61,8 @@ class Slots:
     def enter(self, address: str, close: Callable[[], None]) -> Slot:
         """Admit a connection; may evict another one that has no association."""
         slot = Slot(address, close)
-        victim = None
         with self._lock:
-            if len(self._pending) >= self._max_pending:
-                victim = self._take_oldest_of_the_most()
-            self._pending[slot] = None
+            victim = self._take_in(slot)
         if victim is not None:
             victim.close()
         return slot
@@ -95,13 +92,30 @@ class Slots:
             self._associated[slot] = None
         return ""
 
+    def linger(self, slot: Slot) -> None:
+        """Give the place of an ended association back, while its connection waits for the peer.
+
+        Until that has closed it, it counts as one without an association.
+        """
+        victim = None
+        with self._lock:
+            if self._give_place(slot):
+                victim = self._take_in(slot)
+        if victim is not None:
+            victim.close()
+
     def leave(self, slot: Slot) -> None:
         """Give the place back; safe to call twice."""
         with self._lock:
             self._pending.pop(slot, None)
-            if slot in self._associated and slot.place is not None:
-                del self._associated[slot]
-                self._ledger.give(slot.place)
+            self._give_place(slot)
+
+    def _give_place(self, slot: Slot) -> bool:
+        if slot not in self._associated or slot.place is None:
+            return False
+        del self._associated[slot]
+        self._ledger.give(slot.place)
+        return True
 
     @property
     def associations(self) -> int:
@@ -112,6 +126,13 @@ class Slots:
     def pending(self) -> int:
         """How many connections wait for their association."""
         return len(self._pending)
+
+    def _take_in(self, slot: Slot) -> Slot | None:
+        """Let a connection wait; return the one that has to go for it, if any."""
+        full = len(self._pending) >= self._max_pending
+        victim = self._take_oldest_of_the_most() if full else None
+        self._pending[slot] = None
+        return victim
 
     def _take_oldest_of_the_most(self) -> Slot | None:
         crowd = Counter(slot.peer for slot in self._pending)

@@ -32,6 +32,7 @@ from tests.support.raw_peer import (
     CT_ID,
     IMPLICIT,
     P_DATA,
+    RELEASE_RP,
     VERIFICATION,
     RawPeer,
     associate_request,
@@ -240,11 +241,24 @@ def test_eviction_is_counted(start_receiving: StartReceiving) -> None:
     receiver = limits(max_associations=1, handshake_seconds=60)
     receiving = start_receiving(receiver=receiver)
     before = counted("max_associations")
-    with capture_logs() as logs, RawPeer(receiving.port) as silent, RawPeer(receiving.port) as peer:
-        peer.associate()
-        assert silent.is_ended()
+    with capture_logs() as logs, ExitStack() as stack:
+        silent = [stack.enter_context(RawPeer(receiving.port)) for _ in range(17)]
+        silent[-1].associate()
+        assert silent[0].is_ended()
         wait_until(lambda: counted("max_associations") == before + 1)
         wait_until(lambda: any(line.get("detail") == "evicted" for line in logs))
+
+
+def test_released_association_frees_its_place_at_once(start_receiving: StartReceiving) -> None:
+    """A peer that has got its A-RELEASE-RP and does not close keeps nobody out."""
+    receiving = start_receiving(receiver=limits(max_associations=1, idle_seconds=60))
+    with RawPeer(receiving.port) as released:
+        released.associate()
+        released.send(pdu(5, bytes(4)))
+        assert released.read()[0] == RELEASE_RP
+        receiving.recorder.wait_for_ends()
+        with RawPeer(receiving.port) as peer:
+            peer.associate()
 
 
 def test_lost_place_is_counted(start_receiving: StartReceiving, clock: FakeClock) -> None:
@@ -271,7 +285,7 @@ def test_tls_eviction_is_counted(start_receiving: StartReceiving, tmp_path: Path
     receiving = start_receiving(receiver=receiver, tls=tls)
     before = counted("max_associations")
     with capture_logs() as logs, ExitStack() as stack:
-        silent = [stack.enter_context(RawPeer(receiving.port)) for _ in range(6)]
+        silent = [stack.enter_context(RawPeer(receiving.port)) for _ in range(20)]
         assert silent[0].is_ended()
         wait_until(lambda: counted("max_associations") == before + 4)
         details = [line.get("detail") for line in logs if "detail" in line]

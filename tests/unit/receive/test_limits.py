@@ -110,27 +110,40 @@ class Crowd:
 
 def test_oldest_of_the_most_crowded_address_is_evicted() -> None:
     """A newcomer is always admitted, at the cost of the address that waits most."""
-    crowd = Crowd(Slots(3, 3))
+    crowd = Crowd(Slots(20, 20))
     honest = crowd.enter("honest", "10.0.0.1")
-    crowd.enter("first", "10.6.6.6")
-    crowd.enter("second", "10.6.6.6")
-    crowd.enter("third", "10.6.6.6")
-    assert crowd.closed == ["first"]
+    for number in range(20):
+        crowd.enter(f"silent {number}", "10.6.6.6")
+    assert crowd.closed == ["silent 0"]
     assert crowd.slots.associate(honest, NOW) == ""
-    assert crowd.slots.pending == 2
+    assert crowd.slots.pending == 19
 
 
 def test_evicted_connection_gets_no_association() -> None:
     """Who was evicted cannot associate any more, and leaving twice is harmless."""
     crowd = Crowd(Slots(1, 1))
-    first = crowd.enter("first", "10.0.0.1")
-    second = crowd.enter("second", "10.0.0.1")
-    assert crowd.slots.associate(first, NOW) == "max_associations"
-    assert crowd.slots.associate(second, NOW) == ""
-    for _ in range(2):
-        crowd.slots.leave(first)
-        crowd.slots.leave(second)
+    waiting = [crowd.enter(f"waiting {number}", "10.0.0.1") for number in range(17)]
+    assert crowd.slots.associate(waiting[0], NOW) == "max_associations"
+    assert crowd.slots.associate(waiting[1], NOW) == ""
+    for slot in waiting * 2:
+        crowd.slots.leave(slot)
     assert (crowd.slots.pending, crowd.slots.associations) == (0, 0)
+
+
+def test_ended_association_gives_its_place_back_before_its_peer_has_closed() -> None:
+    """Who lingers after the release keeps a newcomer from no place, and has to go for one."""
+    crowd = Crowd(Slots(1, 1))
+    released = crowd.enter("released", "10.0.0.1")
+    assert crowd.slots.associate(released, NOW) == ""
+    crowd.slots.linger(released)
+    newcomer = crowd.enter("newcomer", "10.0.0.2")
+    assert crowd.slots.associate(newcomer, NOW) == ""
+    assert (crowd.slots.pending, crowd.slots.associations) == (1, 1)
+    for number in range(16):
+        crowd.enter(f"silent {number}", "10.0.0.1")
+    assert crowd.closed == ["released"]
+    crowd.slots.leave(released)
+    assert (crowd.slots.pending, crowd.slots.associations) == (16, 1)
 
 
 @pytest.mark.parametrize(("addresses", "granted"), [("aaaa", 2), ("aabbcc", 5), ("abcdefg", 5)])
