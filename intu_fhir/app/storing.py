@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intu_fhir.db.file_checks import speaks_of_files
+from intu_fhir.db.file_stores import know_mark, known_mark, replace_mark
 from intu_fhir.db.session import Database
 from intu_fhir.db.uploads import spool_of
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
-from intu_fhir.files.mark import holds_files, is_marked, mark
+from intu_fhir.files.mark import holds_files, new_mark, read_mark, write_mark
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import Site
 
@@ -33,29 +34,57 @@ def open_files(site: Site, database: Database) -> LocalFileStore:
 
 
 def _local_files(root: Path, database: Database) -> LocalFileStore:
-    """Open a folder, unless it is empty and the database speaks of files: its disk is elsewhere.
+    """Open a folder, unless it is not the file store that the database knows.
 
-    What was taken in there would be hidden by the disk as soon as that is mounted, and files
-    that are sound would count as missing. A store of an older version gets its mark here.
+    An empty one is where its disk is to be mounted, and one with another mark belongs to another
+    site. What was taken in there would be hidden by the right disk as soon as that is mounted,
+    and files that are sound would count as missing.
     """
-    if is_marked(root):
-        return LocalFileStore(root)
-    if not holds_files(root):
-        with database.read() as connection:
-            if speaks_of_files(connection):
-                raise StoreUnavailable(
-                    f"The folder {root} is empty, and the database speaks of files in it; mount "
-                    "the disk of the file store, or put the files back from a backup, or, where "
-                    "they are lost, run `intu-fhir files begin-anew`"
-                )
+    with database.read() as connection:
+        known = known_mark(connection)
+        speaks = not known and speaks_of_files(connection)
+    found = read_mark(root)  # afterwards: the folder gets its mark before the database knows it
+    if found is None and (known or (speaks and not holds_files(root))):
+        raise StoreUnavailable(_not_mounted(root))
+    if found and known and found != known:
+        raise StoreUnavailable(_of_another_site(root))
     files = LocalFileStore(root)
-    with contextlib.suppress(StoreUnavailable):  # the next one who opens it marks it
-        mark(root)
+    if not known or not found:
+        with contextlib.suppress(StoreUnavailable):  # the next one who opens it does it
+            _agree(root, database, found or new_mark())
     return files
 
 
-def begin_anew(site: Site) -> Path:
-    """Make the folder of the files a file store, whatever the database speaks of; return it.
+def _agree(root: Path, database: Database, mark: str) -> None:
+    """Let folder and database have the same mark: of several who begin at once, the first one's.
+
+    The folder has it before the database does, whose transaction others wait for: a crash between
+    leaves a folder that is known by its own mark.
+    """
+    with database.write() as connection:
+        counts = know_mark(connection, mark)
+        if read_mark(root) != counts:
+            write_mark(root, counts)
+
+
+def _not_mounted(root: Path) -> str:
+    return (
+        f"The folder {root} has no mark of a file store, and the database speaks of one; mount "
+        "the disk of the file store, or put the files back from a backup. Where they are lost, or "
+        "the backup has no file `file-store`, run `intu-fhir files begin-anew`"
+    )
+
+
+def _of_another_site(root: Path) -> str:
+    return (
+        f"The folder {root} is the file store of another database; correct `files` or `database`, "
+        "or mount the right disk. If it really is the one of this database, run "
+        "`intu-fhir files begin-anew`"
+    )
+
+
+def begin_anew(site: Site, database: Database) -> Path:
+    """Make the folder of the files the file store, whatever the database knows; return it.
 
     Raises:
         ConfigurationError: the files are in an object store.
@@ -64,7 +93,10 @@ def begin_anew(site: Site) -> Path:
     if not isinstance(site.files, Path):
         raise ConfigurationError("names an object store; there is no folder to begin", key="files")
     LocalFileStore(site.files).close()
-    mark(site.files)
+    mark = read_mark(site.files) or new_mark()
+    write_mark(site.files, mark)
+    with database.write() as connection:
+        replace_mark(connection, mark)
     return site.files
 
 

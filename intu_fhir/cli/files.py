@@ -89,13 +89,16 @@ def adopt_command(ctx: click.Context, program: Program, channel: str | None) -> 
 @files_command.add_command
 @command("begin-anew", "intu-fhir files begin-anew")
 def begin_anew_command(program: Program) -> None:
-    """Let an empty folder be the file store, although the database speaks of files.
+    """Let the folder of the files be the file store, although the database knows another one.
 
-    For the time after a loss: nothing starts on such a folder, since the disk of the file store
-    may only not be mounted. Where it is gone for good, run this, then `files verify`, which notes
-    each image that is missing, so that it is taken again when it is sent again.
+    For the time after a loss: nothing starts on an empty folder, since the disk of the file store
+    may only not be mounted, or on the store of another database. Where the files are gone for
+    good, run this, then `files verify`, which notes each image that is missing, so that it is
+    taken again when it is sent again.
     """
-    folder = begin_anew(program.staging().site)
+    site = program.staging().site
+    with program.database() as database:
+        folder = begin_anew(site, database)
     say(f"{folder} is the file store now; go on with `intu-fhir files verify`.")
 
 

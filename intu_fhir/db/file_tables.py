@@ -1,4 +1,4 @@
-"""What is to be removed from the file store."""
+"""Which folder is the file store, and what is to be removed from it."""
 
 from __future__ import annotations
 
@@ -14,4 +14,12 @@ removals = Table(
     Column("file", sa.Text, primary_key=True, comment="path below the file store"),
     moment("asked_at", "when its instance was pruned"),
     comment="One row per file of a pruned instance that is still to be removed.",
+)
+
+file_stores = Table(
+    "file_stores",
+    metadata,
+    Column("place", sa.String(16), primary_key=True, comment="always files"),
+    Column("mark", sa.String(32), nullable=False, comment="what its file file-store says"),
+    comment="One row: the folder of the files, known by its mark; none before the first start.",
 )

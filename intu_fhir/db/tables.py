@@ -17,6 +17,7 @@ from intu_fhir.db.commitment_tables import storage_commitments as storage_commit
 from intu_fhir.db.companion_tables import companions as companions
 from intu_fhir.db.companion_tables import delivered_resources as delivered_resources
 from intu_fhir.db.destination_tables import destination_states as destination_states
+from intu_fhir.db.file_tables import file_stores as file_stores
 from intu_fhir.db.file_tables import removals as removals
 from intu_fhir.db.kinds import (
     Json,

@@ -1,9 +1,14 @@
-"""A file store has a mark: the empty folder on which its disk is to be mounted has none."""
+"""A file store has a mark: the empty folder on which its disk is to be mounted has none.
+
+The mark says which store it is, and the database knows that, so that neither the folder below the
+disk nor the store of another site is taken for it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -14,11 +19,32 @@ MARK = "file-store"
 _TEXT = (
     "intu-fhir keeps image files in this folder, and takes it for another one without this file.\n"
 )
+_NUMBER = re.compile(r"[0-9a-f]{32}")
+_LONGEST = 1_024
 
 
-def is_marked(root: Path) -> bool:
-    """Say whether a folder is a file store for certain."""
-    return (root / MARK).exists()
+def new_mark() -> str:
+    """Return what no other store has for a mark."""
+    return uuid.uuid4().hex
+
+
+def read_mark(root: Path) -> str | None:
+    """Return the mark of a folder, None where it has none; empty = one of an older version.
+
+    Raises:
+        StoreUnavailable: it cannot be read.
+    """
+    try:
+        with (root / MARK).open("rb") as file:
+            content = file.read(_LONGEST).decode("ascii", "replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The mark of the file store {root} cannot be read: {error.strerror}; mend the disk"
+        ) from error
+    found = _NUMBER.search(content)
+    return found.group() if found else ""
 
 
 def holds_files(root: Path) -> bool:
@@ -30,15 +56,15 @@ def holds_files(root: Path) -> bool:
     return False
 
 
-def mark(root: Path) -> None:
-    """Make a folder a file store, durably.
+def write_mark(root: Path, mark: str) -> None:
+    """Make a folder the file store of that mark, durably.
 
     Raises:
         StoreUnavailable: it cannot be written to.
     """
     new = root / f"{MARK}.{uuid.uuid4().hex}"
     try:
-        new.write_text(_TEXT, "ascii")
+        new.write_text(f"{_TEXT}{mark}\n", "ascii")
         sync(new)
         new.rename(root / MARK)
         sync(root)

@@ -16,6 +16,7 @@ from intu_fhir.db.session import Connection
 from intu_fhir.db.uploads import files_and_spools
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.mark import read_mark, write_mark
 from intu_fhir.files.sync import make_folders, sync
 
 FILES, OBJECTS = "files", "objects.csv"
@@ -68,6 +69,8 @@ def back_up(
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
         database, objects = _copy_database(url, to, manifest=bool(files.here))
         copied, there = _copy_files(files, to / FILES, on_progress)
+        if mark := read_mark(files.root):
+            write_mark(to / FILES, mark)
         sync(to)
     return BackupReport(database, copied, there, objects, _elsewhere(objects, files.here))
 

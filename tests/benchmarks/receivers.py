@@ -20,6 +20,7 @@ from typing import Any
 
 from intu_fhir.app.storing import begin_anew
 from intu_fhir.db import migrate
+from intu_fhir.db.session import Database
 from intu_fhir.settings.load import load_configuration
 from tests.benchmarks.sender import MAX_PDU_BYTES
 from tests.support.databases import PostgresCluster, sqlite_url
@@ -249,7 +250,8 @@ def ours(
         site = {"receiver": receiver, **more(folder)}
         write_site(folder, database=url, port=port, channel=channel, **site)
         if "files" not in site:
-            begin_anew(load_configuration(folder).site)  # a million rows have no files here
+            with contextlib.closing(Database(url, pool_size=1)) as rows:  # a million without files
+                begin_anew(load_configuration(folder).site, rows)
         program = str(Path(sys.executable).with_name("intu-fhir"))
         return [program, role, "--config", str(folder), "--log-level", "WARNING"]
 

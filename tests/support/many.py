@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from intu_fhir.db import tables as t
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.session import Database
-from intu_fhir.files.mark import mark
+from intu_fhir.files.mark import new_mark, read_mark, write_mark
 from intu_fhir.model.canonical import content_hash
 from intu_fhir.model.work import DEAD, WAITING, DeliveryWish
 from tests.support.publications import imaging_study
@@ -69,9 +69,9 @@ class Many:
             due: when, for all or by number.
             state: ``waiting``, or ``dead`` after twenty tries.
         """
-        if not self.pictures:
+        if not self.pictures and not read_mark(self.files):
             self.files.mkdir(exist_ok=True)
-            mark(self.files)
+            write_mark(self.files, new_mark())
         for begin in range(0, len(numbers), _CHUNK):
             some = numbers[begin : begin + _CHUNK]
             at = {n: due[n] if isinstance(due, Mapping) else due for n in some}

@@ -8,7 +8,7 @@ from pathlib import Path
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
 from intu_fhir.db.study_headers import load_headers
-from intu_fhir.files.mark import mark
+from intu_fhir.files.mark import new_mark, write_mark
 from tests.benchmarks.stocked_site import fill
 from tests.support.plans import asked_of_databases, plan_of, statements_of, tables_read_whole
 from tests.support.running import Running, running_site
@@ -34,7 +34,7 @@ def test_no_table_is_read_from_end_to_end(tmp_path: Path, database_url: str) -> 
     else:
         fill(database_url, STAGED)
         (tmp_path / "files").mkdir()
-        mark(tmp_path / "files")  # what is filled in has no files
+        write_mark(tmp_path / "files", new_mark())  # what is filled in has no files
     with asked_of_databases() as asked, running_site(tmp_path, database_url) as running:
         _deliver_and_deliver_again(running)
     whole = tables_read_whole(database_url, asked)

@@ -41,7 +41,7 @@ def ask(database: Database, tmp_path: Path, capsysbinary: pytest.CaptureFixture[
         conflict = StudyHold("patient_conflict", "two Patient IDs")
         hold_study(connection, key, [conflict], generation=1, now=START)
         stage(connection, "coming", generation=0, build=None, revision=2)
-    begin_anew(load_configuration(tmp_path).site)  # the rows have no files
+    begin_anew(load_configuration(tmp_path).site, database)  # the rows have no files
 
     def run_it(*arguments: str) -> tuple[int, str, str]:
         code = run(["--config", str(tmp_path), *arguments])

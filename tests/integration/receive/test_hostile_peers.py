@@ -111,13 +111,13 @@ def test_drip_of_single_bytes_is_closed(receiving: Receiving) -> None:
 def test_silent_connections_do_not_keep_an_honest_peer_out(
     start_receiving: StartReceiving,
 ) -> None:
-    """N-01: with more idle connections than slots a new peer is served at once."""
+    """N-01: with more idle connections than may wait a new peer is served at once."""
     receiver = limits(max_associations=5, max_associations_per_address=5, handshake_seconds=60)
     receiving = start_receiving(receiver=receiver)
     with ExitStack() as stack:
         silent = [stack.enter_context(RawPeer(receiving.port)) for _ in range(20)]
         assert_serves_in_a_second(receiving)
-        assert receiving.slots.pending <= 5
+        assert receiving.slots.pending <= 16
         assert silent[0].is_ended()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instances, removals
 from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
+from intu_fhir.files.mark import read_mark
 from intu_fhir.settings.schema import Site
 from intu_fhir.upkeep.prune import Prune
 from intu_fhir.upkeep.verify import WITHHELD, Verifier
@@ -28,6 +31,7 @@ from tests.integration.stage.test_commitments import (
     uid_of,
 )
 from tests.support.clock import FakeClock
+from tests.support.databases import sqlite_url
 from tests.support.rows import rows_of
 from tests.support.staging import header, new_instance, store
 
@@ -63,6 +67,14 @@ def mount(database: Database, clock: FakeClock, tmp_path: Path) -> Iterator[Moun
     mount = Mount(database, clock, tmp_path)
     with closing(mount.files):
         yield mount
+
+
+@pytest.fixture
+def other_database(migrated_sqlite: Path, tmp_path: Path) -> Iterator[Database]:
+    """The staging database of another site."""
+    copied = shutil.copyfile(migrated_sqlite, tmp_path / "other.db")
+    with closing(Database(sqlite_url(copied))) as database:
+        yield database
 
 
 @pytest.mark.parametrize("contents", [True, False])
@@ -161,10 +173,63 @@ def test_a_site_without_images_begins_in_an_empty_folder(
     open_files(site, database).close()
 
 
+def test_a_store_without_any_file_is_known(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Also where all images are pruned, the folder below the disk is not taken for the store."""
+    site = Site(files=tmp_path / "files", database=database.url)
+    open_files(site, database).close()
+    site.files.rename(tmp_path / "away")
+    with pytest.raises(StoreUnavailable, match="has no mark"):
+        open_files(site, database)
+    assert not site.files.exists()
+
+
+def test_the_store_of_another_site_is_refused(mount: Mount, other_database: Database) -> None:
+    """A wrong mount, or a wrong database, is told before any file is taken for missing."""
+    opened(mount).close()
+    theirs = Site(files=mount.root.with_name("theirs"), database=other_database.url)
+    open_files(theirs, other_database).close()
+    mine = Site(files=theirs.files, database=mount.database.url)
+    with pytest.raises(StoreUnavailable, match="of another database"):
+        open_files(mine, mount.database)
+    begin_anew(mine, mount.database)
+    open_files(mine, mount.database).close()
+    with pytest.raises(StoreUnavailable, match="of another database"):
+        opened(mount)
+
+
+def test_a_new_database_takes_on_the_store_that_is_there(
+    mount: Mount, other_database: Database
+) -> None:
+    """After a loss of the database its files are known to the next one, and keep their mark."""
+    opened(mount).close()
+    before = read_mark(mount.root)
+    open_files(Site(files=mount.root, database=other_database.url), other_database).close()
+    assert before == read_mark(mount.root) != ""
+    opened(mount).close()
+
+
+def test_a_mark_of_an_older_version_is_completed(mount: Mount) -> None:
+    """It says nothing of which store it is, and does from the first start on."""
+    (mount.root / "file-store").write_text("intu-fhir keeps image files in this folder.\n")
+    opened(mount).close()
+    assert read_mark(mount.root)
+
+
+def test_programs_that_begin_together_agree(mount: Mount) -> None:
+    """Of several that open a store for the first time, each finds it to be the one it knows."""
+    site = Site(files=mount.root, database=mount.database.url)
+    with ThreadPoolExecutor(4) as pool:
+        for files in list(pool.map(lambda _: open_files(site, mount.database), range(4))):
+            files.close()
+    opened(mount).close()
+
+
 def test_where_all_is_lost_a_person_says_so(mount: Mount) -> None:
     """One command lets the empty folder be the store; then all that is missing is noted."""
     mount.unmount()
-    begin_anew(Site(files=mount.root, database=mount.database.url))
+    begin_anew(Site(files=mount.root, database=mount.database.url), mount.database)
     with closing(opened(mount)) as files:
         Verifier(mount.database, files, mount.clock).run()
     assert mount.noted() == 3
