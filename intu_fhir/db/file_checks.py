@@ -28,6 +28,7 @@ class KeptFile:
     Args:
         key: of its row in ``instances``, or in ``quarantine``.
         damaged: an earlier check has found fault with it.
+        transfer_syntax_uid: what its beginning says of the data set, where that is known.
     """
 
     key: int
@@ -36,6 +37,7 @@ class KeptFile:
     data_set_offset: int | None
     sha256: str
     damaged: bool = False
+    transfer_syntax_uid: str = ""
 
 
 def count_files(connection: Connection) -> int:
@@ -61,6 +63,7 @@ def instance_files(connection: Connection, after: int, limit: int) -> list[KeptF
             c.data_set_offset,
             c.sha256,
             c.damaged_at.is_not(None),
+            c.transfer_syntax_uid,
         )
         .where(c.instance_key > after, c.pruned_at.is_(None))
         .order_by(c.instance_key)

@@ -19,7 +19,7 @@ from intu_fhir.files.digest import digest_of_blocks
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.shortage import could_not_look
 from intu_fhir.observe.clock import Clock
-from intu_fhir.stage.part10 import find_data_set
+from intu_fhir.stage.part10 import DataSetPlace, find_data_set
 
 _log = structlog.get_logger("intu_fhir.upkeep")
 _BATCH = 200
@@ -169,7 +169,7 @@ class Verifier:
         try:
             if not self.contents and not one.damaged:
                 return _SOUND if self.files.has(one.file) else MISSING
-            return _SOUND if self._digest(one) == one.sha256 else DAMAGED
+            return _SOUND if self._is_whole(one) else DAMAGED
         except FileNotFoundError:
             return MISSING
         except NotHereYet:
@@ -183,13 +183,17 @@ class Verifier:
         except OSError as error:
             return WITHHELD if could_not_look(error) else UNREADABLE
 
-    def _digest(self, one: KeptFile) -> str:
+    def _is_whole(self, one: KeptFile) -> bool:
+        """Read all of a file: its data set, and what stands before it, from which readers learn."""
         blocks = self.files.blocks(one.file)
-        if one.data_set_offset is not None:
-            return digest_of_blocks(blocks, one.data_set_offset)
         first = next(blocks, b"")
         place = find_data_set(first[:_HEAD_BYTES])
-        return digest_of_blocks(chain([first], blocks), place.offset if place else 0)
+        offset = one.data_set_offset
+        if offset is None:
+            offset = place.offset if place else 0
+        elif offset and (place is None or not _is_head_of(one, place)):
+            return False
+        return digest_of_blocks(chain([first], blocks), offset) == one.sha256
 
     def without_row(self) -> list[str]:
         """Return files that no row speaks of, also when asked again for the object in them."""
@@ -215,6 +219,11 @@ class Verifier:
         except (DamagedFile, OSError):
             return ""
         return place.sop_instance_uid if place else ""
+
+
+def _is_head_of(one: KeptFile, place: DataSetPlace) -> bool:
+    wanted = (one.data_set_offset, one.sop_instance_uid, one.transfer_syntax_uid)
+    return (place.offset, place.sop_instance_uid, place.transfer_syntax_uid) == wanted
 
 
 def _files(faults: dict[int, Fault]) -> dict[int, str]:

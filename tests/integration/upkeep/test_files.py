@@ -60,6 +60,26 @@ def test_a_flipped_bit_and_a_lost_file_are_found(
     assert flipped in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("where", [b"DICM", b"\2\0\3\0UI", b"1.2.840.10008.1.2", b"2.25."])
+def test_what_stands_before_the_data_set_counts(
+    published: Running, capsys: pytest.CaptureFixture[str], where: bytes
+) -> None:
+    """Readers learn from it how to read the rest; the image sent again gets a whole file."""
+    [row] = [o for o in published.rows(instances) if o.sop_instance_uid == uid("study", 1, 1)]
+    file = _file_of(published, row.sop_instance_uid)
+    sound = file.read_bytes()
+    content = bytearray(sound)
+    content[content.index(where) + 2] ^= 0x01
+    file.write_bytes(content)
+    code, said = _verify(published, capsys)
+    assert (code, said["faults"][0]["what"]) == (1, "damaged")
+    assert _verify(published, capsys)[0] == 1  # and the note of it stays
+    [answer] = published.send([make_instance(series=1, number=1)])
+    assert answer.status == "0000"
+    assert _file_of(published, row.sop_instance_uid).read_bytes() == sound
+    assert _verify(published, capsys)[0] == 0
+
+
 def test_a_damaged_file_never_leaves_and_a_new_copy_mends_it(
     published: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
