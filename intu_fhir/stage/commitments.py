@@ -62,12 +62,8 @@ class Commitments:
         waiting = self._waiting(request.origin)
         # One thread reads the requests of all: who has asked for too much already costs it nothing.
         self._require_room(waiting, 1)
-        try:
-            information = request.read()
-        except OSError as error:
-            raise StoreUnavailable("The request cannot be read back from the spool") from error
         asked = read_action_information(
-            information, request.transfer_syntax_uid, self.limits.max_instances
+            request.read(), request.transfer_syntax_uid, self.limits.max_instances
         )
         self._require_room(waiting, len(asked.instances))
         with self.database.write() as connection:
