@@ -633,6 +633,27 @@ def test_started_from_series_or_images() -> None:
     assert built.resource["started"] == "2024-03-03T08:00:00.5+09:00"
 
 
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        (["20240301100000+0100", "20240301093000+0000"], "2024-03-01T10:00:00+01:00"),
+        (["20240301233000-0500", "20240302010000+0100"], "2024-03-02T01:00:00+01:00"),
+        (["20240301100000.5+0000", "20240301110000+0100"], "2024-03-01T11:00:00+01:00"),
+        (["20240301", "20240301100000+0100"], "2024-03-01T10:00:00+01:00"),
+        (["20240229", "20240301000000+1400"], "2024-02-29"),
+        (["20240301235960+0000", "20240302000000+0000"], "2024-03-01T23:59:60+00:00"),
+    ],
+)
+def test_the_earliest_of_several_zones_is_the_earliest_moment(
+    moments: list[str], expected: str
+) -> None:
+    """Times of several offsets are compared as moments, not as the clocks showed them."""
+    images = [
+        header(n, StudyDate=None, AcquisitionDateTime=one) for n, one in enumerate(moments, 1)
+    ]
+    assert resource(*images)["started"] == expected
+
+
 def test_many_findings_of_one_kind_are_counted() -> None:
     """A mistake in every instance makes some findings and one that counts the rest."""
     built = build(*(header(n, InstanceNumber="x") for n in range(1, 101)))
