@@ -205,7 +205,9 @@ class _Level:
 def _rank(candidate: _Candidate, lead: str) -> tuple[Any, ...]:
     """Order candidates: readable ones, then frequent, then fuller, then earlier ones."""
     damaged = _DAMAGED.encode() in candidate.normal
-    tie = candidate.normal if lead in _EARLIEST else b""
+    # A date without time is no earlier one, though its normal form begins with the offset then.
+    late = not _stripped(candidate.values[0] or "")
+    tie = (late, candidate.normal) if lead in _EARLIEST else ()
     return damaged, -candidate.count, tie, -candidate.filled, candidate.first, candidate.normal
 
 
