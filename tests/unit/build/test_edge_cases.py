@@ -599,6 +599,41 @@ def test_performers_are_named_once_with_their_identifier() -> None:
     assert actors[0]["identifier"] == {"system": "urn:oid:1.2.3.4", "value": "77"}
 
 
+def _numbered(number: str) -> dict[str, Any]:
+    return {"PersonIdentificationCodeSequence": [code_item(number, "99STAFF")]}
+
+
+def test_persons_of_one_name_are_told_apart_by_their_numbers() -> None:
+    """Two persons may have one name: each keeps the own number, and neither is lost."""
+    schemes = [{"CodingSchemeDesignator": "99STAFF", "CodingSchemeUID": "1.2.3.4"}]
+    both: dict[str, Any] = {"CodingSchemeIdentificationSequence": schemes}
+    made = resource(
+        header(1, OperatorsName="Doe^John", **both),
+        header(
+            2,
+            OperatorsName="Doe^John\\Doe^John",
+            OperatorIdentificationSequence=[_numbered("1"), _numbered("2")],
+            **both,
+        ),
+        header(
+            3,
+            OperatorsName="Doe^John",
+            OperatorIdentificationSequence=[_numbered("2")],
+            **both,
+        ),
+    )
+    actors = [one["actor"] for one in made["series"][0]["performer"]]
+    assert [one["display"] for one in actors] == ["John Doe"] * 2
+    assert sorted(one["identifier"]["value"] for one in actors) == ["1", "2"]
+
+
+def test_who_operated_and_performed_is_named_once() -> None:
+    """The same person in the same function is one performer."""
+    made = resource(header(OperatorsName="Doe^John", PerformingPhysicianName="Doe^John"))
+    actors = [one["actor"]["display"] for one in made["series"][0]["performer"]]
+    assert actors == ["John Doe"]
+
+
 def test_reasons_and_places() -> None:
     """Reason, encounter, location and specimen come from where the standard has them."""
     made = resource(
