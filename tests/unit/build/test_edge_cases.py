@@ -599,6 +599,30 @@ def test_performers_are_named_once_with_their_identifier() -> None:
     assert actors[0]["identifier"] == {"system": "urn:oid:1.2.3.4", "value": "77"}
 
 
+def test_a_designator_of_two_schemes_is_no_system() -> None:
+    """Two makers may call schemes of their own alike: no code of one is sent as the other's."""
+    made = resource(
+        *(
+            header(
+                n,
+                ProcedureCodeSequence=[code_item(code, "99LOCAL", f"procedure {code}")],
+                CodingSchemeIdentificationSequence=[
+                    {"CodingSchemeDesignator": "99LOCAL", "CodingSchemeUID": f"1.2.3.{n}"}
+                ],
+            )
+            for n, code in ((1, "A"), (2, "B"))
+        )
+    )
+    assert made["procedureCode"] == [{"text": "procedure A"}, {"text": "procedure B"}]
+
+
+def test_of_two_patient_names_the_first_is_shown() -> None:
+    """Patient's Name has one value: two of them do not become one person."""
+    built = build(header(PatientName="Doe^John\\Roe^Jane"))
+    assert built.resource["subject"]["display"] == "John Doe"
+    assert "several_values" in codes(built)
+
+
 def _numbered(number: str) -> dict[str, Any]:
     return {"PersonIdentificationCodeSequence": [code_item(number, "99STAFF")]}
 
