@@ -677,6 +677,32 @@ def test_reasons_and_places() -> None:
     assert made["series"][0]["specimen"][0]["identifier"] == {"value": "S1"}
 
 
+def test_the_reason_of_every_request_is_sent() -> None:
+    """A request that says its reason in words loses it to no code of another request."""
+    coded = {
+        "ReasonForTheRequestedProcedure": "Cough for weeks",
+        "ReasonForRequestedProcedureCodeSequence": [code_item("49727002", "SCT", "Cough")],
+    }
+    in_words = {"ReasonForTheRequestedProcedure": "Fall"}
+    same = {"ReasonForTheRequestedProcedure": "Cough for weeks"}
+    made = resource(
+        header(1, RequestAttributesSequence=[coded, in_words]),
+        header(2, RequestAttributesSequence=[same, {"ReasonForTheRequestedProcedure": "COUGH"}]),
+    )
+    code = {"system": "http://snomed.info/sct", "code": "49727002", "display": "Cough"}
+    assert made["reasonCode"] == [{"coding": [code]}, {"text": "Fall"}]
+
+
+def test_differing_reasons_are_all_sent() -> None:
+    """Of an attribute of which each distinct value counts none is lost."""
+    made = resource(
+        header(1, ReasonForTheRequestedProcedure="Cough"),
+        header(2, ReasonForTheRequestedProcedure="Fall"),
+        header(3, ReasonForTheRequestedProcedure="Cough "),
+    )
+    assert made["reasonCode"] == [{"text": "Cough"}, {"text": "Fall"}]
+
+
 def test_started_from_series_or_images() -> None:
     """Without a Study Date the earliest time below it counts, and that is noted."""
     built = build(
