@@ -552,6 +552,15 @@ def test_old_code_without_translation() -> None:
     assert "untranslated_code" in codes(built)
 
 
+def test_a_coded_body_part_comes_before_a_region_in_words() -> None:
+    """A region of a scheme that nobody knows is words: Body Part Examined has a code."""
+    region = [code_item("X1", "99LOCAL", "Brustkorb")]
+    made = _series("r4", AnatomicRegionSequence=region, BodyPartExamined="CHEST")
+    assert made["bodySite"]["code"] == "43799004"
+    made = _series("r4", AnatomicRegionSequence=region, BodyPartExamined="FETALARM")
+    assert made["bodySite"] == {"display": "Brustkorb"}
+
+
 def test_equivalent_codes_stand_together() -> None:
     """A code and its equivalents are one concept; an unknown scheme leaves the meaning."""
     item = code_item("24627-2", "LN", "Chest CT")
