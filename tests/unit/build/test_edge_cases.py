@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from intu_fhir.aggregate.conflicts import PATIENT_CONFLICT, find_conflicts
+from intu_fhir.build.concepts import SCT
 from intu_fhir.build.imaging_study import BuildContext, ImageService
 from intu_fhir.build.names import name_groups
 from intu_fhir.mappings import Release, load_mapping
@@ -550,6 +551,23 @@ def test_old_code_without_translation() -> None:
     built = build(header(AnatomicRegionSequence=items))
     assert built.resource["series"][0]["bodySite"] == {"display": "Odd region"}
     assert "untranslated_code" in codes(built)
+
+
+@pytest.mark.parametrize(
+    ("code", "scheme", "expected"),
+    [
+        ("T-D3000", "SCT", {"system": SCT, "code": "51185008", "display": "Chest"}),
+        ("51185008", "SRT", {"system": SCT, "code": "51185008", "display": "Chest"}),
+        ("T-XXXXX", "SCT", {"display": "Chest"}),
+    ],
+)
+def test_codes_of_snomed_under_the_wrong_name(
+    code: str, scheme: str, expected: dict[str, str]
+) -> None:
+    """Old codes are sent as no SNOMED CT codes, and SNOMED CT codes are not lost for old ones."""
+    assert _series(AnatomicRegionSequence=[code_item(code, scheme, "Chest")])["bodySite"] == (
+        expected
+    )
 
 
 def test_a_coded_body_part_comes_before_a_region_in_words() -> None:
