@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from intu_fhir.model.settling import StudyHeaders, StudyHold
+from intu_fhir.model.study import in_use
 from intu_fhir.model.values import text
 
 PATIENT_CONFLICT = "patient_conflict"
@@ -19,12 +20,12 @@ def find_conflicts(study: StudyHeaders) -> list[StudyHold]:
 
 
 def _patients(study: StudyHeaders) -> StudyHold | None:
-    """Two patients in one study are never merged; a missing Patient ID is no second patient."""
-    patients = {
-        text(group.values, "PatientID")
-        for series in study.series.values()
-        for group in series.groups
-    } - {""}
+    """Two patients in one study are never merged; a missing Patient ID is no second patient.
+
+    One whose images are all rejected is corrected already.
+    """
+    groups = [group for series in study.series.values() for group in series.groups]
+    patients = {text(group.values, "PatientID") for group in in_use(groups)} - {""}
     if len(patients) < 2:
         return None
     return StudyHold(
