@@ -58,7 +58,7 @@ def test_private_information_may_be_long(tmp_path: Path) -> None:
     (path,) = write_study(tmp_path, series=1, instances=1)
     file = pydicom.dcmread(path)
     data_set = path.stat().st_size
-    file.file_meta.PrivateInformationCreatorUID = "1.2.3.4"
+    file.file_meta.PrivateInformationCreatorUID = pydicom.uid.UID("1.2.3.4")
     file.file_meta.PrivateInformation = b"x" * 300_000
     file.save_as(path)
     zipped = _zipped(tmp_path / "all.zip", {"1.dcm": path.read_bytes()})

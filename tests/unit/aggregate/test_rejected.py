@@ -17,8 +17,8 @@ from intu_fhir.model.settling import SeriesHeaders, StudyHeaders
 from intu_fhir.model.study import Instance
 from tests.support.building import BERLIN, KO, STUDY_UID, code_item, header
 
-WRONG = {"PatientID": "P9", "AccessionNumber": "A9", "StudyDescription": "Knee"}
-RIGHT = {"PatientID": "P1", "AccessionNumber": "A1", "StudyDescription": "Chest"}
+WRONG: dict[str, Any] = {"PatientID": "P9", "AccessionNumber": "A9", "StudyDescription": "Knee"}
+RIGHT: dict[str, Any] = {"PatientID": "P1", "AccessionNumber": "A1", "StudyDescription": "Chest"}
 
 
 def _note(*rejected: dict[str, Any], title: str = "113038", **values: Any) -> dict[str, Any]:
