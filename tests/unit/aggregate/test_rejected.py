@@ -84,6 +84,18 @@ def test_what_is_rejected_is_no_conflict() -> None:
         assert [hold.reason for hold in find_conflicts(study)] == reasons
 
 
+def test_another_conflict_than_the_released_one_has_other_words() -> None:
+    """A person released two patients; one is rejected and a third comes: that is a new hold."""
+    first, second = header(1, **RIGHT), header(2, **WRONG)
+    third = header(3, **{**WRONG, "PatientID": "P7"})
+    before, after = (
+        find_conflicts(StudyHeaders(STUDY_UID, 1, _staged(headers)))
+        for headers in ([first, second], [first, second, third, _note(second, **WRONG)])
+    )
+    assert len(before) == len(after) == 1
+    assert before[0].detail != after[0].detail
+
+
 def test_a_study_that_is_all_rejected_keeps_what_it_says() -> None:
     """The record of a study without images still says whose it was."""
     images = [header(n, **RIGHT) for n in (1, 2)]
