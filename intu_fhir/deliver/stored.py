@@ -9,7 +9,7 @@ from intu_fhir.deliver.association import Source
 from intu_fhir.deliver.edited import Changes, EditedDataSet, NotEditable
 from intu_fhir.deliver.explicit_vr import NotConvertible
 from intu_fhir.deliver.outcomes import Rule, Verdict
-from intu_fhir.deliver.transport import Broken
+from intu_fhir.errors import TransientError
 from intu_fhir.files.digest import data_set_digest
 from intu_fhir.files.store import Openable
 
@@ -39,9 +39,19 @@ class ObjectToSend:
         return self.sop_class_uid, self.transfer_syntax_uid
 
 
-def unreadable(error: OSError) -> Broken:
+class NotNow(TransientError):
+    """An instance cannot be sent now, for a reason of this house: the PACS is not to blame."""
+
+
+def unreadable(error: OSError) -> NotNow:
     """Say that the store could not be read; it is tried again."""
-    return Broken(f"the stored file cannot be read ({error.strerror})")
+    reason = error.strerror or type(error).__name__
+    return NotNow(f"the stored file cannot be read ({reason}); see to the disk")
+
+
+def not_now(error: TransientError) -> Rule:
+    """Say that an instance is tried again later; the others of its study do not wait for it."""
+    return Rule(Verdict.RETRY, str(error))
 
 
 def not_edited(error: NotEditable) -> Rule:
@@ -93,7 +103,7 @@ def opened(one: ObjectToSend, file: BinaryIO, changes: Changes) -> tuple[Source,
 
     Raises:
         NotEditable: there are changes, and they cannot be made.
-        Broken: the file cannot be read.
+        NotNow: the file cannot be read.
     """
     if not changes:
         size = file.seek(0, 2) - one.data_set_offset
