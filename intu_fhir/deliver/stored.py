@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from intu_fhir.deliver.association import Source
 from intu_fhir.deliver.edited import Changes, EditedDataSet, NotEditable
@@ -11,7 +11,7 @@ from intu_fhir.deliver.explicit_vr import NotConvertible
 from intu_fhir.deliver.outcomes import Rule, Verdict
 from intu_fhir.errors import TransientError
 from intu_fhir.files.digest import data_set_digest
-from intu_fhir.files.store import Openable
+from intu_fhir.files.store import FileStore, Openable
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 """Deflated Explicit VR Little Endian, whose odd stream is padded to be sent (PS3.5 A.5)."""
@@ -37,6 +37,27 @@ class ObjectToSend:
     def syntax(self) -> tuple[str, str]:
         """What a presentation context for it has to be."""
         return self.sop_class_uid, self.transfer_syntax_uid
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file of a store; it is gone only where the store is there and lacks it."""
+
+    store: FileStore
+    name: str
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
+        """Open it.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            StoreUnavailable: the store is not there, which says nothing of any file.
+        """
+        try:
+            return self.store.file(self.name).open(mode)
+        except FileNotFoundError:
+            self.store.ask()
+            raise
 
 
 class NotNow(TransientError):

@@ -13,11 +13,11 @@ from intu_fhir.db import work
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import instance_deliveries, studies
-from intu_fhir.deliver.dicom import FILE_AWAY, StorageScu
+from intu_fhir.deliver.dicom import FILE_AWAY, NO_FILE, StorageScu
 from intu_fhir.deliver.step import DicomDelivery
 from intu_fhir.demo.pacs import StandInPacs
 from intu_fhir.files.local import LocalFileStore
-from intu_fhir.model.outcome import Delivered, Retry
+from intu_fhir.model.outcome import Dead, Delivered, Retry
 from intu_fhir.model.work import DELIVER, WAITING, Claim, DeliveryWish
 from intu_fhir.settings.schema import DicomDestination
 from tests.support.clock import FakeClock
@@ -112,3 +112,42 @@ def test_a_file_that_cannot_be_read_keeps_no_other_back(
         _mend(places[1], content)
         assert isinstance(deliver(claim), Delivered)
         assert sorted(pacs.received) == UIDS
+
+
+def test_a_store_that_is_not_there_makes_no_dead_letter(
+    database: Database,
+    clock: FakeClock,
+    files: LocalFileStore,
+    places: list[Path],
+    tmp_path: Path,
+) -> None:
+    """Where its disk is not mounted no image counts as gone; all go out once it is."""
+    claim = _claimed(database, clock)
+    files.root.rename(tmp_path / "unmounted")
+    files.root.mkdir()
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        deliver = _delivery(database, clock, files, pacs)
+        outcome = deliver(claim)
+        assert isinstance(outcome, Retry)
+        assert "mount its disk" in outcome.detail
+        files.root.rmdir()
+        (tmp_path / "unmounted").rename(files.root)
+        assert isinstance(deliver(claim), Delivered)
+        assert sorted(pacs.received) == UIDS
+
+
+def test_a_file_that_is_gone_is_a_dead_letter(
+    database: Database,
+    clock: FakeClock,
+    files: LocalFileStore,
+    places: list[Path],
+    tmp_path: Path,
+) -> None:
+    """Where the store is there and lacks a file, a person is told at once."""
+    claim = _claimed(database, clock)
+    places[0].unlink()
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        outcome = _delivery(database, clock, files, pacs)(claim)
+    assert isinstance(outcome, Dead)
+    assert outcome.status == NO_FILE
+    assert pacs.received == UIDS[1:]
