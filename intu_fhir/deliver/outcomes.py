@@ -132,6 +132,21 @@ def failed(status: int, said: str = "", retry_after: float | None = None) -> Ret
     return Dead(str(status), detail)
 
 
+def unproven(status: int, shows: str, content_type: str) -> Retry:
+    """Return the outcome of a success that comes with something else than it should.
+
+    Who answers so may be a proxy or a page in front of a server that is away.
+    """
+    return Retry(
+        str(status),
+        sentence(
+            f"HTTP {status}, but the server shows {shows}",
+            content_type[:60],
+            "check that base_url is the FHIR endpoint and no proxy answers for it",
+        ),
+    )
+
+
 _SEND_OTHER = "the PACS does not take this instance as it is; change it or the PACS, then replay"
 
 DIMSE_STATUSES: Mapping[int, Rule] = {
