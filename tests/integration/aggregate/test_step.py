@@ -8,6 +8,7 @@ from intu_fhir.aggregate.step import AggregateStep
 from intu_fhir.db.described import store_described, undescribed
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import generations
+from intu_fhir.model.values import Values
 from intu_fhir.model.work import AGGREGATE
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Lane, Runner
@@ -54,7 +55,7 @@ def test_a_number_without_end_keeps_no_study_from_settling(
 ) -> None:
     """What a header announces counts only where it is a number that a study can have."""
     store(database, new_instance(clock.now(), header(), quiet_seconds=0))
-    announced = {"PatientID": "P1", "NumberOfStudyRelatedInstances": "9" * 5_000}
+    announced: Values = {"PatientID": "P1", "NumberOfStudyRelatedInstances": "9" * 5_000}
     with database.write() as connection:
         (waiting,) = undescribed(connection, 1)
         one = replace(described(waiting, announced), digest="d")
