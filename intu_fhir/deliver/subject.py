@@ -132,7 +132,7 @@ def _find(
 ) -> list[Json] | Retry | Dead:
     """Return the patients with this identifier, merged ones replaced by who took their place."""
     answer = server.search_patient(*identifier)
-    if not answer.ok:
+    if not answer.ok or not answer.is_fhir:
         return server.failed(answer, private)
     found = bearing(answer, PATIENT, *identifier)
     if found is None:
