@@ -194,6 +194,12 @@ def unchecked(connection: Connection, held: CommitmentClaim, limit: int) -> list
     return [Unchecked(*row) for row in found]
 
 
+def staged_now(connection: Connection, held: CommitmentClaim, number: int) -> Unchecked | None:
+    """Return one instance of a request once more, with what is staged of it by now."""
+    found = connection.execute(_with_staged(held).where(items.c.number == number)).first()
+    return Unchecked(*found) if found else None
+
+
 def _with_staged(held: CommitmentClaim) -> sa.Select[Any]:
     c = instances.c
     return (

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
+
 from intu_fhir.db import commitment_requests as requests
 from intu_fhir.db import commitments as table
 from intu_fhir.db.commitment_requests import Waiting
@@ -28,6 +30,7 @@ from intu_fhir.settings.schema import StorageCommitment
 from intu_fhir.stage.commitment import read_action_information
 from intu_fhir.stage.promise import Promise
 
+_log = structlog.get_logger("intu_fhir.commitment")
 _AT_A_TIME = 1_000
 """Instances that are given rows in one transaction."""
 _BATCH, _BATCH_SECONDS = 100, 5.0
@@ -159,9 +162,26 @@ class Commitments:
         until = self.clock.monotonic() + _BATCH_SECONDS
         promise = Promise(self.files, lease.beat)
         for one in waiting:
-            seen.append(_Seen(one, self._failure(held, one, promise)))
+            seen.append(self._look_at(held, one, promise))
             if self.clock.monotonic() >= until:
                 return
+
+    def _look_at(self, held: CommitmentClaim, one: Unchecked, promise: Promise) -> _Seen:
+        """Look at an instance; at its new file as well where it got one since it was listed."""
+        failure = self._failure(held, one, promise)
+        if failure is FailureReason.PROCESSING_FAILURE:
+            with self.database.read() as connection:
+                now = table.staged_now(connection, held, one.number)
+            if now is not None and now.file != one.file:
+                one, failure = now, self._failure(held, now, promise)
+        if failure is FailureReason.PROCESSING_FAILURE:
+            _log.error(
+                "file_damaged",
+                instance=one.sop_instance_uid,
+                file=one.file,
+                reason="restore it from a backup, or have the instance sent again",
+            )
+        return _Seen(one, failure)
 
     def _claim(self, state: str) -> CommitmentClaim | None:
         now, due = self.clock.now(), Due(state)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from intu_fhir.db import commitment_requests as requests
 from intu_fhir.db.file_checks import restore_file
@@ -24,6 +25,7 @@ from intu_fhir.model.commitment import CommitmentAsked, ReferencedInstance
 from intu_fhir.settings.schema import StorageCommitment
 from intu_fhir.stage.commitments import Commitments
 from tests.support.clock import FakeClock
+from tests.support.rows import rows_of
 from tests.support.staging import CT_STORAGE, header, new_instance, origin, store
 
 DATA = b"x" * 100
@@ -83,10 +85,11 @@ class Asked:
                 instead_of=OLD,
             )
 
-    def look(self) -> str:
-        """Ask for it, and look; return what was found."""
-        asked = ReferencedInstance(CT_STORAGE, self._header.sop_instance_uid)
-        information = CommitmentAsked(f"1.2.{self.clock.now():%Y%m%d%H%M%S}", (asked,))
+    def look(self, *more: str) -> str:
+        """Ask for it, and for more behind it, and look; return what was found of the last one."""
+        uids = (self._header.sop_instance_uid, *more)
+        asked = tuple(ReferencedInstance(CT_STORAGE, uid) for uid in uids)
+        information = CommitmentAsked(f"1.2.{self.clock.now():%Y%m%d%H%M%S}", asked)
         with self.database.write() as connection:
             requests.store_request(
                 connection, origin("asking"), information, self.clock.now(), receiver="here"
@@ -97,7 +100,8 @@ class Asked:
             pass
         with self.database.read() as connection:
             column = storage_commitment_items.c
-            found = sa.select(column.result).order_by(column.commitment_key.desc()).limit(1)
+            last = (column.commitment_key.desc(), column.number.desc())
+            found = sa.select(column.result).order_by(*last).limit(1)
             return str(connection.execute(found).scalar_one())
 
     def noted(self) -> datetime | None:
@@ -111,6 +115,12 @@ class Asked:
 def asked(database: Database, clock: FakeClock, tmp_path: Path) -> Asked:
     """An instance whose file is as it was received."""
     return Asked(database, clock, Watched(tmp_path / "files"))
+
+
+def once(do: Callable[[], None]) -> Callable[[], None]:
+    """Return what does something when it is called first, and nothing after that."""
+    left = [do]
+    return lambda: left.pop()() if left else None
 
 
 def _missing(asked: Asked) -> None:
@@ -156,3 +166,50 @@ def test_what_could_not_be_looked_at_is_not_noted(asked: Asked) -> None:
     """Too many open files is no damage: the requester is told so, the row says nothing."""
     asked.files.error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     assert (asked.look(), asked.noted()) == ("0213", None)
+
+
+def test_a_file_that_replaced_the_listed_one_is_looked_at(asked: Asked) -> None:
+    """An instance that was sent again after it was listed is committed by its new file.
+
+    Nothing is said of the old one, which is gone or was never sound.
+    """
+    _other_bytes(asked)
+    asked.files.first = once(asked.restore)
+    with capture_logs() as logs:
+        assert (asked.look(), asked.noted()) == ("committed", None)
+    assert (asked.files.opened, logs) == ([OLD, NEW], [])
+
+
+def test_damage_of_a_file_that_replaced_the_listed_one_is_noted(
+    asked: Asked, clock: FakeClock
+) -> None:
+    """Where the new file is damaged as well, it is told and noted, and not the old one."""
+
+    def restore_badly() -> None:
+        asked.restore()
+        asked.write(NEW, asked.head + b"y")
+
+    _missing(asked)
+    asked.files.first = once(restore_badly)
+    with capture_logs() as logs:
+        assert (asked.look(), asked.noted()) == ("0110", clock.now())
+    assert (asked.files.opened, [one["file"] for one in logs]) == ([OLD, NEW], [NEW])
+
+
+def test_damage_is_not_noted_of_a_file_that_comes_after_the_look(asked: Asked) -> None:
+    """A row that gets another file between the look and the note stays as it is."""
+    _missing(asked)
+    other = header()
+    asked.write("instances/other.dcm", b"")
+    store(
+        asked.database,
+        replace(new_instance(asked.clock.now(), other), file="instances/other.dcm"),
+    )
+
+    def at_the_other_one() -> None:
+        if asked.files.opened == [OLD, "instances/other.dcm"]:
+            asked.restore()
+
+    asked.files.first = at_the_other_one
+    asked.look(other.sop_instance_uid)
+    assert [row.damaged_at is None for row in rows_of(asked.database, instances)] == [True, False]
