@@ -35,9 +35,9 @@ A crash between two steps leaves a file without a row, which ``recover`` removes
 without a file, nor an answer without either. A folder stays listed until what was removed in it
 is synced, so that this holds for a file as well that a power cut brings back. Where it goes wrong
 without a crash, the file goes at once, or, if the disk does not let it go, before the next
-object; where nobody can tell whether the row is there, as soon as the database can be asked
-(``doubts``). Who stores a row again finds it there; that it names the very file says that it is
-this object's own.
+object; if a bucket does not, as soon as it does (``stage.left_behind``); where nobody can tell
+whether the row is there, as soon as the database can be asked (``doubts``). Who stores a row again
+finds it there; that it names the very file says that it is this object's own.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ class Accept:
                 self.files.remove(name)
                 return self._accepted(header, Disposition.QUARANTINED, reason)
             aside = self.files.quarantine(self.files.path(name), row.received_at)
-        self.files.moved(name)
+        is_moved = self.files.moved(name)
         item = Quarantined(
             header=header,
             origin=row.origin,
@@ -254,6 +254,7 @@ class Accept:
             received_at=row.received_at,
             data_set_offset=row.data_set_offset,
             spool=self.files.spool,
+            left_behind="" if is_moved else name,
         )
         with self._row_or_no_file(aside, header):
             self._aside(partial(store_quarantined, item=item, receiver=self.receiver))
