@@ -189,7 +189,7 @@ class Accept:
         if restored:
             self._confirm(name, header)
             return self._accepted(header, Disposition.ALREADY_STORED, RESTORED)
-        self.files.remove(name)
+        self._let_go(name)
         return self._accepted(header, Disposition.ALREADY_STORED, "same_bytes")
 
     def _restored(self, row: NewInstance, staged: StagedAs) -> bool:
@@ -238,7 +238,7 @@ class Accept:
         with self._row_or_no_file(name, header):
             uid = header.sop_instance_uid
             if self._aside(partial(is_quarantined, sop_instance_uid=uid, sha256=row.sha256)):
-                self.files.remove(name)
+                self._let_go(name)
                 return self._accepted(header, Disposition.QUARANTINED, reason)
             aside = self.files.quarantine(self.files.path(name), row.received_at)
         is_moved = self.files.moved(name)
@@ -260,6 +260,14 @@ class Accept:
             self._aside(partial(store_quarantined, item=item, receiver=self.receiver))
         self._confirm(aside, header)
         return self._accepted(header, Disposition.QUARANTINED, reason)
+
+    def _let_go(self, name: str) -> None:
+        """Remove a file of which there is another one; where that fails, it is tried again.
+
+        Its sender need not hear of that: it would send the object again, and leave one more.
+        """
+        with contextlib.suppress(StoreUnavailable):
+            self.files.remove(name)
 
     def _confirm(self, name: str, header: InstanceHeader) -> None:
         """Note that a row speaks of a file, and see once more that the file is there.
@@ -295,9 +303,7 @@ class Accept:
             if isinstance(error, OutcomeUnknown):
                 self.doubts.add(name, header.sop_instance_uid)
                 raise
-            # Where even that fails, the file stays listed as one without a row.
-            with contextlib.suppress(StoreUnavailable):
-                self.files.remove(name)
+            self._let_go(name)  # where even that fails, it stays listed as one without a row
             raise
         except BaseException:
             self.doubts.add(name, header.sop_instance_uid)

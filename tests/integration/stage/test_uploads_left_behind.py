@@ -275,3 +275,20 @@ def test_what_a_start_cannot_remove_is_removed_while_the_process_lives(
     living.uploader.upload_some()
     assert (living.bucket(), living.spooled()) == ({}, [])
     assert here.recover() == 0
+
+
+def test_a_copy_too_many_that_the_bucket_keeps_is_no_matter_of_its_sender(
+    here: Machine, proxy: StoreProxy, clock: FakeClock
+) -> None:
+    """What is stored, or in quarantine, already is answered so; the second object goes later."""
+    altered = make_instance(SOPInstanceUID=uid("one"), StudyDescription="Altered")
+    changed(here)
+    before = here.bucket()
+    proxy.keeps = EVERYTHING
+    again = here.receive(make_instance(SOPInstanceUID=uid("one")))
+    assert (again.disposition, again.reason) == (Disposition.ALREADY_STORED, "same_bytes")
+    assert here.receive(altered).disposition is Disposition.QUARANTINED
+    assert (len(here.bucket()), len(here.rows(quarantine))) == (4, 1)
+    proxy.keeps = set()
+    here.uploader.upload_some()
+    assert (here.bucket(), here.spooled(), here.files.without_row()) == (before, [], 0)
