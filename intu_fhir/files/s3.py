@@ -33,6 +33,7 @@ from intu_fhir.settings.object_store import ObjectStore
 
 _SILENCE_SECONDS = 60.0
 """A bucket that did not answer a sender's question is not asked by the next ones for so long."""
+_MOST_DOUBTFUL = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,17 @@ class ObjectFileStore(LocalFileStore):
         with self._noting:
             return list(self._left_behind)
 
+    def _remove_if_there(self, name: str) -> None:
+        """Remove what may have been stored, where the answer alone was lost.
+
+        Through a long outage senders try again and again, and hardly any of that was stored: not
+        all of it is remembered.
+        """
+        if len(self._left_behind) < _MOST_DOUBTFUL:
+            self._remove_there(name)
+        else:
+            self._bucket.remove(name)
+
     def _remove_there(self, name: str) -> None:
         with self._noting:
             self._left_behind.pop(name, None)
@@ -301,7 +313,7 @@ class ObjectFileStore(LocalFileStore):
                 self._bucket.put(name, file)
         except (StoreUnavailable, OSError) as error:
             with contextlib.suppress(StoreUnavailable):
-                self._bucket.remove(name)  # where the answer alone was lost
+                self._remove_if_there(name)
             with contextlib.suppress(StoreUnavailable):
                 self._remove_here(name)
             if isinstance(error, OSError):

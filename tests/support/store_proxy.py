@@ -21,13 +21,14 @@ class StoreProxy(Running):
         puts: headers of each request that stores an object.
         spoils: change the last byte of each object that is read.
         refuses: answer 403 to whoever reads an object.
+        denies: answer 403 to whoever stores an object, which is stored all the same.
         keeps: names, or ends of names, of what nobody may remove; such a request is answered 403.
         removals: paths of the requests to remove something, in order.
     """
 
     def __init__(self, server: Running) -> None:
         self.puts: list[Mapping[str, str]] = []
-        self.spoils = self.refuses = False
+        self.spoils = self.refuses = self.denies = False
         self.keeps: set[str] = set()
         self.removals: list[str] = []
         self._behind = urlsplit(server.endpoint).netloc
@@ -73,7 +74,8 @@ class StoreProxy(Running):
         answer = behind.getresponse()
         content = answer.read()
         is_object = asked.command == "GET" and answer.status < 300 and "?" not in asked.path
-        status = 403 if self.refuses and is_object else answer.status
+        withheld = (self.refuses and is_object) or (self.denies and asked.command == "PUT")
+        status = 403 if withheld else answer.status
         asked.send_response(status)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP:

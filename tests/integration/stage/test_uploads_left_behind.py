@@ -292,3 +292,24 @@ def test_a_copy_too_many_that_the_bucket_keeps_is_no_matter_of_its_sender(
     proxy.keeps = set()
     here.uploader.upload_some()
     assert (here.bucket(), here.spooled(), here.files.without_row()) == (before, [], 0)
+
+
+def test_what_was_stored_though_the_bucket_said_no_is_removed_later(
+    here: Machine, proxy: StoreProxy, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload whose answer was lost is no Success; its object goes as soon as the bucket lets it.
+
+    Through an outage not every such name is remembered.
+    """
+    monkeypatch.setattr("intu_fhir.files.s3._MOST_DOUBTFUL", 2)
+    proxy.keeps, proxy.denies = EVERYTHING, True
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="upload"):
+            here.receive(make_instance(SOPInstanceUID=uid("one")))
+    assert (len(here.bucket()), here.spooled(), here.rows(instances)) == (3, [], [])
+    here.uploader.upload_some()
+    assert waiting(here) == sorted(here.files.left_behind())
+    proxy.keeps, proxy.denies = set(), False
+    clock.advance(60)
+    here.uploader.upload_some()
+    assert (len(here.bucket()), here.files.left_behind()) == (1, [])
