@@ -7,7 +7,7 @@ there, and the next run removes it. No row that promises a file ever outlives it
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -158,6 +158,13 @@ def to_remove(connection: Connection, limit: int) -> list[str]:
         sa.select(removals.c.file).where(~waits.exists()).order_by(removals.c.file).limit(limit)
     )
     return list(connection.execute(oldest).scalars())
+
+
+def want_removed(connection: Connection, files: Iterable[str], now: datetime) -> None:
+    """Write down files that are to be removed; those that are written down already stay so."""
+    rows = [{"file": file, "asked_at": now} for file in files]
+    if rows:
+        connection.execute(insert(connection, removals).on_conflict_do_nothing(), rows)
 
 
 def removed(connection: Connection, files: Collection[str]) -> None:
