@@ -148,16 +148,15 @@ def prune_study(
     return int(pruned)
 
 
-def to_remove(connection: Connection, limit: int) -> list[str]:
-    """Return files of pruned instances that are still to be removed.
+def to_remove(connection: Connection, limit: int, after: str = "") -> list[str]:
+    """Return files of pruned instances that are still to be removed, by name.
 
     One that waits for its upload is not among them: it would be uploaded after its removal.
     """
     waits = sa.select(sa.literal(1)).where(uploads.c.file == removals.c.file)
-    oldest = (
-        sa.select(removals.c.file).where(~waits.exists()).order_by(removals.c.file).limit(limit)
-    )
-    return list(connection.execute(oldest).scalars())
+    c = removals.c
+    found = sa.select(c.file).where(c.file > after, ~waits.exists()).order_by(c.file)
+    return list(connection.execute(found.limit(limit)).scalars())
 
 
 def want_removed(connection: Connection, files: Iterable[str], now: datetime) -> None:
