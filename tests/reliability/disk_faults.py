@@ -121,7 +121,7 @@ def provoke(areas: Areas, chosen: list[Fault]) -> Found:
         found.faults += 1
         found.broken.add(broken)
         if broken or len(found.slow) + len(found.unanswered) + len(found.false_success) > before:
-            print(f"{fault}: {found.line()} {broken}", file=sys.stderr)
+            print(f"{fault}: {found.line()} {broken}", *found.false_success[-1:], file=sys.stderr)
         run.done()
     return found
 
