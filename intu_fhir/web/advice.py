@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,7 +24,7 @@ class Stuck:
     Args:
         weight: ``dead`` needs one now, ``retrying`` soon, ``held`` has a decision to make.
         remedy: what to do.
-        path: where to do it.
+        path: where to do it; empty = nowhere on this page.
         link: the same in two or three words.
     """
 
@@ -36,10 +36,33 @@ class Stuck:
     link: str
 
 
-def stuck(seen: Overview, now: datetime) -> list[Stuck]:
-    """Return what needs a person, the worst first."""
+def stuck(seen: Overview, now: datetime, parts: Mapping[str, str] | None = None) -> list[Stuck]:
+    """Return what needs a person, the worst first.
+
+    Args:
+        parts: what has to be there, each with what is wrong with it, as ``/readyz`` knows it.
+    """
     order = {"dead": 0, "retrying": 1, "held": 2}
-    return sorted(_stuck(seen, now), key=lambda one: order[one.weight])
+    found = sorted(_stuck(seen, now), key=lambda one: order[one.weight])
+    return [*_not_ready(parts or {}), *found]
+
+
+def _not_ready(parts: Mapping[str, str]) -> Iterator[Stuck]:
+    """Return the parts without which no image is taken in or sent."""
+    for name, wrong in parts.items():
+        if wrong:
+            what, remedy = _PARTS.get(name, (f"The part {name}", _CHECK))
+            yield Stuck("dead", f"{what}: {wrong}", None, remedy, "", "")
+
+
+_CHECK = "`intu-fhir check` says more."
+_REFUSED = "Until then images are refused with A700; their senders have to send them again."
+_PARTS = {
+    "database": ("The staging database", f"See that it runs and has space. {_REFUSED} {_CHECK}"),
+    "files": ("The file store", f"Mount its disk, or free space. {_REFUSED} {_CHECK}"),
+    "receiver": ("The receiver", f"Read the log, and start `intu-fhir serve` again. {_CHECK}"),
+    "clock": ("The clock of this machine", "See that NTP sets it; no work is taken until then."),
+}
 
 
 def _stuck(seen: Overview, now: datetime) -> Iterator[Stuck]:

@@ -20,7 +20,7 @@ def readiness(
     site = app.configuration.site
     parts = {
         "database": _database(database),
-        "files": _space(app, site.files_folder, writes=is_receiving is not None),
+        "files": _files(app, receives=is_receiving is not None),
     }
     folder = sqlite_folder(site.database)
     if folder is not None and not parts["database"]:
@@ -39,6 +39,16 @@ def _database(database: Database) -> str:
     except IntuError:
         return "does not answer"
     return ""
+
+
+def _files(app: App, *, receives: bool) -> str:
+    """Judge the file store; a receiver has made its folders, which are gone with its disk."""
+    site = app.configuration.site
+    wrong = _space(app, site.files_folder, writes=receives)
+    if not wrong and receives and isinstance(site.files, Path):
+        is_there = (site.files / "instances").is_dir()
+        return "" if is_there else "is not there: its folder is empty"
+    return wrong
 
 
 def _space(app: App, folder: Path, *, writes: bool = False) -> str:

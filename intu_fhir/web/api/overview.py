@@ -36,7 +36,8 @@ routes = new_router("site")
 def get_overview(site: SiteOf) -> Standing:
     """Return the five steps with what is in them, and what is stuck with what to do."""
     seen = site.cached.get("overview", FRESH_SECONDS, lambda: _seen(site))
-    return Standing(overview=seen, stuck=stuck(seen, site.clock.now()))
+    parts = site.cached.get("ready", FRESH_SECONDS, site.ready)
+    return Standing(overview=seen, stuck=stuck(seen, site.clock.now(), parts))
 
 
 @routes.get("/me", dependencies=[needs(Role.VIEWER)])

@@ -50,6 +50,17 @@ def test_nothing_is_stuck_where_all_goes() -> None:
     assert _advice(undescribed=1, undescribed_since=late) == []
 
 
+def test_a_part_that_is_not_there_comes_first() -> None:
+    """What `/readyz` finds wrong is said before all that is stuck; what is well is not said."""
+    parts = {"database": "", "files": "cannot be reached: No such file or directory", "new": "odd"}
+    first, second, *others = stuck(replace(NOTHING, queue=[_queued(DEAD)]), START, parts)
+    assert (first.weight, first.path) == ("dead", "")
+    assert first.what == "The file store: cannot be reached: No such file or directory"
+    assert "Mount its disk" in first.remedy
+    assert second.what == "The part new: odd"
+    assert [one.what for one in others] == ["3 deliveries to ehr failed for good"]
+
+
 @pytest.mark.parametrize(
     ("seen", "weight", "what", "remedy", "path"),
     [
