@@ -26,11 +26,14 @@ _WHOSE_PAGE = "if that is the page of another site, change web.port of one of th
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
-def check_port(source: DicomSource, files: Path, row: Callable[..., CheckRow]) -> CheckRow:
+def check_port(
+    source: DicomSource, files: Path, row: Callable[..., CheckRow], *, knows_files: bool = True
+) -> CheckRow:
     """Say whether a channel can listen, or does so already.
 
     Args:
         files: folder of the site's file store, into which its own receiver writes.
+        knows_files: it is the one that this site has, and not the folder below its disk.
         row: makes the row of the channel.
     """
     where = f"{source.ae_title} on port {source.port}{', TLS' if source.tls else ''}"
@@ -42,15 +45,20 @@ def check_port(source: DicomSource, files: Path, row: Callable[..., CheckRow]) -
             probe.bind((source.host, source.port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE and _is_ours(source):
-                return _held_by_intu(where, files, row)
+                return _held_by_intu(where, files, row, knows_files=knows_files)
             return _port_refused(error, where, row)
     return row(True, f"{where} is free")
 
 
-def _held_by_intu(where: str, files: Path, row: Callable[..., CheckRow]) -> CheckRow:
+def _held_by_intu(
+    where: str, files: Path, row: Callable[..., CheckRow], *, knows_files: bool
+) -> CheckRow:
     """Judge a port on which an intu_fhir answers: it may be another site's."""
     if somebody_writes(files / "writers"):
         return row(True, f"{where} is in use by a running intu-fhir")
+    if not knows_files:
+        found = f"{where} is in use by an intu-fhir; whose it is cannot be told without the files"
+        return row(True, found, "mend the file store first")
     remedy = "change the port of one of them, or check the configuration of the one that runs"
     return row(False, f"{where} is in use by an intu-fhir with another file store", remedy)
 

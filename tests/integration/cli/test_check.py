@@ -270,6 +270,52 @@ def test_little_space(site: Path) -> None:
     assert "min_free_bytes" in row.remedy
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_file_store_that_is_gone(site: Path, empty: bool) -> None:
+    """Check judges the folder as a start does, changes nothing, and blames no port for it."""
+    with running(site):
+        assert _rows(site)["files"].detail.startswith("writable, ")
+        files = load_configuration(site).site.files_folder
+        files.rename(site / "away")
+        if empty:
+            files.mkdir()
+        rows = _rows(site)
+        assert (files.exists(), list(files.glob("*"))) == (empty, [])
+        (site / "away").rename(files)
+    assert not rows["files"].ok
+    assert "has no mark of a file store" in rows["files"].detail
+    assert rows["files"].remedy.startswith("mount the disk of the file store")
+    assert "cannot be told without the files" in rows["channel"].detail
+    assert (rows["channel"].ok, rows["channel"].remedy) == (True, "mend the file store first")
+    assert _rows(site)["files"].ok
+
+
+def test_the_file_store_of_another_site(site: Path) -> None:
+    """A folder with the mark of another database is wrong before anything starts."""
+    with running(site):
+        pass
+    mark = load_configuration(site).site.files_folder / "file-store"
+    mark.write_text(f"{'0' * 32}\n")
+    row = _rows(site)["files"]
+    assert (row.ok, "is the file store of another database" in row.detail) == (False, True)
+
+
+def test_a_file_store_that_is_to_be_made(
+    site: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A folder that is not there yet is told with the disk that it will be on."""
+    row = _rows(site)["files"]
+    assert row.detail.startswith("does not exist yet; serve makes it, on the disk mounted at /")
+    assert row.remedy == ""
+    elsewhere = tmp_path_factory.mktemp("mnt") / "nothere/files"
+    text = (site / "intu.yaml").read_text()
+    (site / "intu.yaml").write_text(text.replace("data/files", str(elsewhere)))
+    row = _rows(site)["files"]
+    assert (row.ok, "does not exist yet" in row.detail) == (True, True)
+    assert row.remedy.startswith("mount its disk first")
+    assert not elsewhere.parent.exists()
+
+
 def test_database_states(
     site: Path, database_url: str, change_revision: Callable[[str, str], None]
 ) -> None:
