@@ -49,7 +49,8 @@ class WebPage:
             ConfigurationError: the port is taken.
         """
         self.server.start()
-        _log.info("web_listening", port=self.server.port, tls=self.site.web.tls is not None)
+        web, port = self.site.web, self.server.port
+        _log.info("web_listening", port=port, tls=web.tls is not None, page=address_of(web, port))
 
     def stop(self) -> None:
         """Finish the requests in hand and stop."""
@@ -58,6 +59,12 @@ class WebPage:
         if self.site.provider is not None:
             self.site.provider.close()
         self._database.close()
+
+
+def address_of(web: Web, port: int) -> str:
+    """Return what a browser on this machine is given to see the page."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(web.host, web.host)  # noqa: S104
+    return f"{'https' if web.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def require_people(web: Web) -> None:

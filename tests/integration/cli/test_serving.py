@@ -92,10 +92,13 @@ def _echo(port: int, title: str = "INTU_SCP") -> int | None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("command", ["serve", "receive"])
 def test_serves_until_the_signal(command: str, site: Path, port: int, number: int) -> None:
-    """Serve answers C-ECHO and ends with 0 on SIGTERM and on Ctrl-C."""
+    """Serve says where its page is, answers C-ECHO and ends with 0 on SIGTERM and on Ctrl-C."""
     with _running(command, site) as process:
         events = _wait_until_ready(process)
         assert ("listening", port) in [(event["event"], event.get("port")) for event in events]
+        pages = [event["page"] for event in events if event["event"] == "web_listening"]
+        assert len(pages) == (command == "serve")
+        assert all(httpx.get(f"{page}/healthz").status_code == 200 for page in pages)
         assert _echo(port) == 0
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
