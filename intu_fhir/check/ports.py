@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -79,27 +80,69 @@ def check_web(web: Web, files: Path) -> Iterator[CheckRow]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and _is_our_page(web):
+        if error.errno == errno.EADDRINUSE and (said := _our_page(web)) is not None:
             found = f"{where} is in use by a running intu-fhir"
             remedy = "" if somebody_writes(files / "writers") else _WHOSE_PAGE
+            if "configuration" in said:
+                found += ", which started before the configuration was changed"
+                remedy = "restart it, so that the change counts"
             yield row(True, found, remedy)
+            yield from _rejected(web)
         else:
             yield _port_refused(error, where, row, "web.host")
         return
     yield row(True, f"{where} is free")
 
 
-def _is_our_page(web: Web) -> bool:
-    """Say whether what listens there answers as our page does."""
-    host = _ANYWHERE.get(web.host, web.host)
+def _our_page(web: Web) -> Mapping[str, object] | None:
+    """Return what our page says of itself, None where what listens there is none.
+
+    By TLS its certificate alone is looked at.
+    """
     if web.tls is not None:
-        return _shows_our_certificate((host, web.port), web.tls)
-    name = f"[{host}]" if ":" in host else host
+        host = _ANYWHERE.get(web.host, web.host)
+        return {} if _shows_our_certificate((host, web.port), web.tls) else None
     try:
-        answer = httpx.get(f"http://{name}:{web.port}/readyz", timeout=_AT_HOME_SECONDS)
-        return "ready" in answer.json()
+        said = _ask(web, "/readyz").json()
     except (httpx.HTTPError, ValueError):
-        return False
+        return None
+    return said if isinstance(said, dict) and "ready" in said else None
+
+
+def _ask(web: Web, path: str) -> httpx.Response:
+    host = _ANYWHERE.get(web.host, web.host)
+    name = f"[{host}]" if ":" in host else host
+    return httpx.get(f"http://{name}:{web.port}{path}", timeout=_AT_HOME_SECONDS)
+
+
+_REJECTED = re.compile(
+    r'^intu_receive_connections_total\{channel="([^"]+)",outcome="rejected"\} (\S+)$', re.MULTILINE
+)
+
+
+def _rejected(web: Web) -> Iterator[CheckRow]:
+    """Yield how many associations the running one has rejected, where it tells that to anybody."""
+    if web.tls is not None:
+        return
+    try:
+        answer = _ask(web, "/metrics")
+    except httpx.HTTPError:
+        return
+    for channel, count in _REJECTED.findall(answer.text) if answer.is_success else ():
+        if float(count):
+            found = f"the running intu-fhir has rejected {float(count):.0f} of its associations"
+            remedy = "read why on the Overview, or by connection_without_association in the log"
+            yield CheckRow("received", channel, True, found, remedy)
+
+
+def held_by_us(source: DicomSource) -> bool:
+    """Say whether an intu_fhir of this configuration listens at the port of a channel."""
+    return _is_ours(source)
+
+
+def is_our_page(web: Web) -> bool:
+    """Say whether what listens at the port of the page answers as ours does."""
+    return _our_page(web) is not None
 
 
 def _port_refused(

@@ -19,6 +19,7 @@ from intu_fhir.check.stores import (
     check_files,
     check_identifiers,
     check_reader,
+    check_received,
 )
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings import attributes_of, load_mapping
@@ -46,6 +47,7 @@ def check(
     for channel in configuration.channels:
         wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
         yield _channel(channel, wanted, configuration.site.files_folder, knows_files=files.ok)
+    yield from check_received(configuration.site, clock)
     yield from check_web(configuration.site.web, configuration.site.files_folder)
     yield from check_reader(configuration.site)
     yield from check_identifiers(configuration.site)

@@ -12,8 +12,10 @@ from pathlib import Path
 from intu_fhir.check.row import CheckRow
 from intu_fhir.db import migrate
 from intu_fhir.db.readonly import Reader, read_only_query
+from intu_fhir.db.refused import refused_lately
 from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.errors import ConfigurationError, IntuError, NotDurable, StoreUnavailable
+from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import (
     Configuration,
     FhirDestination,
@@ -161,6 +163,28 @@ def _not_this_store(site: Site) -> str:
         except StoreUnavailable as error:
             return str(error)
     return ""
+
+
+def check_received(site: Site, clock: Clock) -> Iterator[CheckRow]:
+    """Yield which channels have refused objects in the last day, and whose."""
+    try:
+        migrate.require_fit(site.database)
+        with (
+            closing(Database(site.database, pool_size=1)) as database,
+            database.read() as connection,
+        ):
+            refused = refused_lately(connection, clock.now())
+    except IntuError:
+        return  # told of the database
+    for one in refused:
+        objects, of = _number(range(one.count), "object"), one.calling_ae_title or "a sender"
+        yield CheckRow(
+            "received",
+            one.channel,
+            True,
+            f"{objects} of {of} refused in the last day, the last at {one.last:%Y-%m-%d %H:%M} UTC",
+            "read why by object_refused in the log; its sender has to send them again",
+        )
 
 
 def _mounted_at(folder: Path) -> Path:

@@ -344,7 +344,7 @@ class Connection:
         if ended.last_pdu:
             self._transport.farewell(ended.last_pdu)
         if self.origin is None or self._intake is None:
-            report_connection(self._service.channel, self._address, ended)
+            report_connection(self._service, self._address, ended)
         else:
             tell = self._service.association_ended
             report_association(self.origin, self._intake, ended, tell, unfinished=unfinished)

@@ -10,6 +10,7 @@ from intu_fhir.app.wiring import App
 from intu_fhir.db.session import Database
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.receive.tls import server_context
+from intu_fhir.settings.fingerprint import fingerprint
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.users import read_users
 from intu_fhir.web.application import create_app
@@ -37,6 +38,7 @@ class WebPage:
             database=self._database,
             clock=app.clock,
             ready=lambda: readiness(app, self._database, is_receiving),
+            begun_with=fingerprint(app.configuration),
         )
         self.application = create_app(self.site)
         context = server_context(web.tls) if web.tls else None

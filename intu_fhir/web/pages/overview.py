@@ -15,7 +15,7 @@ from intu_fhir.db.overview import Overview, overview
 from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVER, DELIVERED, RETRYING, RUNNING
 from intu_fhir.settings.schema import FhirDestination
 from intu_fhir.web.access.roles import Role
-from intu_fhir.web.advice import stuck
+from intu_fhir.web.advice import advice_of
 from intu_fhir.web.charts import Chart, Series, bars, day_until, percentile
 from intu_fhir.web.context import Site
 from intu_fhir.web.rendering import page, site_of
@@ -62,7 +62,7 @@ def show(request: Request) -> Response:
         "overview.html",
         title="Overview",
         steps=steps(seen, parts),
-        stuck=stuck(seen, site.clock.now(), parts),
+        stuck=advice_of(site, seen, parts),
         seen=seen,
         charts=site.cached.get("charts", _CHART_SECONDS, lambda: _charts(site)),
         channels=site.configuration.enabled_channels(),

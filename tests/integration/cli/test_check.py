@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from pynetdicom import AE
@@ -23,6 +24,7 @@ from intu_fhir.cli.main import run
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import schema_versions
+from intu_fhir.observe.clock import SystemClock
 from intu_fhir.receive import descriptors
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.starter import write_starter
@@ -30,6 +32,8 @@ from intu_fhir.web.running import WebPage
 from tests.support.certificates import Authority, Certificate
 from tests.support.clock import FakeClock
 from tests.support.ports import free_port
+from tests.support.raw_peer import RawPeer, associate_request
+from tests.support.waiting import wait_until
 
 CAPABILITY = {
     "resourceType": "CapabilityStatement",
@@ -316,6 +320,58 @@ def test_a_file_store_that_is_to_be_made(
     assert not elsewhere.parent.exists()
 
 
+def test_a_configuration_that_was_changed_since_the_start(site: Path) -> None:
+    """Check says that what runs has read another one; a file that is only touched is the same."""
+    with closing(open_app(load_configuration(site))) as app:
+        page = WebPage(app)
+        page.start()
+        try:
+            (site / "intu.yaml").touch()
+            before = _rows(site)["web"]
+            channel = site / "channels/radiology-ingest/channel.yaml"
+            channel.write_text(channel.read_text() + "# mended\n")
+            page.site.cached.forget("fingerprint")
+            row = _rows(site)["web"]
+            ready = httpx.get(f"http://127.0.0.1:{page.server.port}/readyz").json()
+            shown = httpx.get(f"http://127.0.0.1:{page.server.port}/").text
+        finally:
+            page.stop()
+    assert "changed" not in before.detail
+    assert (row.ok, "started before the configuration was changed" in row.detail) == (True, True)
+    assert row.remedy == "restart it, so that the change counts"
+    assert ready["configuration"] == "changed since the start"
+    assert "The configuration was changed after this process started" in shown
+
+
+def test_what_was_turned_away_in_the_last_day(site: Path) -> None:
+    """Check names who was refused objects, and how many associations what runs has rejected."""
+    port = load_configuration(site).channels[0].source.port
+    with running(site), closing(open_app(load_configuration(site))) as app:
+        page = WebPage(app)
+        page.start()
+        try:
+            with RawPeer(port) as peer:
+                peer.send(associate_request(called="WRONG"))
+                peer.read()
+            with RawPeer(port) as peer:
+                peer.associate(calling="CT7")
+                peer.store(b"no data set", "1.2.3")
+                peer.release()
+            kept = wait_until(lambda: _received(site, 2), 20, "both to be told")
+        finally:
+            page.stop()
+    objects, associations = sorted(kept, key=lambda one: one.detail)
+    assert objects.detail.startswith("1 object of CT7 refused in the last day, the last at ")
+    assert associations.detail.startswith("the running intu-fhir has rejected ")
+    assert {(one.subject, one.ok) for one in kept} == {("radiology-ingest", True)}
+
+
+def _received(site: Path, number: int) -> list[CheckRow]:
+    rows = check(load_configuration(site), SystemClock(), offline=True)
+    found = [one for one in rows if one.what == "received"]
+    return found if len(found) == number else []
+
+
 def test_database_states(
     site: Path, database_url: str, change_revision: Callable[[str, str], None]
 ) -> None:
@@ -453,6 +509,16 @@ def test_fhir_destination_that_is_not_there(site: Path) -> None:
     row = _rows(site, f"{{ehr: {{type: fhir, base_url: '{url}'}}}}")["ehr"]
     assert not row.ok
     assert row.remedy
+    assert row.detail.endswith(f" ({url})")
+
+
+def test_fhir_destination_that_speaks_http(site: Path) -> None:
+    """A server without TLS behind an https:// address is told from one that is not there."""
+    with ehr(CAPABILITY) as url:
+        secured = url.replace("http:", "https:")
+        row = _rows(site, f"{{ehr: {{type: fhir, base_url: '{secured}'}}}}")["ehr"]
+    assert (row.ok, secured in row.detail) == (False, True)
+    assert row.remedy.startswith("the server speaks http there")
 
 
 def test_dicom_destination_that_may_get_decompressed_images(site: Path) -> None:

@@ -16,7 +16,7 @@ def test_the_overview_knows_what_readyz_knows(tmp_path: Path) -> None:
         assert web.get("/readyz").status_code == 503
         served.page.site.cached.forget("ready")
         page = web.get("/").text
-        assert "The file store: cannot be reached: No such file or directory" in page
+        assert "The file store cannot be reached: No such file or directory" in page
         assert "Mount its disk" in page
         assert page.count("takes nothing in: files") == 2
         assert "Nothing needs you" not in page
