@@ -223,6 +223,19 @@ def test_serve_on_a_taken_port_is_told(
     )
 
 
+def test_a_second_serve_is_told_of_the_first(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where an intu-fhir holds a port, of a channel or of the page, the message says so."""
+    with _running("serve", site) as process:
+        _wait_until_ready(process)
+        for command in ("serve", "web"):
+            assert run([command, "--config", str(site)]) == 2
+            said = capsys.readouterr().err
+            assert "(Address already in use)" in said
+            assert "An intu-fhir answers there: perhaps this site runs already" in said
+
+
 def test_a_taken_port_of_the_page_is_told(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The web page names the address that it cannot have once."""
     web = load_configuration(site).site.web
