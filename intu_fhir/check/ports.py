@@ -45,10 +45,15 @@ def check_port(
         try:
             probe.bind((source.host, source.port))
         except OSError as error:
-            if error.errno == errno.EADDRINUSE and _is_ours(source):
+            if error.errno == errno.EADDRINUSE and _seems_ours(source, files):
                 return _held_by_intu(where, files, row, knows_files=knows_files)
             return _port_refused(error, where, row)
     return row(True, f"{where} is free")
+
+
+def _seems_ours(source: DicomSource, files: Path) -> bool:
+    """Say whether an intu_fhir listens there; one that asks who comes would turn us away."""
+    return somebody_writes(files / "writers") if source.users is not None else _is_ours(source)
 
 
 def _held_by_intu(
@@ -137,7 +142,7 @@ def _rejected(web: Web) -> Iterator[CheckRow]:
 
 def held_by_us(source: DicomSource) -> bool:
     """Say whether an intu_fhir of this configuration listens at the port of a channel."""
-    return _is_ours(source)
+    return source.users is None and _is_ours(source)
 
 
 def is_our_page(web: Web) -> bool:

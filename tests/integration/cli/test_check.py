@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
+from structlog.testing import capture_logs
 
 from intu_fhir.app.serving import Site
 from intu_fhir.app.wiring import open_app
@@ -147,15 +148,18 @@ def test_a_port_in_use_by_another_scp(site: Path) -> None:
     assert (row.ok, "no intu-fhir answers" in row.detail) == (False, True)
 
 
-@pytest.mark.parametrize("callers", ["", "  calling_ae_titles: [CT_1]\n"])
+@pytest.mark.parametrize(
+    "callers", ["", "  calling_ae_titles: [CT_1]\n", "  users: [{name: ct, passcode: secret}]\n"]
+)
 def test_a_port_in_use_by_ourselves(site: Path, callers: str) -> None:
     """While the site runs, its own listener on the port is as it should be."""
     channel = site / "channels/radiology-ingest/channel.yaml"
     text = channel.read_text().replace("  ae_title:", f"{callers}  ae_title:")
     channel.write_text(text)
-    with running(site):
+    with running(site), capture_logs() as logs:
         row = _rows(site)["channel"]
     assert (row.ok, "in use by a running intu-fhir" in row.detail) == (True, True)
+    assert [one for one in logs if one.get("reason") == "rejected"] == []
 
 
 def test_a_port_in_use_by_the_receiver_of_another_site(site: Path, tmp_path: Path) -> None:
