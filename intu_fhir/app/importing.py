@@ -89,6 +89,8 @@ def _room(app: App) -> Callable[[int], bool]:
 
     def has_room(size: int) -> bool:
         if not space.promise(size):
+            if space.fault is not None:
+                raise space.fault
             return False
         space.give_back(size)
         return True

@@ -184,6 +184,7 @@ class Site:
                 hear=self.hear,
                 archives=archives,
                 requesters=self.app.requesters,
+                rejections=self.app.rejections,
                 tracing=self.app.tracing,
                 shares_port=limits.processes > 1,
             )

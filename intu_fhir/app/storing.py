@@ -6,15 +6,15 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intu_fhir.db.file_checks import speaks_of_files
-from intu_fhir.db.file_stores import know_mark, known_mark, replace_mark
+from intu_fhir.db.file_stores import know_mark, replace_mark
 from intu_fhir.db.session import Database
 from intu_fhir.db.uploads import spool_of
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
-from intu_fhir.files.mark import holds_files, new_mark, read_mark, write_mark
+from intu_fhir.files.mark import new_mark, read_mark, write_mark
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import Site
+from intu_fhir.upkeep.this_store import require_this_store
 
 if TYPE_CHECKING:
     from intu_fhir.files.s3 import ObjectFileStore
@@ -34,20 +34,8 @@ def open_files(site: Site, database: Database) -> LocalFileStore:
 
 
 def _local_files(root: Path, database: Database) -> LocalFileStore:
-    """Open a folder, unless it is not the file store that the database knows.
-
-    An empty one is where its disk is to be mounted, and one with another mark belongs to another
-    site. What was taken in there would be hidden by the right disk as soon as that is mounted,
-    and files that are sound would count as missing.
-    """
-    with database.read() as connection:
-        known = known_mark(connection)
-        speaks = not known and speaks_of_files(connection)
-    found = read_mark(root)  # afterwards: the folder gets its mark before the database knows it
-    if found is None and (known or (speaks and not holds_files(root))):
-        raise StoreUnavailable(_not_mounted(root))
-    if found and known and found != known:
-        raise StoreUnavailable(_of_another_site(root))
+    """Open a folder, unless it is not the file store that the database knows."""
+    known, found = require_this_store(root, database)
     files = LocalFileStore(root)
     if not known or not found:
         with contextlib.suppress(StoreUnavailable):  # the next one who opens it does it
@@ -65,22 +53,6 @@ def _agree(root: Path, database: Database, mark: str) -> None:
         counts = know_mark(connection, mark)
         if read_mark(root) != counts:
             write_mark(root, counts)
-
-
-def _not_mounted(root: Path) -> str:
-    return (
-        f"The folder {root} has no mark of a file store, and the database speaks of one; mount "
-        "the disk of the file store, or put the files back from a backup. Where they are lost, or "
-        "the backup has no file `file-store`, run `intu-fhir files begin-anew`"
-    )
-
-
-def _of_another_site(root: Path) -> str:
-    return (
-        f"The folder {root} is the file store of another database; correct `files` or `database`, "
-        "or mount the right disk. If it really is the one of this database, run "
-        "`intu-fhir files begin-anew`"
-    )
 
 
 def begin_anew(site: Site, database: Database) -> Path:

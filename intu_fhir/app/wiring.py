@@ -33,6 +33,7 @@ from intu_fhir.pipeline.breaker import Breakers
 from intu_fhir.pipeline.clock_watch import ClockWatch
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Runner, StepFunction
+from intu_fhir.receive.rejections import Rejections
 from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.sop_classes import STORAGE_CLASSES
 from intu_fhir.settings.schema import Configuration
@@ -226,6 +227,11 @@ class App:
         """Associations of this process on which results of storage commitment can be told."""
         settings = self.configuration.site.receiver.storage_commitment
         return OpenRequesters(settings.requesters)
+
+    @cached_property
+    def rejections(self) -> Rejections:
+        """Who was rejected lately by the listeners of this process."""
+        return Rejections()
 
     @cached_property
     def commitments(self) -> Commitments:

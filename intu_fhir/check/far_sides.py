@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 from intu_fhir.check.row import CheckRow
@@ -14,6 +15,7 @@ from intu_fhir.deliver.commitment_scu import CommitmentScu
 from intu_fhir.deliver.decoding import missing_decoders
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
+from intu_fhir.deliver.scrub import scrub
 from intu_fhir.errors import IntuError
 from intu_fhir.model.outcome import Dead, Retry
 from intu_fhir.observe.clock import Clock
@@ -47,11 +49,20 @@ def check_destination(
     hurried = destination.model_copy(update={"timeout_seconds": patience})
     try:
         if isinstance(hurried, FhirDestination):
-            return _fhir(name, hurried, clock)
+            row = _fhir(name, hurried, clock)
+            return row if row.ok else replace(row, detail=f"{row.detail} ({_address(hurried)})")
         return _dicom(name, hurried)
     except IntuError as error:
         detail, _, remedy = str(error).partition("; ")
         return CheckRow("destination", name, False, detail, remedy)
+
+
+def _address(destination: FhirDestination) -> str:
+    return scrub(str(destination.base_url))
+
+
+_SPEAKS_HTTP = "WRONG_VERSION_NUMBER"
+_HTTP = "the server speaks http there: correct base_url, or the port in it"
 
 
 def _fhir(name: str, destination: FhirDestination, clock: Clock) -> CheckRow:
@@ -64,7 +75,8 @@ def _fhir_server(
 ) -> CheckRow:
     said = client.metadata()
     if isinstance(said, (Retry, Dead)):
-        return row(False, said.detail, "correct base_url, tls or auth, or start the server")
+        remedy = "correct base_url, tls or auth, or start the server"
+        return row(False, said.detail, _HTTP if _SPEAKS_HTTP in said.detail else remedy)
     if not said.speaks(destination.release):
         return row(False, f"speaks FHIR {said.fhir_version}", "set release to what it speaks")
     kind, wanted = "ImagingStudy", destination.publish.document_reference

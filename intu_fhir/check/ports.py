@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -26,11 +27,14 @@ _WHOSE_PAGE = "if that is the page of another site, change web.port of one of th
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
-def check_port(source: DicomSource, files: Path, row: Callable[..., CheckRow]) -> CheckRow:
+def check_port(
+    source: DicomSource, files: Path, row: Callable[..., CheckRow], *, knows_files: bool = True
+) -> CheckRow:
     """Say whether a channel can listen, or does so already.
 
     Args:
         files: folder of the site's file store, into which its own receiver writes.
+        knows_files: it is the one that this site has, and not the folder below its disk.
         row: makes the row of the channel.
     """
     where = f"{source.ae_title} on port {source.port}{', TLS' if source.tls else ''}"
@@ -41,16 +45,26 @@ def check_port(source: DicomSource, files: Path, row: Callable[..., CheckRow]) -
         try:
             probe.bind((source.host, source.port))
         except OSError as error:
-            if error.errno == errno.EADDRINUSE and _is_ours(source):
-                return _held_by_intu(where, files, row)
+            if error.errno == errno.EADDRINUSE and _seems_ours(source, files):
+                return _held_by_intu(where, files, row, knows_files=knows_files)
             return _port_refused(error, where, row)
     return row(True, f"{where} is free")
 
 
-def _held_by_intu(where: str, files: Path, row: Callable[..., CheckRow]) -> CheckRow:
+def _seems_ours(source: DicomSource, files: Path) -> bool:
+    """Say whether an intu_fhir listens there; one that asks who comes would turn us away."""
+    return somebody_writes(files / "writers") if source.users is not None else _is_ours(source)
+
+
+def _held_by_intu(
+    where: str, files: Path, row: Callable[..., CheckRow], *, knows_files: bool
+) -> CheckRow:
     """Judge a port on which an intu_fhir answers: it may be another site's."""
     if somebody_writes(files / "writers"):
         return row(True, f"{where} is in use by a running intu-fhir")
+    if not knows_files:
+        found = f"{where} is in use by an intu-fhir; whose it is cannot be told without the files"
+        return row(True, found, "mend the file store first")
     remedy = "change the port of one of them, or check the configuration of the one that runs"
     return row(False, f"{where} is in use by an intu-fhir with another file store", remedy)
 
@@ -71,27 +85,69 @@ def check_web(web: Web, files: Path) -> Iterator[CheckRow]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and _is_our_page(web):
+        if error.errno == errno.EADDRINUSE and (said := _our_page(web)) is not None:
             found = f"{where} is in use by a running intu-fhir"
             remedy = "" if somebody_writes(files / "writers") else _WHOSE_PAGE
+            if "configuration" in said:
+                found += ", which started before the configuration was changed"
+                remedy = "restart it, so that the change counts"
             yield row(True, found, remedy)
+            yield from _rejected(web)
         else:
             yield _port_refused(error, where, row, "web.host")
         return
     yield row(True, f"{where} is free")
 
 
-def _is_our_page(web: Web) -> bool:
-    """Say whether what listens there answers as our page does."""
-    host = _ANYWHERE.get(web.host, web.host)
+def _our_page(web: Web) -> Mapping[str, object] | None:
+    """Return what our page says of itself, None where what listens there is none.
+
+    By TLS its certificate alone is looked at.
+    """
     if web.tls is not None:
-        return _shows_our_certificate((host, web.port), web.tls)
-    name = f"[{host}]" if ":" in host else host
+        host = _ANYWHERE.get(web.host, web.host)
+        return {} if _shows_our_certificate((host, web.port), web.tls) else None
     try:
-        answer = httpx.get(f"http://{name}:{web.port}/readyz", timeout=_AT_HOME_SECONDS)
-        return "ready" in answer.json()
+        said = _ask(web, "/readyz").json()
     except (httpx.HTTPError, ValueError):
-        return False
+        return None
+    return said if isinstance(said, dict) and "ready" in said else None
+
+
+def _ask(web: Web, path: str) -> httpx.Response:
+    host = _ANYWHERE.get(web.host, web.host)
+    name = f"[{host}]" if ":" in host else host
+    return httpx.get(f"http://{name}:{web.port}{path}", timeout=_AT_HOME_SECONDS)
+
+
+_REJECTED = re.compile(
+    r'^intu_receive_connections_total\{channel="([^"]+)",outcome="rejected"\} (\S+)$', re.MULTILINE
+)
+
+
+def _rejected(web: Web) -> Iterator[CheckRow]:
+    """Yield how many associations the running one has rejected, where it tells that to anybody."""
+    if web.tls is not None:
+        return
+    try:
+        answer = _ask(web, "/metrics")
+    except httpx.HTTPError:
+        return
+    for channel, count in _REJECTED.findall(answer.text) if answer.is_success else ():
+        if float(count):
+            found = f"the running intu-fhir has rejected {float(count):.0f} of its associations"
+            remedy = "read why on the Overview, or by connection_without_association in the log"
+            yield CheckRow("received", channel, True, found, remedy)
+
+
+def held_by_us(source: DicomSource) -> bool:
+    """Say whether an intu_fhir of this configuration listens at the port of a channel."""
+    return source.users is None and _is_ours(source)
+
+
+def is_our_page(web: Web) -> bool:
+    """Say whether what listens at the port of the page answers as ours does."""
+    return _our_page(web) is not None
 
 
 def _port_refused(

@@ -10,8 +10,8 @@ class CheckRow:
     """One thing that was looked at.
 
     Args:
-        what: ``configuration``, ``receiver``, ``database``, ``files``, ``channel``, ``web`` or
-            ``destination``.
+        what: ``configuration``, ``receiver``, ``database``, ``files``, ``channel``, ``received``,
+            ``web`` or ``destination``.
         subject: which one.
         detail: what was found.
         remedy: what to do where it is not ok, or what to think of where it is.

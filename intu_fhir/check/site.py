@@ -19,6 +19,7 @@ from intu_fhir.check.stores import (
     check_files,
     check_identifiers,
     check_reader,
+    check_received,
 )
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings import attributes_of, load_mapping
@@ -39,12 +40,14 @@ def check(
     yield check_configuration(configuration)
     yield from _descriptors(configuration.site.receiver)
     yield check_database(configuration.site)
-    yield check_files(configuration)
+    files = check_files(configuration)
+    yield files
     if not isinstance(configuration.site.files, Path) and not offline:
         yield check_bucket(configuration.site.files, configuration.site.object_store)
     for channel in configuration.channels:
         wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
-        yield _channel(channel, wanted, configuration.site.files_folder)
+        yield _channel(channel, wanted, configuration.site.files_folder, knows_files=files.ok)
+    yield from check_received(configuration.site, clock)
     yield from check_web(configuration.site.web, configuration.site.files_folder)
     yield from check_reader(configuration.site)
     yield from check_identifiers(configuration.site)
@@ -61,7 +64,13 @@ def _descriptors(limits: Receiver) -> Iterator[CheckRow]:
         yield CheckRow("receiver", "limits", False, detail, remedy)
 
 
-def _channel(channel: Channel, destinations: Mapping[str, AnyDestination], files: Path) -> CheckRow:
+def _channel(
+    channel: Channel,
+    destinations: Mapping[str, AnyDestination],
+    files: Path,
+    *,
+    knows_files: bool,
+) -> CheckRow:
     row = partial(CheckRow, "channel", channel.id)
     if not channel.enabled:
         return row(True, "disabled")
@@ -76,4 +85,4 @@ def _channel(channel: Channel, destinations: Mapping[str, AnyDestination], files
     except ConfigurationError as error:
         detail, _, remedy = str(error).partition("; ")
         return row(False, detail, remedy)
-    return check_port(channel.source, files, row)
+    return check_port(channel.source, files, row, knows_files=knows_files)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sized
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from intu_fhir.check.row import CheckRow
 from intu_fhir.db import migrate
 from intu_fhir.db.readonly import Reader, read_only_query
-from intu_fhir.db.session import sqlite_folder
+from intu_fhir.db.refused import refused_lately
+from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.errors import ConfigurationError, IntuError, NotDurable, StoreUnavailable
+from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import (
     Configuration,
     FhirDestination,
@@ -20,6 +23,7 @@ from intu_fhir.settings.schema import (
     ObjectStore,
     Site,
 )
+from intu_fhir.upkeep.this_store import require_this_store
 
 
 def check_configuration(configuration: Configuration) -> CheckRow:
@@ -118,6 +122,9 @@ def check_files(configuration: Configuration) -> CheckRow:
     folder = configuration.site.files_folder
     least = configuration.site.receiver.min_free_bytes
     row = partial(CheckRow, "files", str(folder))
+    if wrong := _not_this_store(configuration.site):
+        detail, _, remedy = wrong.partition("; ")
+        return row(False, detail, remedy)
     place = _nearest(folder)
     try:
         _try_to_write(place)
@@ -128,7 +135,61 @@ def check_files(configuration: Configuration) -> CheckRow:
         return row(False, f"cannot be written to: {reason}", remedy)
     if free < least:
         return _too_little(row, free, least)
+    if place != folder:
+        disk = _mounted_at(place)
+        return row(
+            True,
+            f"does not exist yet; serve makes it, on the disk mounted at {disk}, "
+            f"{_size(free)} free",
+            "" if folder.is_relative_to(configuration.folder) else _MOUNT_FIRST,
+        )
     return row(True, f"writable, {_size(free)} free")
+
+
+_MOUNT_FIRST = "mount its disk first, where it is to have one of its own"
+
+
+def _not_this_store(site: Site) -> str:
+    """Return why a start would refuse the folder of the files, or nothing."""
+    if not isinstance(site.files, Path):
+        return ""
+    try:
+        migrate.require_fit(site.database)
+    except IntuError:
+        return ""  # told of the database; nobody knows what it knows
+    with closing(Database(site.database, pool_size=1)) as database:
+        try:
+            require_this_store(site.files, database)
+        except StoreUnavailable as error:
+            return str(error)
+    return ""
+
+
+def check_received(site: Site, clock: Clock) -> Iterator[CheckRow]:
+    """Yield which channels have refused objects in the last day, and whose."""
+    try:
+        migrate.require_fit(site.database)
+        with (
+            closing(Database(site.database, pool_size=1)) as database,
+            database.read() as connection,
+        ):
+            refused = refused_lately(connection, clock.now())
+    except IntuError:
+        return  # told of the database
+    for one in refused:
+        objects, of = _number(range(one.count), "object"), one.calling_ae_title or "a sender"
+        yield CheckRow(
+            "received",
+            one.channel,
+            True,
+            f"{objects} of {of} refused in the last day, the last at {one.last:%Y-%m-%d %H:%M} UTC",
+            "read why by object_refused in the log; its sender has to send them again",
+        )
+
+
+def _mounted_at(folder: Path) -> Path:
+    """Return where the disk of a folder is mounted."""
+    return next(place for place in (folder, *folder.parents) if place.is_mount())
 
 
 def _free(folder: Path) -> int:

@@ -17,6 +17,7 @@ from intu_fhir.app.wiring import open_app
 from intu_fhir.cli.program import Program, command
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.observe.logging import configure_logging
+from intu_fhir.settings.schema import Configuration
 
 log = structlog.get_logger("intu_fhir.serve")
 
@@ -111,15 +112,42 @@ def _run(program: Program, roles: Collection[str], log_level: str, watch: Watche
     with _stopping(stop), ExitStack() as watching:
         site = Site(open_app(configuration), roles, log_level=log_level.upper())
         try:
-            site.start()
+            with _told_who_listens(configuration):
+                site.start()
             watching.enter_context(_watch_page(site, watch))
-            with _web_page(site, roles):
+            with _told_who_listens(configuration), _web_page(site, roles):
                 log.info("ready")
                 stop.wait()
                 log.info("stopping")
         finally:
             reports = site.stop()
     return 1 if any(report.cut or report.stuck for report in reports) else 0
+
+
+@contextmanager
+def _told_who_listens(configuration: Configuration) -> Iterator[None]:
+    """Say so where a port is taken by an intu_fhir: mostly the one that is running already."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if error.key not in {"source.port", "web.port"} or not _listens(configuration, error.key):
+            raise
+        raise ConfigurationError(
+            f"{error.reason}. An intu-fhir answers there: perhaps this site runs already; "
+            "`intu-fhir check` says more",
+            file=error.file,
+            line=error.line,
+            key=error.key,
+        ) from error
+
+
+def _listens(configuration: Configuration, key: str) -> bool:
+    # Imported here, since a process that starts does without.
+    from intu_fhir.check.ports import held_by_us, is_our_page
+
+    if key == "web.port":
+        return is_our_page(configuration.site.web)
+    return any(held_by_us(channel.source) for channel in configuration.enabled_channels())
 
 
 @contextmanager

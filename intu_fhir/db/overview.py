@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.kept_back import KeptBack, kept_back
+from intu_fhir.db.refused import Refused, refused_lately
 from intu_fhir.db.tables import (
     associations,
     attempts,
@@ -71,6 +72,7 @@ class Overview:
             ``instances``, ``settled``, ``built``, ``delivered`` and ``failed`` tries.
         held: studies and deliveries that wait for a person.
         quarantined: objects put aside in the last day.
+        refused: who was refused objects in the last day.
     """
 
     studies: int
@@ -86,6 +88,7 @@ class Overview:
     held: int
     held_since: datetime | None
     quarantined: int
+    refused: Sequence[Refused] = ()
 
 
 def overview(connection: Connection, now: datetime) -> Overview:
@@ -112,6 +115,7 @@ def overview(connection: Connection, now: datetime) -> Overview:
         quarantined=_count(
             connection, quarantine, quarantine.c.received_at >= now - timedelta(days=1)
         ),
+        refused=refused_lately(connection, now),
     )
 
 

@@ -264,20 +264,26 @@ class LocalFileStore:
         try:
             os.stat(f"{self._root}/instances")
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise StoreUnavailable(
-                f"The file store {self.root} is not there ({reason}); mount its disk"
-            ) from error
+            raise self._not_there(error) from error
+
+    def _not_there(self, error: OSError) -> StoreUnavailable:
+        reason = error.strerror or type(error).__name__
+        return StoreUnavailable(
+            f"The file store {self.root} is not there ({reason}); mount its disk"
+        )
 
     def free_bytes(self) -> int:
         """Return the space left to an ordinary user, in bytes.
 
         Raises:
-            StoreUnavailable: the file system does not answer, or is read-only, as a kernel makes it
-                whose disk fails.
+            StoreUnavailable: the folder is gone, the file system does not answer, or is read-only,
+                as a kernel makes it whose disk fails.
         """
         with _disk_errors("Asking for free space"):
-            found = os.statvfs(self.root)
+            try:
+                found = os.statvfs(self.root)
+            except FileNotFoundError as error:
+                raise self._not_there(error) from error
             if found.f_flag & os.ST_RDONLY:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
             return found.f_bavail * found.f_frsize

@@ -22,7 +22,7 @@ ALLOWED = frozenset(
         "quarantined", "refused", "version", "file", "line", "key", "stopped", "left",
         "detail", "answer", "unfinished",
         "database", "files", "sop_class", "transfer_syntax", "bytes", "limit", "attempt",
-        "person", "http_status",
+        "person", "http_status", "page",
     }
 )  # fmt: skip
 MAX_LENGTH = 500

@@ -15,7 +15,8 @@ from intu_fhir.db import work
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import traces_of
 from intu_fhir.errors import PermanentError, StaleClaim, TransientError
-from intu_fhir.model.outcome import Dead, DeliveryOutcome, Retry
+from intu_fhir.model.cause import cause_of
+from intu_fhir.model.outcome import Dead, DeliveryOutcome, Hold, Retry
 from intu_fhir.model.work import (
     AGGREGATE,
     BUILD,
@@ -199,6 +200,13 @@ def _where(error: BaseException) -> str:
     return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
 
 
+def _reason(result: StepResult) -> str:
+    """Say why a step failed, in our own words: those of a far side may name a patient."""
+    if isinstance(result, Hold):
+        return result.code
+    return cause_of(result.detail) if isinstance(result, Retry | Dead) else ""
+
+
 def _log_result(claim: Claim, result: StepResult, state: str) -> None:
     """One line for a step's end; what needs a person now is a warning of its own."""
     fields = {
@@ -208,6 +216,7 @@ def _log_result(claim: Claim, result: StepResult, state: str) -> None:
         "result": state,
         "generation": result.generation if isinstance(result, Finished) else claim.want,
         "status": getattr(result, "status", ""),
+        "reason": _reason(result),
     }
     if state in {DEAD, HELD}:
         log.warning("work_needs_person", **fields)

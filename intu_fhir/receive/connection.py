@@ -31,16 +31,18 @@ from intu_fhir.receive.ending import (
 from intu_fhir.receive.hurry import Hurry
 from intu_fhir.receive.intake import Intake
 from intu_fhir.receive.negotiation import (
+    CALLED_AE_NOT_RECOGNIZED,
     LOCAL_LIMIT_EXCEEDED,
     TEMPORARY_CONGESTION,
     Agreement,
+    Policy,
     Rejection,
     negotiate,
 )
 from intu_fhir.receive.ports import EndReason
 from intu_fhir.receive.reporting import Mailbox
 from intu_fhir.receive.service import Service, tick_seconds
-from intu_fhir.receive.transport import PeerLost, Transport
+from intu_fhir.receive.transport import PeerLost, Transport, tls_reason
 from intu_fhir.receive.upper_layer import (
     NO_TURN,
     Abort,
@@ -139,7 +141,7 @@ class Connection:
             limit = "handshake_seconds" if isinstance(error, TimeoutError) else ""
             if self._evicted:
                 raise Ended(EndReason.CONNECTION_LOST, EVICTED, limit="max_associations") from error
-            detail = f"tls: {_tls_reason(error)}"
+            detail = f"tls: {tls_reason(error)}"
             raise Ended(EndReason.CONNECTION_LOST, detail, limit=limit) from error
         self._is_secured = True
 
@@ -242,7 +244,7 @@ class Connection:
         ):
             decision = replace(LOCAL_LIMIT_EXCEEDED, limit=limit)
         if isinstance(decision, Rejection):
-            raise _rejected(decision, request)
+            raise _rejected(decision, request, self._service.policy)
         self._reader.established()
         service = self._service
         origin = _origin(request, self._address, service)
@@ -342,7 +344,7 @@ class Connection:
         if ended.last_pdu:
             self._transport.farewell(ended.last_pdu)
         if self.origin is None or self._intake is None:
-            report_connection(self._service.channel, self._address, ended)
+            report_connection(self._service, self._address, ended)
         else:
             tell = self._service.association_ended
             report_association(self.origin, self._intake, ended, tell, unfinished=unfinished)
@@ -354,14 +356,11 @@ class Connection:
             self._transport.linger(peer_closes=ended.reason is EndReason.RELEASED)
 
 
-def _tls_reason(error: OSError) -> str:
-    return getattr(error, "reason", None) or type(error).__name__
-
-
-def _rejected(rejection: Rejection, request: AssociateRequest) -> Ended:
-    titles = f"called {printable(request.called_ae_title)} calling "
-    titles += printable(request.calling_ae_title)
-    detail = f"{rejection.cause}, {titles}"
+def _rejected(rejection: Rejection, request: AssociateRequest, policy: Policy) -> Ended:
+    called, calling = printable(request.called_ae_title), printable(request.calling_ae_title)
+    detail = f"{rejection.cause}, called {called} calling {calling}"
+    if rejection is CALLED_AE_NOT_RECOGNIZED:
+        detail += f", but this is {policy.ae_title}"
     return Ended(EndReason.REJECTED, detail, _encode(rejection), limit=rejection.limit)
 
 

@@ -10,6 +10,7 @@ from intu_fhir.observe.tracing import Span
 from intu_fhir.receive import statuses
 from intu_fhir.receive.intake import Intake
 from intu_fhir.receive.ports import AssociationEnded, EndReason
+from intu_fhir.receive.service import Service
 from intu_fhir.settings.schema import Receiver
 
 _log = structlog.get_logger("intu_fhir.receive")
@@ -55,12 +56,14 @@ def printable(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")[:_TEXT_LENGTH]
 
 
-def report_connection(channel: str, address: str, ended: Ended) -> None:
+def report_connection(service: Service, address: str, ended: Ended) -> None:
     """Count and log a connection that brought no association."""
+    channel = service.channel
     metrics.RECEIVE_CONNECTIONS.labels(channel, ended.reason).inc()
     _count_limit(channel, ended)
     said = {"reason": ended.reason, "detail": ended.detail, "limit": ended.limit}
     if ended.reason is EndReason.REJECTED:  # a modality that is not let in is worth a look
+        service.rejections.note(channel, address, ended.detail, service.clock.now())
         _log.warning("connection_without_association", channel=channel, peer=address, **said)
     else:
         _log.info("connection_without_association", channel=channel, peer=address, **said)

@@ -243,8 +243,14 @@ class Intake:
         if space.promise(size, used=self._promised):
             self._promised = size
             return True
-        cause = f"less than min_free_bytes left for: {space.lowest}"
         is_object = self._message is not None and isinstance(self._message.request, StoreRequest)
+        if (fault := space.fault) is not None:  # not low on space: nobody can tell how much
+            to_error = (
+                statuses.answer_to_error if is_object else statuses.answer_to_commitment_error
+            )
+            self._refuse(to_error(fault), str(fault))
+            return False
+        cause = f"less than min_free_bytes left for: {space.lowest}"
         answer = statuses.LOW_ON_SPACE if is_object else statuses.RESOURCE_LIMITATION
         self._refuse(answer, cause, "min_free_bytes")
         return False

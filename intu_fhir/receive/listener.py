@@ -36,6 +36,7 @@ from intu_fhir.receive.ports import (
     Hear,
     StopReport,
 )
+from intu_fhir.receive.rejections import Rejections
 from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.service import Service
 from intu_fhir.receive.slots import Slots
@@ -68,6 +69,7 @@ class Listener:
         hear: takes what ``archives`` answer to our own requests.
         archives: by AE title, whom we ask for storage commitment, and by which of our AE titles.
         requesters: associations that results of it can be told on, over all listeners.
+        rejections: remembers who was rejected, over all listeners.
         tracing: where traces go.
         shares_port: other processes listen on the same port; the system deals connections out.
     """
@@ -87,6 +89,7 @@ class Listener:
         hear: Hear | None = None,
         archives: Mapping[str, frozenset[str]] | None = None,
         requesters: OpenRequesters | None = None,
+        rejections: Rejections | None = None,
         tracing: Tracing = NO_TRACING,
         shares_port: bool = False,
     ) -> None:
@@ -111,6 +114,7 @@ class Listener:
             slots=slots,
             clock=clock,
             requesters=requesters or OpenRequesters(),
+            rejections=rejections or Rejections(),
             tracing=tracing,
             tls=server_context(source.tls) if source.tls else None,
         )

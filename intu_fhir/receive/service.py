@@ -11,6 +11,7 @@ from intu_fhir.observe.tracing import NO_TRACING, Tracing
 from intu_fhir.receive.intake import Store
 from intu_fhir.receive.negotiation import Policy
 from intu_fhir.receive.ports import AssociationEnded
+from intu_fhir.receive.rejections import Rejections
 from intu_fhir.receive.reporting import OpenRequesters
 from intu_fhir.receive.slots import Slots
 from intu_fhir.settings.schema import Receiver
@@ -37,6 +38,7 @@ class Service:
     slots: Slots
     clock: Clock
     requesters: OpenRequesters
+    rejections: Rejections = field(default_factory=Rejections)
     tracing: Tracing = NO_TRACING
     tls: ssl.SSLContext | None = None
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -13,6 +13,7 @@ STEP_BYTES = 1 << 20
 
 _LOOK_BYTES = 16 << 20
 _LOOK_SECONDS = 1.0
+_NONE = -1
 
 
 class FreeSpace:
@@ -25,6 +26,10 @@ class FreeSpace:
     Args:
         places: by name, what says how many bytes are free where something is written.
         min_free_bytes: the floor; 0 = there is none.
+
+    Attributes:
+        lowest: the place that had least at the last look.
+        fault: why that place could not be asked; None = it could, and its space counts.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class FreeSpace:
         self._promised = self._left = 0
         self._looked = self._low_since = float("-inf")
         self.lowest = ""
+        self.fault: StoreUnavailable | None = None
 
     def promise(self, size: int, used: int = 0) -> bool:
         """Set ``size`` bytes aside; False where that would pass the floor, or nobody can tell.
@@ -65,12 +71,21 @@ class FreeSpace:
 
     def _look(self, used: int) -> int:
         """Return how much may be promised until the next look."""
-        left = _LOOK_BYTES
+        left, lowest = _LOOK_BYTES, ""
         for name, free_bytes in self._places.items():
             try:
                 here = free_bytes() - self._min_free_bytes - (self._promised - used)
-            except (StoreUnavailable, OSError):
-                here = -1
+            except (StoreUnavailable, OSError) as error:
+                self.lowest, self.fault = name, _as_fault(name, error)
+                return _NONE
             if here < left:
-                left, self.lowest = here, name
+                left, lowest = here, name
+        self.lowest, self.fault = lowest, None
         return left
+
+
+def _as_fault(name: str, error: StoreUnavailable | OSError) -> StoreUnavailable:
+    if isinstance(error, StoreUnavailable):
+        return error
+    reason = error.strerror or type(error).__name__
+    return StoreUnavailable(f"The disk of the {name} cannot be asked for space: {reason}")

@@ -19,6 +19,16 @@ class PeerLost(OSError):
     """The connection is gone: an error of the socket, which is told from one of a disk."""
 
 
+def tls_reason(error: OSError) -> str:
+    """Say why a handshake failed, for the log."""
+    reason = getattr(error, "reason", None) or type(error).__name__
+    return f"{reason}, {_NO_TLS}" if reason in _OF_NO_TLS else reason
+
+
+_NO_TLS = "the peer speaks no TLS, perhaps plain DICOM"
+_OF_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST"})
+
+
 class Transport:
     """One accepted connection.
 

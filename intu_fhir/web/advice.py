@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from intu_fhir.db.kept_back import KeptBack
@@ -11,35 +10,73 @@ from intu_fhir.db.overview import Overdue, Overview, QueueCount
 from intu_fhir.model.cause import cause_of
 from intu_fhir.model.destination import LATER, PAUSED, RECOVERING
 from intu_fhir.model.work import DEAD, DELIVER, RETRYING, RUNNING, WAITING
+from intu_fhir.receive.rejections import Rejected
+from intu_fhir.web.advised import Stuck as Stuck
+from intu_fhir.web.context import Site
+from intu_fhir.web.turned_away import turned_away
 from intu_fhir.web.words import age, many
 
 PATIENCE = timedelta(minutes=2)
 """So long work may be due, and a header be unread, before somebody has to look."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stuck:
-    """One thing that needs a person.
+def advice_of(site: Site, seen: Overview, parts: Mapping[str, str]) -> list[Stuck]:
+    """Return what needs a person on a site.
 
     Args:
-        weight: ``dead`` needs one now, ``retrying`` soon, ``held`` has a decision to make.
-        remedy: what to do.
-        path: where to do it.
-        link: the same in two or three words.
+        parts: what has to be there, each with what is wrong with it.
     """
-
-    weight: str
-    what: str
-    since: datetime | None
-    remedy: str
-    path: str
-    link: str
+    return stuck(seen, site.clock.now(), parts, site.rejected(), is_changed=site.is_changed())
 
 
-def stuck(seen: Overview, now: datetime) -> list[Stuck]:
-    """Return what needs a person, the worst first."""
+def stuck(
+    seen: Overview,
+    now: datetime,
+    parts: Mapping[str, str] | None = None,
+    rejected: Sequence[Rejected] = (),
+    *,
+    is_changed: bool = False,
+) -> list[Stuck]:
+    """Return what needs a person, the worst first.
+
+    Args:
+        parts: what has to be there, each with what is wrong with it, as ``/readyz`` knows it.
+        rejected: who got no association in the last day, as far as this process knows.
+        is_changed: the configuration is not the one that this process has read.
+    """
     order = {"dead": 0, "retrying": 1, "held": 2}
-    return sorted(_stuck(seen, now), key=lambda one: order[one.weight])
+    all_of_it = [*_stuck(seen, now), *turned_away(seen.refused, rejected)]
+    found = sorted(all_of_it, key=lambda one: order[one.weight])
+    return [*_not_ready(parts or {}), *([_CHANGED] if is_changed else []), *found]
+
+
+_CHANGED = Stuck(
+    "held",
+    "The configuration was changed after this process started",
+    None,
+    "It still works by the old one. Run `intu-fhir check`, then restart it.",
+    "",
+    "",
+)
+
+
+def _not_ready(parts: Mapping[str, str]) -> Iterator[Stuck]:
+    """Return the parts without which no image is taken in or sent."""
+    for name, wrong in parts.items():
+        if wrong:
+            what, remedy = _PARTS.get(name, (f"The part {name}", _CHECK))
+            has = "has " if wrong.startswith("too ") else ""
+            yield Stuck("dead", f"{what} {has}{wrong}", None, remedy, "", "")
+
+
+_CHECK = "`intu-fhir check` says more."
+_REFUSED = "Until then images are refused with A700; their senders have to send them again."
+_PARTS = {
+    "database": ("The staging database", f"See that it runs and has space. {_REFUSED} {_CHECK}"),
+    "files": ("The file store", f"Mount its disk, or free space. {_REFUSED} {_CHECK}"),
+    "receiver": ("The receiver", f"Read the log, and start `intu-fhir serve` again. {_CHECK}"),
+    "clock": ("The clock of this machine is", "See that NTP sets it."),
+}
 
 
 def _stuck(seen: Overview, now: datetime) -> Iterator[Stuck]:

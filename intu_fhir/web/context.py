@@ -15,6 +15,8 @@ from anyio import CapacityLimiter
 from intu_fhir.db.session import Database
 from intu_fhir.observe.clock import Clock
 from intu_fhir.observe.summed import OtherProcesses
+from intu_fhir.receive.rejections import Rejected
+from intu_fhir.settings.fingerprint import fingerprint
 from intu_fhir.settings.schema import Configuration
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.attempts import Attempts
@@ -41,6 +43,9 @@ READERS = 4
 """Files that are read for an answer at the same time, beside the pages."""
 
 
+_LOOK_SECONDS = 5.0
+
+
 @dataclass
 class Site:
     """The site as the web page sees it.
@@ -49,6 +54,7 @@ class Site:
         app: what previews and checks of destinations need.
         database: connections of the web page's own, so that it takes none from the work.
         ready: what has to be there for the site to do its work; the value is what is wrong.
+        begun_with: fingerprint of the configuration that this process has read.
     """
 
     configuration: Configuration
@@ -56,6 +62,7 @@ class Site:
     database: Database
     clock: Clock
     ready: Callable[[], Mapping[str, str]] = dict
+    begun_with: str = ""
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
     attempts: Attempts = field(default_factory=Attempts)
     looks: Looks = field(default_factory=Looks)
@@ -74,6 +81,15 @@ class Site:
     def others(self) -> OtherProcesses:
         """What the other receiving processes of this one have counted."""
         return self.app.others
+
+    def is_changed(self) -> bool:
+        """Say whether the configuration was changed after this process had read it."""
+        now = self.cached.get("fingerprint", _LOOK_SECONDS, lambda: fingerprint(self.configuration))
+        return bool(self.begun_with) and now != self.begun_with
+
+    def rejected(self) -> list[Rejected]:
+        """Return who got no association lately from the listeners of this process."""
+        return self.app.rejections.lately(self.clock.now())
 
     @cached_property
     def visits(self) -> Visits:

@@ -12,6 +12,8 @@ from intu_fhir.app.wiring import App
 from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.errors import IntuError
 
+CHANGED = "changed since the start"
+
 
 def readiness(
     app: App, database: Database, is_receiving: Callable[[], bool] | None
@@ -20,7 +22,7 @@ def readiness(
     site = app.configuration.site
     parts = {
         "database": _database(database),
-        "files": _space(app, site.files_folder, writes=is_receiving is not None),
+        "files": _files(app, receives=is_receiving is not None),
     }
     folder = sqlite_folder(site.database)
     if folder is not None and not parts["database"]:
@@ -41,6 +43,16 @@ def _database(database: Database) -> str:
     return ""
 
 
+def _files(app: App, *, receives: bool) -> str:
+    """Judge the file store; a receiver has made its folders, which are gone with its disk."""
+    site = app.configuration.site
+    wrong = _space(app, site.files_folder, writes=receives)
+    if not wrong and receives and isinstance(site.files, Path):
+        is_there = (site.files / "instances").is_dir()
+        return "" if is_there else "is not there: its folder is empty"
+    return wrong
+
+
 def _space(app: App, folder: Path, *, writes: bool = False) -> str:
     try:
         found = os.statvfs(folder)
@@ -56,8 +68,14 @@ def _space(app: App, folder: Path, *, writes: bool = False) -> str:
     return "too little space" if free < app.configuration.site.receiver.min_free_bytes else ""
 
 
-def ready_response(parts: Mapping[str, str]) -> Response:
-    """Say whether all is there: 200, or 503 with the names of what is missing, never more."""
+def ready_response(parts: Mapping[str, str], *, is_changed: bool = False) -> Response:
+    """Say whether all is there: 200, or 503 with the names of what is missing, never more.
+
+    Args:
+        is_changed: the configuration is another one since the start, which makes nobody unready.
+    """
     wrong = any(parts.values())
     body = {"ready": not wrong, **{name: what or "ok" for name, what in parts.items()}}
+    if is_changed:
+        body["configuration"] = CHANGED
     return JSONResponse(body, 503 if wrong else 200)

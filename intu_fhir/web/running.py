@@ -10,6 +10,7 @@ from intu_fhir.app.wiring import App
 from intu_fhir.db.session import Database
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.receive.tls import server_context
+from intu_fhir.settings.fingerprint import fingerprint
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.users import read_users
 from intu_fhir.web.application import create_app
@@ -37,6 +38,7 @@ class WebPage:
             database=self._database,
             clock=app.clock,
             ready=lambda: readiness(app, self._database, is_receiving),
+            begun_with=fingerprint(app.configuration),
         )
         self.application = create_app(self.site)
         context = server_context(web.tls) if web.tls else None
@@ -49,7 +51,8 @@ class WebPage:
             ConfigurationError: the port is taken.
         """
         self.server.start()
-        _log.info("web_listening", port=self.server.port, tls=self.site.web.tls is not None)
+        web, port = self.site.web, self.server.port
+        _log.info("web_listening", port=port, tls=web.tls is not None, page=address_of(web, port))
 
     def stop(self) -> None:
         """Finish the requests in hand and stop."""
@@ -58,6 +61,12 @@ class WebPage:
         if self.site.provider is not None:
             self.site.provider.close()
         self._database.close()
+
+
+def address_of(web: Web, port: int) -> str:
+    """Return what a browser on this machine is given to see the page."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(web.host, web.host)  # noqa: S104
+    return f"{'https' if web.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def require_people(web: Web) -> None:

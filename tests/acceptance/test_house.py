@@ -58,6 +58,7 @@ SHELL = frozenset(
         "receive/lean.py",
         "receive/ledger.py",
         "receive/listener.py",
+        "receive/rejections.py",
         "receive/reporting.py",
         "receive/service.py",
         "receive/slots.py",

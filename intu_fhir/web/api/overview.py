@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from intu_fhir.db.overview import Overview, overview
 from intu_fhir.web.access.roles import Role
-from intu_fhir.web.advice import Stuck, stuck
+from intu_fhir.web.advice import Stuck, advice_of
 from intu_fhir.web.api.routing import PersonOf, SiteOf, new_router
 from intu_fhir.web.context import Site
 from intu_fhir.web.http.needs import needs
@@ -36,7 +36,8 @@ routes = new_router("site")
 def get_overview(site: SiteOf) -> Standing:
     """Return the five steps with what is in them, and what is stuck with what to do."""
     seen = site.cached.get("overview", FRESH_SECONDS, lambda: _seen(site))
-    return Standing(overview=seen, stuck=stuck(seen, site.clock.now()))
+    parts = site.cached.get("ready", FRESH_SECONDS, site.ready)
+    return Standing(overview=seen, stuck=advice_of(site, seen, parts))
 
 
 @routes.get("/me", dependencies=[needs(Role.VIEWER)])

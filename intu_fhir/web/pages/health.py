@@ -19,7 +19,8 @@ def alive(_request: Request) -> Response:
 
 def ready(request: Request) -> Response:
     """Say whether the site can do its work; the names of what is missing, never more."""
-    return ready_response(site_of(request).ready())
+    site = site_of(request)
+    return ready_response(site.ready(), is_changed=site.is_changed())
 
 
 def metrics(request: Request) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from intu_fhir.db.overview import Overview, overview
 from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVER, DELIVERED, RETRYING, RUNNING
 from intu_fhir.settings.schema import FhirDestination
 from intu_fhir.web.access.roles import Role
-from intu_fhir.web.advice import stuck
+from intu_fhir.web.advice import advice_of
 from intu_fhir.web.charts import Chart, Series, bars, day_until, percentile
 from intu_fhir.web.context import Site
 from intu_fhir.web.rendering import page, site_of
@@ -33,6 +33,7 @@ class Step:
 
     Args:
         state: the worst that is in it: ``dead``, ``retrying``, ``running`` or ``done``.
+        wrong: the part without which it does nothing.
         in_hand: what is in it now, said by ``what``.
         rate: done in the last hour.
     """
@@ -48,18 +49,20 @@ class Step:
     failing: int
     dead: int
     oldest: datetime | None
+    wrong: str = ""
 
 
 def show(request: Request) -> Response:
     """Show the page."""
     site = site_of(request)
     seen = site.cached.get("overview", _FRESH_SECONDS, lambda: _seen(site))
+    parts = site.cached.get("ready", _FRESH_SECONDS, site.ready)
     return page(
         request,
         "overview.html",
         title="Overview",
-        steps=steps(seen),
-        stuck=stuck(seen, site.clock.now()),
+        steps=steps(seen, parts),
+        stuck=advice_of(site, seen, parts),
         seen=seen,
         charts=site.cached.get("charts", _CHART_SECONDS, lambda: _charts(site)),
         channels=site.configuration.enabled_channels(),
@@ -71,13 +74,18 @@ def _seen(site: Site) -> Overview:
         return overview(connection, site.clock.now())
 
 
-def steps(seen: Overview) -> list[Step]:
-    """Return the boxes of the pipeline."""
+def steps(seen: Overview, parts: Mapping[str, str] | None = None) -> list[Step]:
+    """Return the boxes of the pipeline.
+
+    Args:
+        parts: what has to be there, each with what is wrong with it.
+    """
+    wrong = {name for name, what in (parts or {}).items() if what}
     receiving = Step(
         name="Receive",
         does="DICOM arrives",
         path="/studies?state=receiving",
-        state="running" if seen.associations_open else "done",
+        state="dead" if wrong & _RECEIVES else "running" if seen.associations_open else "done",
         in_hand=seen.associations_open,
         what="associations open",
         rate=seen.rates["associations"],
@@ -85,12 +93,13 @@ def steps(seen: Overview) -> list[Step]:
         failing=0,
         dead=0,
         oldest=seen.associations_since,
+        wrong=_takes_nothing(wrong & _RECEIVES),
     )
     staging = Step(
         name="Stage",
         does="durable, headers read",
         path="/studies",
-        state="running" if seen.undescribed else "done",
+        state="dead" if wrong & _KEEPS else "running" if seen.undescribed else "done",
         in_hand=seen.undescribed,
         what="headers to read",
         rate=seen.rates["instances"],
@@ -98,6 +107,7 @@ def steps(seen: Overview) -> list[Step]:
         failing=0,
         dead=0,
         oldest=seen.undescribed_since,
+        wrong=_takes_nothing(wrong & _KEEPS),
     )
     return [
         receiving,
@@ -106,6 +116,15 @@ def steps(seen: Overview) -> list[Step]:
         _queued(seen, BUILD, "Build", "the study becomes FHIR", "building", "built"),
         _queued(seen, DELIVER, "Deliver", "sent and confirmed", "delivering", "delivered"),
     ]
+
+
+_KEEPS = frozenset({"database", "files"})
+_RECEIVES = _KEEPS | {"receiver"}
+
+
+def _takes_nothing(wrong: Set[str]) -> str:
+    """Say that nothing is taken in, and for what."""
+    return f"takes nothing in: {', '.join(sorted(wrong))}" if wrong else ""
 
 
 def _queued(seen: Overview, step: str, name: str, does: str, state: str, rated: str) -> Step:

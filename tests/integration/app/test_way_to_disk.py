@@ -52,3 +52,16 @@ def test_a_receiver_whose_disk_takes_nothing_is_not_ready(
         assert "Read-only" not in readiness(app, app.database, None)["files"]
     assert "Read-only" not in readiness(app, app.database, lambda: True)["files"]
     app.database.close()
+
+
+def test_a_receiver_whose_disk_is_not_mounted_any_more_is_not_ready(tmp_path: Path) -> None:
+    """`/readyz` tells the empty folder below a disk from the file store that was on it."""
+    write_site(tmp_path, database=f"sqlite:///{tmp_path}/staging.db", port=free_port())
+    app = open_app(load_configuration(tmp_path))
+    app.files.close()
+    assert readiness(app, app.database, lambda: True)["files"] == ""
+    (tmp_path / "files").rename(tmp_path / "away")
+    (tmp_path / "files").mkdir()
+    found = readiness(app, app.database, lambda: True)["files"]
+    assert found == "is not there: its folder is empty"
+    app.database.close()

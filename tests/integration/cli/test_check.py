@@ -11,10 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
+from structlog.testing import capture_logs
 
 from intu_fhir.app.serving import Site
 from intu_fhir.app.wiring import open_app
@@ -23,6 +25,7 @@ from intu_fhir.cli.main import run
 from intu_fhir.db import migrate
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import schema_versions
+from intu_fhir.observe.clock import SystemClock
 from intu_fhir.receive import descriptors
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.starter import write_starter
@@ -30,6 +33,8 @@ from intu_fhir.web.running import WebPage
 from tests.support.certificates import Authority, Certificate
 from tests.support.clock import FakeClock
 from tests.support.ports import free_port
+from tests.support.raw_peer import RawPeer, associate_request
+from tests.support.waiting import wait_until
 
 CAPABILITY = {
     "resourceType": "CapabilityStatement",
@@ -143,15 +148,18 @@ def test_a_port_in_use_by_another_scp(site: Path) -> None:
     assert (row.ok, "no intu-fhir answers" in row.detail) == (False, True)
 
 
-@pytest.mark.parametrize("callers", ["", "  calling_ae_titles: [CT_1]\n"])
+@pytest.mark.parametrize(
+    "callers", ["", "  calling_ae_titles: [CT_1]\n", "  users: [{name: ct, passcode: secret}]\n"]
+)
 def test_a_port_in_use_by_ourselves(site: Path, callers: str) -> None:
     """While the site runs, its own listener on the port is as it should be."""
     channel = site / "channels/radiology-ingest/channel.yaml"
     text = channel.read_text().replace("  ae_title:", f"{callers}  ae_title:")
     channel.write_text(text)
-    with running(site):
+    with running(site), capture_logs() as logs:
         row = _rows(site)["channel"]
     assert (row.ok, "in use by a running intu-fhir" in row.detail) == (True, True)
+    assert [one for one in logs if one.get("reason") == "rejected"] == []
 
 
 def test_a_port_in_use_by_the_receiver_of_another_site(site: Path, tmp_path: Path) -> None:
@@ -268,6 +276,104 @@ def test_little_space(site: Path) -> None:
     row = _rows(site)["files"]
     assert not row.ok
     assert "min_free_bytes" in row.remedy
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_file_store_that_is_gone(site: Path, empty: bool) -> None:
+    """Check judges the folder as a start does, changes nothing, and blames no port for it."""
+    with running(site):
+        assert _rows(site)["files"].detail.startswith("writable, ")
+        files = load_configuration(site).site.files_folder
+        files.rename(site / "away")
+        if empty:
+            files.mkdir()
+        rows = _rows(site)
+        assert (files.exists(), list(files.glob("*"))) == (empty, [])
+        (site / "away").rename(files)
+    assert not rows["files"].ok
+    assert "has no mark of a file store" in rows["files"].detail
+    assert rows["files"].remedy.startswith("mount the disk of the file store")
+    assert "cannot be told without the files" in rows["channel"].detail
+    assert (rows["channel"].ok, rows["channel"].remedy) == (True, "mend the file store first")
+    assert _rows(site)["files"].ok
+
+
+def test_the_file_store_of_another_site(site: Path) -> None:
+    """A folder with the mark of another database is wrong before anything starts."""
+    with running(site):
+        pass
+    mark = load_configuration(site).site.files_folder / "file-store"
+    mark.write_text(f"{'0' * 32}\n")
+    row = _rows(site)["files"]
+    assert (row.ok, "is the file store of another database" in row.detail) == (False, True)
+
+
+def test_a_file_store_that_is_to_be_made(
+    site: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A folder that is not there yet is told with the disk that it will be on."""
+    row = _rows(site)["files"]
+    assert row.detail.startswith("does not exist yet; serve makes it, on the disk mounted at /")
+    assert row.remedy == ""
+    elsewhere = tmp_path_factory.mktemp("mnt") / "nothere/files"
+    text = (site / "intu.yaml").read_text()
+    (site / "intu.yaml").write_text(text.replace("data/files", str(elsewhere)))
+    row = _rows(site)["files"]
+    assert (row.ok, "does not exist yet" in row.detail) == (True, True)
+    assert row.remedy.startswith("mount its disk first")
+    assert not elsewhere.parent.exists()
+
+
+def test_a_configuration_that_was_changed_since_the_start(site: Path) -> None:
+    """Check says that what runs has read another one; a file that is only touched is the same."""
+    with closing(open_app(load_configuration(site))) as app:
+        page = WebPage(app)
+        page.start()
+        try:
+            (site / "intu.yaml").touch()
+            before = _rows(site)["web"]
+            channel = site / "channels/radiology-ingest/channel.yaml"
+            channel.write_text(channel.read_text() + "# mended\n")
+            page.site.cached.forget("fingerprint")
+            row = _rows(site)["web"]
+            ready = httpx.get(f"http://127.0.0.1:{page.server.port}/readyz").json()
+            shown = httpx.get(f"http://127.0.0.1:{page.server.port}/").text
+        finally:
+            page.stop()
+    assert "changed" not in before.detail
+    assert (row.ok, "started before the configuration was changed" in row.detail) == (True, True)
+    assert row.remedy == "restart it, so that the change counts"
+    assert ready["configuration"] == "changed since the start"
+    assert "The configuration was changed after this process started" in shown
+
+
+def test_what_was_turned_away_in_the_last_day(site: Path) -> None:
+    """Check names who was refused objects, and how many associations what runs has rejected."""
+    port = load_configuration(site).channels[0].source.port
+    with running(site), closing(open_app(load_configuration(site))) as app:
+        page = WebPage(app)
+        page.start()
+        try:
+            with RawPeer(port) as peer:
+                peer.send(associate_request(called="WRONG"))
+                peer.read()
+            with RawPeer(port) as peer:
+                peer.associate(calling="CT7")
+                peer.store(b"no data set", "1.2.3")
+                peer.release()
+            kept = wait_until(lambda: _received(site, 2), 20, "both to be told")
+        finally:
+            page.stop()
+    objects, associations = sorted(kept, key=lambda one: one.detail)
+    assert objects.detail.startswith("1 object of CT7 refused in the last day, the last at ")
+    assert associations.detail.startswith("the running intu-fhir has rejected ")
+    assert {(one.subject, one.ok) for one in kept} == {("radiology-ingest", True)}
+
+
+def _received(site: Path, number: int) -> list[CheckRow]:
+    rows = check(load_configuration(site), SystemClock(), offline=True)
+    found = [one for one in rows if one.what == "received"]
+    return found if len(found) == number else []
 
 
 def test_database_states(
@@ -407,6 +513,16 @@ def test_fhir_destination_that_is_not_there(site: Path) -> None:
     row = _rows(site, f"{{ehr: {{type: fhir, base_url: '{url}'}}}}")["ehr"]
     assert not row.ok
     assert row.remedy
+    assert row.detail.endswith(f" ({url})")
+
+
+def test_fhir_destination_that_speaks_http(site: Path) -> None:
+    """A server without TLS behind an https:// address is told from one that is not there."""
+    with ehr(CAPABILITY) as url:
+        secured = url.replace("http:", "https:")
+        row = _rows(site, f"{{ehr: {{type: fhir, base_url: '{secured}'}}}}")["ehr"]
+    assert (row.ok, secured in row.detail) == (False, True)
+    assert row.remedy.startswith("the server speaks http there")
 
 
 def test_dicom_destination_that_may_get_decompressed_images(site: Path) -> None:

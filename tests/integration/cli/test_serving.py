@@ -92,10 +92,13 @@ def _echo(port: int, title: str = "INTU_SCP") -> int | None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("command", ["serve", "receive"])
 def test_serves_until_the_signal(command: str, site: Path, port: int, number: int) -> None:
-    """Serve answers C-ECHO and ends with 0 on SIGTERM and on Ctrl-C."""
+    """Serve says where its page is, answers C-ECHO and ends with 0 on SIGTERM and on Ctrl-C."""
     with _running(command, site) as process:
         events = _wait_until_ready(process)
         assert ("listening", port) in [(event["event"], event.get("port")) for event in events]
+        pages = [event["page"] for event in events if event["event"] == "web_listening"]
+        assert len(pages) == (command == "serve")
+        assert all(httpx.get(f"{page}/healthz").status_code == 200 for page in pages)
         assert _echo(port) == 0
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
@@ -218,6 +221,19 @@ def test_serve_on_a_taken_port_is_told(
         f"source.port: channel radiology-ingest cannot listen on 0.0.0.0 port {port} "
         "(Address already in use); free the port or choose another\n"
     )
+
+
+def test_a_second_serve_is_told_of_the_first(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where an intu-fhir holds a port, of a channel or of the page, the message says so."""
+    with _running("serve", site) as process:
+        _wait_until_ready(process)
+        for command in ("serve", "web"):
+            assert run([command, "--config", str(site)]) == 2
+            said = capsys.readouterr().err
+            assert "(Address already in use)" in said
+            assert "An intu-fhir answers there: perhaps this site runs already" in said
 
 
 def test_a_taken_port_of_the_page_is_told(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

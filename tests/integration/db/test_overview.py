@@ -132,3 +132,19 @@ def _delivered(connection: Connection, destination: str, at: datetime) -> None:
     ).scalar_one()
     one = {"delivery_key": key, "generation": 1, "number": 1, "outcome": "delivered"}
     connection.execute(t.attempts.insert().values(**one, started_at=at, ended_at=at))
+
+
+def test_who_was_refused_objects_in_the_last_day(database: Database) -> None:
+    """Refused objects are added up by sender, the worst first; what is older does not count."""
+    brought = [("CT1", 2, 0), ("CT1", 3, 1), ("MR1", 9, 2), ("US1", 0, 3), ("OLD", 7, 25 * 60)]
+    with database.write() as connection:
+        for number, (title, refused, minutes_ago) in enumerate(brought):
+            at = NOW - timedelta(minutes=minutes_ago)
+            row = {"association_id": f"a{number}", "kind": "network", "channel": "ct"}
+            row |= {"calling_ae_title": title, "refused": refused}
+            connection.execute(t.associations.insert().values(**row, started_at=at, ended_at=at))
+        seen = overview(connection, NOW)
+    assert [(one.channel, one.calling_ae_title, one.count, one.last) for one in seen.refused] == [
+        ("ct", "MR1", 9, NOW - timedelta(minutes=2)),
+        ("ct", "CT1", 5, NOW),
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from intu_fhir.db import work
 from intu_fhir.db.deliveries import want_delivery
@@ -13,7 +14,7 @@ from intu_fhir.db.session import Database
 from intu_fhir.db.tables import attempts, deliveries, holds
 from intu_fhir.db.tables import work as work_table
 from intu_fhir.errors import PermanentError, TransientError
-from intu_fhir.model.outcome import Dead, Delivered, Hold, Retry
+from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.model.work import (
     AGGREGATE,
@@ -80,6 +81,8 @@ def test_a_delivery_is_retried_with_backoff_then_dead(pipeline: Pipeline) -> Non
     ]
 
 
+_REFUSED = ("work_needs_person", "the server refuses the content")
+
 ERRORS = [
     (TransientError("the peer is away"), "retrying", "the peer is away"),
     (PermanentError("the peer refuses"), "dead", "the peer refuses"),
@@ -103,6 +106,28 @@ def test_an_error_of_a_step_is_recorded_without_patient_data(
     assert row.state == state
     assert text in row.last_error
     assert "DOE" not in row.last_error
+
+
+@pytest.mark.parametrize(
+    ("outcome", "event", "reason"),
+    [
+        (Retry("503", "the server is busy (DOE^JOHN)"), "work_done", "the server is busy"),
+        (Dead("422", "the server refuses the content ('DOE')"), *_REFUSED),
+        (Hold("patient_not_found", "no patient DOE"), "work_needs_person", "patient_not_found"),
+        (Delivered("201", detail="DOE"), "work_done", ""),
+    ],
+)
+def test_the_log_says_why_a_step_failed(
+    pipeline: Pipeline, outcome: DeliveryOutcome, event: str, reason: str
+) -> None:
+    """One line has the cause in our own words, and nothing that the far side said."""
+    pipeline.bring_to_delivery()
+    pipeline.does[DELIVER] = lambda claim: outcome
+    with capture_logs() as logs:
+        assert pipeline.runner().run_one(PACS)
+    (told,) = (one for one in logs if one["event"] == event)
+    assert told["reason"] == reason
+    assert "DOE" not in str(logs)
 
 
 def test_a_held_delivery_waits_for_a_person(pipeline: Pipeline) -> None:

@@ -275,6 +275,29 @@ def test_the_place_without_space_is_named(
             assert status_of(peer.store(OBJECT, UID)) == 0x0000
 
 
+def test_a_store_that_is_gone_is_not_low_on_space(
+    start_receiving: StartReceiving, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Where the folder of the files is gone the answer and the log say so, not `low on space`."""
+    receiving = start_receiving(
+        files=LocalFileStore(tmp_path / "disk"),
+        clock=clock,
+        receiver=limits(min_free_bytes=1, idle_seconds=100),
+    )
+    (tmp_path / "disk").rename(tmp_path / "disk.gone")
+    with structlog.testing.capture_logs() as logs, RawPeer(receiving.port) as peer:
+        peer.associate()
+        assert status_of(peer.store(OBJECT, UID)) == 0xA700
+        assert logs[-1]["answer"] == "Store is not available; send again later"
+        assert logs[-1]["detail"] == (
+            f"The file store {tmp_path / 'disk'} is not there (No such file or directory); "
+            "mount its disk"
+        )
+        (tmp_path / "disk.gone").rename(tmp_path / "disk")
+        clock.advance(1.1)
+        assert status_of(peer.store(OBJECT, UID)) == 0x0000
+
+
 def test_full_disk_in_the_middle_of_an_object(
     start_receiving: StartReceiving, tmp_path: Path
 ) -> None:

@@ -86,6 +86,18 @@ def test_unknown_user_is_rejected(case: str, start_receiving: StartReceiving) ->
     assert not _said(logs, "wrong")
 
 
+def test_a_rejected_modality_is_told_from_what_it_should_call(
+    start_receiving: StartReceiving,
+) -> None:
+    """The log names the AE title that was called and the one that this channel has."""
+    receiving = start_receiving()
+    with capture_logs() as logs, RawPeer(receiving.port) as peer:
+        peer.send(associate_request(called="WRONG"))
+        assert peer.read() == (ASSOCIATE_RJ, bytes((0, 1, 1, 7)))
+        wait_until(lambda: _said(logs, "called_ae_title, called WRONG calling"))
+    assert _said(logs, ", but this is INTU_SCP")
+
+
 def _said(logs: list[Any], text: str) -> bool:
     return any(text in str(line) for line in logs)
 

@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.receive.tls import server_context
@@ -219,16 +220,18 @@ def test_silent_clients_do_not_hold_the_listener(
 
 
 def test_plaintext_on_a_tls_port_is_refused(mutual: Receiving) -> None:
-    """N-05: an A-ASSOCIATE-RQ in clear to a TLS port gets no association."""
-    with socket.create_connection(("127.0.0.1", mutual.port), timeout=5) as plain:
-        plain.sendall(associate_request())
-        try:
-            answer = plain.recv(1_024)
-        except ConnectionError:
-            answer = b""
-    assert answer[:1] != b"\x02"
-    mutual.listener.stop(grace_seconds=0)
+    """N-05: an A-ASSOCIATE-RQ in clear to a TLS port gets no association; the log knows why."""
+    with capture_logs() as logs:
+        with socket.create_connection(("127.0.0.1", mutual.port), timeout=5) as plain:
+            plain.sendall(associate_request())
+            try:
+                answer = plain.recv(1_024)
+            except ConnectionError:
+                answer = b""
+        assert answer[:1] != b"\x02"
+        mutual.listener.stop(grace_seconds=0)
     assert mutual.recorder.ends == []
+    assert any("speaks no TLS, perhaps plain DICOM" in str(one.get("detail")) for one in logs)
 
 
 def test_dcmtk_echoes_over_tls(

@@ -65,11 +65,26 @@ def test_the_lowest_place_decides_and_is_named(clock: FakeClock) -> None:
     files, database = Disk(1_000), Disk(1_000)
     space = FreeSpace({"files": files, "database": database}, 100, clock)
     assert space.promise(10)
-    for free in (105, -1):
+    for free, fault in ((105, ""), (-1, "the disk does not answer"), (105, "")):
         database.free = free
         clock.advance(1.1)
         assert not space.promise(10)
         assert space.lowest == "database"
+        assert str(space.fault or "") == fault
+
+
+def test_a_place_that_cannot_be_asked_is_named_before_a_full_one(clock: FakeClock) -> None:
+    """A disk that does not answer counts before one with too little space; OSError is told too."""
+
+    def gone() -> int:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    space = FreeSpace({"files": Disk(0), "database": gone}, 100, clock)
+    assert not space.promise(10)
+    assert space.lowest == "database"
+    assert str(space.fault) == (
+        "The disk of the database cannot be asked for space: No such file or directory"
+    )
 
 
 def test_without_a_floor_nothing_is_asked(clock: FakeClock) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from intu_fhir.db.kept_back import KeptBack
 from intu_fhir.db.overview import Overdue, Overview, QueueCount
+from intu_fhir.db.refused import Refused
 from intu_fhir.model.destination import DOWN, LATER, PAUSED, RECOVERING
 from intu_fhir.model.work import DEAD, HELD, RETRYING, WAITING
+from intu_fhir.receive.rejections import Rejected
 from intu_fhir.web.advice import PATIENCE, Stuck, stuck
 from tests.support.clock import START
 
@@ -48,6 +50,38 @@ def test_nothing_is_stuck_where_all_goes() -> None:
     assert _advice(queue=[_queued(WAITING), _queued(HELD)]) == []
     assert _advice(overdue=[Overdue("build", "", 1, late)]) == []
     assert _advice(undescribed=1, undescribed_since=late) == []
+
+
+def test_a_part_that_is_not_there_comes_first() -> None:
+    """What `/readyz` finds wrong is said before all that is stuck; what is well is not said."""
+    parts = {"database": "", "files": "cannot be reached: No such file or directory", "new": "odd"}
+    first, second, *others = stuck(replace(NOTHING, queue=[_queued(DEAD)]), START, parts)
+    assert (first.weight, first.path) == ("dead", "")
+    assert first.what == "The file store cannot be reached: No such file or directory"
+    assert "Mount its disk" in first.remedy
+    assert second.what == "The part new odd"
+    (full,) = stuck(NOTHING, START, {"files": "too little space"})
+    assert full.what == "The file store has too little space"
+    assert [one.what for one in others] == ["3 deliveries to ehr failed for good"]
+
+
+def test_a_modality_that_is_turned_away_is_told() -> None:
+    """Rejected associations and refused objects of the last day name sender, reason and repair."""
+    detail = "called_ae_title, called WRONG calling CT1, but this is INTU_SCP"
+    rejected = [Rejected("ct", f"10.0.0.{n}", detail, 2, LONG_AGO, START) for n in range(7)]
+    refused = [Refused("ct", title, 3, START) for title in ("CT1", "", "A", "B", "C", "D")]
+    *some, more, objects = stuck(replace(NOTHING, refused=refused), START, {}, rejected)
+    assert [one.what for one in some] == [
+        f"2 associations from 10.0.0.{n} rejected on ct" for n in range(5)
+    ]
+    assert some[0].remedy.startswith(f"called_ae_title: {detail[17:]}. Correct the called AE")
+    assert more.what == "4 more associations rejected, of other senders"
+    assert objects.what == "18 objects refused in the last day"
+    assert "CT1 on ct: 3, a sender without a title on ct: 3" in objects.remedy
+    assert "and others" in objects.remedy
+    assert {one.weight for one in (*some, more, objects)} == {"retrying"}
+    odd = Rejected("ct", "10.0.0.1", "stopping, called A calling B", 1, START, START)
+    assert "connection_without_association" in stuck(NOTHING, START, {}, [odd])[0].remedy
 
 
 @pytest.mark.parametrize(

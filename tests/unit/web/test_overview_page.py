@@ -50,6 +50,17 @@ def test_each_step_has_a_rate_and_the_age_of_its_oldest() -> None:
     assert [one.rate for one in others] == [3, 2, 1]
 
 
+@pytest.mark.parametrize(
+    ("part", "states"),
+    [("", ["done", "done"]), ("receiver", ["dead", "done"]), ("files", ["dead", "dead"])],
+)
+def test_a_step_that_takes_nothing_in_is_not_green(part: str, states: list[str]) -> None:
+    """Where what `/readyz` asks is not there, the steps that need it are red and say so."""
+    receive, stage, *_ = steps(replace(NOTHING, rates=RATES), {"database": "", part: "is gone"})
+    assert [receive.state, stage.state] == (states if part else ["done", "done"])
+    assert receive.wrong == (f"takes nothing in: {part}" if part else "")
+
+
 def test_the_time_axis_names_its_zone() -> None:
     """Whoever looks from another zone sees which one the times are in."""
     now = datetime(2024, 2, 29, 12, tzinfo=UTC)
