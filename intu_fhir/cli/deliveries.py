@@ -18,6 +18,7 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import TIME, clean, local_time, zone_name
+from intu_fhir.cli.uid import UID, known_study
 from intu_fhir.cli.unknown import refuse_unknown
 from intu_fhir.db.delivery_report import (
     DeliveryFilter,
@@ -94,7 +95,7 @@ _UID: Column[DeliveryRow] = Column("STUDY INSTANCE UID", lambda row: row.study_i
     "intu-fhir deliveries --by-cause",
     "intu-fhir deliveries --state dead --destination ehr_fhir --since 12h",
 )
-@click.option("--study", "study_instance_uid", metavar="UID", help="Of one study.")
+@click.option("--study", "study_instance_uid", type=UID, metavar="UID", help="Of one study.")
 @click.option("--destination", metavar="NAME", help="At one destination.")
 @click.option(
     "--state",
@@ -145,6 +146,8 @@ def deliveries_command(
     )
     with program.database() as database, database.read() as connection:
         refuse_unknown(program, connection, destination)
+        if study_instance_uid:
+            known_study(connection, study_instance_uid, "--study")
         rows = list_deliveries(connection, wanted)
         counts = count_deliveries(connection)
     if wants_json:

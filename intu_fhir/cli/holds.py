@@ -16,6 +16,7 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
+from intu_fhir.cli.uid import UID, known_study
 from intu_fhir.db.audit import seal
 from intu_fhir.db.holds import Release, release
 from intu_fhir.db.review import HoldRow, list_holds
@@ -30,7 +31,7 @@ def holds_command() -> None:
 
 @holds_command.add_command
 @command("list", "intu-fhir holds list", "intu-fhir holds list --released --json")
-@click.option("--study", metavar="UID", help="Of one study.")
+@click.option("--study", type=UID, metavar="UID", help="Of one study.")
 @click.option("--released", is_flag=True, help="Those that were released too.")
 @limit_option()
 @json_option()
@@ -39,6 +40,8 @@ def list_command(
 ) -> None:
     """List studies that are not published until a person decides, the oldest first."""
     with program.database() as database, database.read() as connection:
+        if study:
+            known_study(connection, study, "--study")
         rows = list_holds(connection, released=released, study_instance_uid=study, limit=limit)
     if wants_json:
         print_json(rows)

@@ -99,6 +99,35 @@ def test_study(ask: Ask) -> None:
     assert ask("study", "1.2.3")[0] == 2
 
 
+STUDY_COMMANDS = [
+    ("study",),
+    ("settle",),
+    ("preview",),
+    ("deliveries", "--study"),
+    ("replay", "--dry-run", "--study"),
+    ("holds", "list", "--study"),
+    ("studies", "--after"),
+]
+
+
+@pytest.mark.parametrize("command", STUDY_COMMANDS)
+def test_the_uid_of_a_part_names_its_study(command: tuple[str, ...], ask: Ask) -> None:
+    """Given the UID of a series or an instance, a command says of which study it is."""
+    for part, words in (((1,), "a series"), ((1, 0), "an instance")):
+        code, _, err = ask(*command, uid("good", *part))
+        assert code == 2
+        assert f"{uid('good', *part)} is {words} of study {uid('good')}\n" in err
+    assert f"{uid('nobody')} was never received" in ask(*command, uid("nobody"))[2]
+    assert "1.2\N{REPLACEMENT CHARACTER}3" in ask(*command, "1.2\x1b3")[2]
+
+
+@pytest.mark.parametrize("command", STUDY_COMMANDS)
+def test_a_uid_with_the_end_of_a_line(command: tuple[str, ...], ask: Ask) -> None:
+    """The line end of a CSV file behind a UID, which cannot be seen, does no harm."""
+    assert ask(*command, f"{uid('good')}\r") == ask(*command, uid("good"))
+    assert "never received" not in ask(*command, f" {uid('good')}\r\n")[2]
+
+
 def test_a_finding_of_a_study_names_its_attribute_once(ask: Ask, database: Database) -> None:
     """In a column of its own, so the message beside it does not say it again."""
     finding = {"attribute": "PatientID", "message": "PatientID: it is not usable"}
