@@ -150,7 +150,10 @@ def _act(
     """Ask where that is wanted, do it, say what was done, and watch how it goes on."""
     clock = SystemClock()
     if asks:
-        _show(replay(database, clock, replace(selection, dry_run=True)))
+        planned = replay(database, clock, replace(selection, dry_run=True))
+        _show(planned)
+        if not planned.number:
+            return
         confirm("Do it?")
     keys = chosen_rows(database, selection) if wait and not selection.dry_run else ((), ())
     done = replay(database, clock, selection)

@@ -213,6 +213,17 @@ def test_replay_says_what_it_does(ask: Ask) -> None:
     assert (row["state"], row["attempts"]) == ("waiting", 0)
 
 
+def test_a_replay_of_nothing_asks_nothing(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal it is asked whether to put something back, not whether to do nothing."""
+    stdin = io.StringIO("")
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", stdin)
+    code, out, _ = ask("replay", "--study", uid("good"))
+    assert (code, out.splitlines()[0]) == (0, "Nothing to put back.")
+    assert "Do it?" not in out
+    assert "Do it?" in ask("replay", "--study", uid("bad"))[1]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
