@@ -146,22 +146,25 @@ def deliveries_command(
     )
     with program.database() as database, database.read() as connection:
         refuse_unknown(program, connection, destination)
+        of_study = None
         if study_instance_uid:
-            known_study(connection, study_instance_uid, "--study")
+            of_study = known_study(connection, study_instance_uid, "--study").study_key
         rows = list_deliveries(connection, wanted)
-        counts = count_deliveries(connection)
+        counts = count_deliveries(connection, of_study)
     if wants_json:
         print_json(rows)
         return
-    _show(rows, counts, limit)
+    _show(wanted, rows, counts)
 
 
-def _show(rows: list[DeliveryRow], counts: dict[str, dict[str, int]], limit: int) -> None:
+def _show(
+    wanted: DeliveryFilter, rows: list[DeliveryRow], counts: dict[str, dict[str, int]]
+) -> None:
     for destination, by_state in counts.items():
         numbers = ", ".join(f"{number} {state}" for state, number in by_state.items())
         say(f"{clean(destination)}: {numbers}")
     if not rows:
-        say(_nothing(counts))
+        say(_nothing(wanted, counts))
         return
     say()
     show_table(console(), rows, delivery_columns(), below=[_UID, WHY])
@@ -169,13 +172,17 @@ def _show(rows: list[DeliveryRow], counts: dict[str, dict[str, int]], limit: int
         say("Dead ones are not tried again: mend the cause, then `intu-fhir replay`.", stderr=True)
     if any(row.state == HELD for row in rows):
         say("Held ones wait for a decision: `intu-fhir holds list`.", stderr=True)
-    if len(rows) == limit:
-        say(f"The newest {limit}; narrow down or raise --limit to see more.", stderr=True)
+    if len(rows) == wanted.limit:
+        say(f"The newest {wanted.limit}; narrow down or raise --limit to see more.", stderr=True)
 
 
-def _nothing(counts: dict[str, dict[str, int]]) -> str:
+def _nothing(wanted: DeliveryFilter, counts: dict[str, dict[str, int]]) -> str:
+    of_study = " of this study" if wanted.study_instance_uid else ""
     if not counts:
-        return "No deliveries yet."
+        return f"No deliveries{of_study} yet."
     if any(state in OPEN_STATES for by_state in counts.values() for state in by_state):
         return "No delivery matches."
-    return "Nothing waits and nothing failed."
+    if wanted.states == OPEN_STATES:
+        more = "; --all lists what there is" if of_study else ""
+        return f"Nothing{of_study} waits and nothing failed{more}."
+    return "No delivery matches."

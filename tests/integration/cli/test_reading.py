@@ -169,6 +169,16 @@ def test_deliveries_say_what_to_do(ask: Ask) -> None:
     assert ask("deliveries", "--state", "delivered")[2] == ""
 
 
+def test_deliveries_of_one_study(ask: Ask) -> None:
+    """Asked for one study, the head counts that one, and that it has all is said."""
+    assert ask("deliveries", "--study", uid("good"))[1].splitlines() == [
+        "ehr: 1 delivered",
+        "Nothing of this study waits and nothing failed; --all lists what there is.",
+    ]
+    assert ask("deliveries", "--study", uid("bad"))[1].startswith("ehr: 1 dead\npacs: 1 delivered")
+    assert ask("deliveries", "--study", uid("coming"))[1] == "No deliveries of this study yet.\n"
+
+
 @pytest.mark.parametrize(
     "words",
     [
