@@ -337,6 +337,13 @@ def test_sql_formats(ask: Ask, tmp_path: Path) -> None:
     assert parquet.read_table(file).num_rows == 3
 
 
+@pytest.mark.parametrize("comment", ["-- SQLite\n", "--SQLite\n", "--\n", "-- one\n-- two\n"])
+def test_sql_may_begin_with_a_comment(comment: str, ask: Ask) -> None:
+    """A query that is pasted with its comment is asked; an option that is not there is not."""
+    assert ask("sql", f"{comment}SELECT 1 AS n", "--json")[0] == 0
+    assert "No such option" in ask("sql", "--limt", "5", "SELECT 1")[2]
+
+
 def test_sql_says_when_rows_are_missing(ask: Ask) -> None:
     """A cut table says so; a cut export also ends with 1."""
     question = "SELECT study_key FROM studies"
