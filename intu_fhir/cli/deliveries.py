@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 import click
@@ -31,6 +32,7 @@ from intu_fhir.model.counting import counted
 from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
 
 DELIVERY_STATES = (WAITING, RUNNING, RETRYING, DELIVERED, DEAD, HELD, FILTERED)
+_FEW = 3
 OPEN_STATES = (WAITING, RUNNING, RETRYING, DEAD, HELD)
 
 
@@ -167,13 +169,39 @@ def _show(
         say(_nothing(wanted, counts))
         return
     say()
-    show_table(console(), rows, delivery_columns(), below=[_UID, WHY])
+    shown, more = _few_alike(rows) if _gathers(wanted) else (rows, Counter())
+    show_table(console(), shown, delivery_columns(), below=[_UID, WHY])
+    for (destination, reason), number in more.items():
+        say(clean(f"... and {number} more held at {destination} for {reason}"))
     if any(row.state == DEAD for row in rows):
         say("Dead ones are not tried again: mend the cause, then `intu-fhir replay`.", stderr=True)
     if any(row.state == HELD for row in rows):
-        say("Held ones wait for a decision: `intu-fhir holds list`.", stderr=True)
+        say("Held ones wait for a decision: `intu-fhir holds list --by-reason`.", stderr=True)
     if len(rows) == wanted.limit:
         say(f"The newest {wanted.limit}; narrow down or raise --limit to see more.", stderr=True)
+
+
+def _gathers(wanted: DeliveryFilter) -> bool:
+    """Say whether many that are held for one reason would only hide the others."""
+    return wanted.states == OPEN_STATES and not wanted.study_instance_uid
+
+
+def _few_alike(
+    rows: list[DeliveryRow],
+) -> tuple[list[DeliveryRow], Counter[tuple[str, str]]]:
+    """Return rows of which few are held at one place for one reason, and how many more are."""
+    shown, seen, more = [], Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for row in rows:
+        alike = (row.destination, (row.held_for or "").partition(":")[0])
+        if row.state != HELD or not row.held_for:
+            shown.append(row)
+            continue
+        seen[alike] += 1
+        if seen[alike] <= _FEW:
+            shown.append(row)
+        else:
+            more[alike] += 1
+    return shown, more
 
 
 def _nothing(wanted: DeliveryFilter, counts: dict[str, dict[str, int]]) -> str:

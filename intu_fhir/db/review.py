@@ -32,12 +32,16 @@ def list_holds(
     *,
     released: bool = False,
     study_instance_uid: str | None = None,
+    reason: str | None = None,
+    destination: str | None = None,
     limit: int = LIMIT,
 ) -> list[HoldRow]:
     """Return open holds, the oldest first; with ``released`` those that were released too."""
     conditions = all_of(
         [] if released else [holds.c.released_at.is_(None)],
         given(studies.c.study_instance_uid.__eq__, study_instance_uid),
+        given(holds.c.reason.__eq__, reason),
+        given(holds.c.destination.__eq__, destination),
     )
     rows = connection.execute(
         sa.select(
@@ -57,6 +61,44 @@ def list_holds(
         .limit(limit)
     )
     return [HoldRow(**row) for row in rows.mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldGroup:
+    """The open holds of one reason at one place; ``destination`` is empty for whole studies."""
+
+    destination: str
+    reason: str
+    number: int
+    since: datetime
+    newest: datetime
+    example: str
+
+
+def gather_holds(
+    connection: Connection, *, reason: str | None = None, destination: str | None = None
+) -> list[HoldGroup]:
+    """Return the open holds by place and reason, what concerns most first."""
+    c, number = holds.c, sa.func.count().label("number")
+    time = c.held_at.type
+    rows = connection.execute(
+        sa.select(
+            c.destination,
+            c.reason,
+            number,
+            sa.type_coerce(sa.func.min(c.held_at), time).label("since"),
+            sa.type_coerce(sa.func.max(c.held_at), time).label("newest"),
+            sa.func.min(c.detail).label("example"),
+        )
+        .where(
+            c.released_at.is_(None),
+            *given(c.reason.__eq__, reason),
+            *given(c.destination.__eq__, destination),
+        )
+        .group_by(c.destination, c.reason)
+        .order_by(number.desc(), c.destination, c.reason)
+    )
+    return [HoldGroup(**row) for row in rows.mappings()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,6 +277,64 @@ def test_holds(site: Path, database: Database) -> None:
         assert row.released_by == "Dr. Who"
 
 
+@pytest.fixture
+def held(database: Database, ask: Ask) -> None:
+    """Hold six studies of one destination for one reason, and one as a whole for another."""
+    with database.write() as connection:
+        for number in range(6):
+            key = stage(connection, f"held {number}", deliveries={"ehr": "held"})
+            hold = StudyHold("patient_not_found", "no patient there")
+            hold_study(connection, key, [hold], generation=1, now=START, destination="ehr")
+        conflict = [StudyHold("patient_conflict", "two Patient IDs")]
+        hold_study(connection, 1, conflict, generation=1, now=START)
+
+
+@pytest.mark.usefixtures("held")
+def test_holds_are_gathered_and_chosen_by_their_reason(ask: Ask) -> None:
+    """Many holds of one reason are one line, and can be listed by reason and destination."""
+    groups = _json(ask, "holds", "list", "--by-reason")
+    assert [(row["destination"], row["reason"], row["number"]) for row in groups] == [
+        ("ehr", "patient_not_found", 6),
+        ("", "patient_conflict", 1),
+    ]
+    assert len(ask("holds", "list", "--by-reason")[1].splitlines()) == 3
+    assert len(_json(ask, "holds", "list", "--held-for", "patient_not_found")) == 6
+    assert len(_json(ask, "holds", "list", "--destination", "ehr")) == 6
+    assert ask("holds", "list", "--held-for", "nothing")[1] == "No hold matches.\n"
+    assert "nothing was ever" in ask("holds", "list", "--destination", "nowhere")[2]
+
+
+@pytest.mark.usefixtures("held")
+def test_holds_are_released_by_their_reason(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All holds of a reason go at once, where somebody says yes; why is in the audit trail."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "say --yes" in ask("holds", "release", "--held-for", "patient_not_found")[2]
+    why = ("--yes", "--reason", "the patients are there now")
+    code, out, _ = ask("holds", "release", "--held-for", "patient_not_found", *why)
+    assert (code, out.count("is released")) == (0, 6)
+    (event, *_) = _json(ask, "audit", "list", "--action", "released")
+    assert event["reason"].endswith(": patient_not_found; the patients are there now")
+    assert [row["reason"] for row in _json(ask, "holds", "list")] == ["patient_conflict"]
+    assert "nothing is held for" in ask("holds", "release", "--held-for", "patient_not_found")[2]
+    assert ask("holds", "release")[0] == 2
+    assert ask("holds", "release", "7", "--held-for", "patient_conflict")[0] == 2
+
+
+@pytest.mark.usefixtures("held")
+def test_holds_do_not_hide_what_fails(ask: Ask) -> None:
+    """Of deliveries that are held for one reason a few are shown; by cause their number is told."""
+    _, out, err = ask("deliveries")
+    assert out.count("patient_not_found: no patient there") == 3
+    assert "... and 3 more held at ehr for patient_not_found\n" in out
+    assert "holds list --by-reason" in err
+    assert ask("deliveries", "--state", "held")[1].count("patient_not_found: no patient") == 6
+    assert "\n7 holds wait for a decision" in ask("deliveries", "--by-cause")[1]
+    assert (
+        "Nothing fails.\n1 hold waits"
+        in ask("deliveries", "--by-cause", "--destination", "pacs")[1]
+    )
+
+
 def test_what_lists_needs_no_more_words(ask: Ask) -> None:
     """`holds`, `quarantine`, `audit` and the like list on their own; others show their help."""
     assert ask("holds")[:2] == (0, "No study is held.\n")
