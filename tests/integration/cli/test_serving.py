@@ -352,6 +352,20 @@ def test_import_names_what_its_media_lack(
     assert f"missing on its media: {tmp_path / 'LOST'} ({directory} refers to it)" in err
 
 
+def test_import_names_some_of_each_kind(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is missing by the dozen does not hide what was refused; each kind says how many more."""
+    write_file(make_instance("one"), tmp_path / "A")
+    write_file(make_instance("two", StudyInstanceUID=None), tmp_path / "Z")
+    directory = write_directory(tmp_path, "A", *(f"LOST{number}" for number in range(25)))
+    assert run(["import", str(directory), str(tmp_path / "Z"), "--config", str(site)]) == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert err[0].startswith(f"refused: {tmp_path / 'Z'}")
+    assert sum(line.startswith("missing on its media: ") for line in err) == 10
+    assert "... and 15 more missing on its media; --json names all" in err
+
+
 def test_import_with_several_channels_asks_which(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
