@@ -13,6 +13,7 @@ from intu_fhir.db import migrate
 from intu_fhir.db.readonly import Reader, read_only_query
 from intu_fhir.db.session import sqlite_folder
 from intu_fhir.errors import ConfigurationError, IntuError, NotDurable, StoreUnavailable
+from intu_fhir.model.extra import install
 from intu_fhir.settings.schema import (
     Configuration,
     FhirDestination,
@@ -152,7 +153,7 @@ def check_bucket(url: str, settings: ObjectStore) -> CheckRow:
 
         Bucket(url, settings).probe()
     except ModuleNotFoundError as error:
-        return row(False, f"{error.name} is missing", "pip install 'intu-fhir[s3]'")
+        return row(False, f"{error.name} is missing", install("s3"))
     except IntuError as error:
         detail, _, remedy = str(error).partition("; ")
         return row(False, detail, remedy)
