@@ -60,7 +60,11 @@ def _sent(row: StudyRow) -> str:
     "intu-fhir studies --patient-name 'Smith*' --modality CT --json",
 )
 @click.option("--patient-id", metavar="ID", help="Exact, or with * and ?.")
-@click.option("--patient-name", metavar="NAME", help="Part of the name, or with * and ?.")
+@click.option(
+    "--patient-name",
+    metavar="NAME",
+    help="Part of the name as received, or with * and ?; the page and the API take its beginning.",
+)
 @click.option("--accession", "accession_number", metavar="NUMBER", help="Exact, or with * and ?.")
 @click.option("--modality", metavar="CODE", help="Of one of the series, such as CT.")
 @click.option(

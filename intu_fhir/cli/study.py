@@ -69,6 +69,7 @@ def _show_head(screen: Console, report: StudyReport) -> None:
     screen.print(f"Study {clean(study.study_instance_uid)}", style="bold")
     lines = {
         "State": f"{study.state} ({STUDY_STATES[study.state]})",
+        "Next": _next(study.state, study.study_instance_uid),
         "Patient": " ".join(part for part in (study.patient_id, study.patient_name) if part),
         "Study": " ".join(
             part for part in (dicom_date(study.study_date), study.study_description) if part
@@ -91,6 +92,14 @@ def _show_head(screen: Console, report: StudyReport) -> None:
     for step in report.work:
         if step.last_error:
             screen.print(f"{step.step:<10} {step.state}: {clean(step.last_error)}", style="red")
+
+
+_NEXT = {"held": "holds list", "failed": "replay"}
+
+
+def _next(state: str, uid: str) -> str:
+    """Return the command that a study waits for, ready to be pasted."""
+    return f"intu-fhir {_NEXT[state]} --study {uid}" if state in _NEXT else ""
 
 
 def _headers(report: StudyReport) -> str:

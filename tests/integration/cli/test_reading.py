@@ -321,6 +321,16 @@ def test_holds_are_released_by_their_reason(ask: Ask, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("held")
+def test_a_study_names_the_command_that_it_waits_for(ask: Ask) -> None:
+    """What is held names the list of its holds, what failed the replay; what is done nothing."""
+    assert (
+        f"\nNext       intu-fhir holds list --study {uid('good')}\n" in ask("study", uid("good"))[1]
+    )
+    assert f"\nNext       intu-fhir replay --study {uid('bad')}\n" in ask("study", uid("bad"))[1]
+    assert "\nNext" not in ask("study", uid("coming"))[1]
+
+
+@pytest.mark.usefixtures("held")
 def test_holds_do_not_hide_what_fails(ask: Ask) -> None:
     """Of deliveries that are held for one reason a few are shown; by cause their number is told."""
     _, out, err = ask("deliveries")
