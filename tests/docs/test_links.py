@@ -132,3 +132,16 @@ def test_what_is_installed_besides_comes_with_the_checkout() -> None:
     assert {page: found for page, found in asked.items() if found} == {}
     extras = {extra for text in texts.values() for extra in _EXTRA.findall(text)}
     assert {"parquet", "s3", "transcode"} <= extras <= {*project["optional-dependencies"]}
+
+
+def test_git_leaves_out_the_sites_that_pages_make() -> None:
+    """A site that a page has made in the checkout is not committed by mistake: it has patients."""
+    made = {
+        call.arguments[1]
+        for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs" / "tutorials").glob("*.md")]
+        for call in calls(read(page))
+        if call.arguments[:1] == ("init",)
+    }
+    ignored = (REPOSITORY / ".gitignore").read_text().split()
+    assert made
+    assert {f"/{folder}/" for folder in made} <= {*ignored}
