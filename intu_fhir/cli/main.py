@@ -48,7 +48,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "replay": ("replay", "Put deliveries and failed steps back."),
     "settle": ("settle", "Count a study as complete now."),
     "holds": ("holds", "List and release studies that wait for a person."),
-    "quarantine": ("quarantine", "List and remove objects that were kept but are not published."),
+    "quarantine": (
+        "quarantine",
+        "List, compare and remove objects that were kept but are not published.",
+    ),
     "commitments": (
         "commitments",
         "List requests for storage commitment, and tell results again.",
