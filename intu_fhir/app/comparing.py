@@ -78,7 +78,9 @@ def _compare(files: FileStore, staged: str, kept: str) -> tuple[list[Difference]
                 return differences(one, other), ""
     except FileNotFoundError:
         return None, f"the {doing} file is not there"
-    except (OSError, ValueError, IntuError) as error:
+    except ValueError:
+        return None, f"the {doing} file holds no data set"
+    except (OSError, IntuError) as error:
         return None, f"the {doing} file cannot be read ({type(error).__name__})"
 
 

@@ -8,6 +8,7 @@ import click
 
 from intu_fhir.cli.text import clean
 from intu_fhir.db.part_of import studies_of
+from intu_fhir.db.quarantine import quarantined_as
 from intu_fhir.db.reports import StudyRow, find_study
 from intu_fhir.model.uid import is_uid
 
@@ -64,6 +65,8 @@ def _what_it_is(connection: Connection, uid: str) -> str:
     if not is_uid(uid):
         return f"{clean(uid)!r} is no UID, which is digits and dots"
     what, studies = studies_of(connection, uid)
+    if not studies and (number := quarantined_as(connection, uid)) is not None:
+        return f"{uid} is in quarantine; see `intu-fhir quarantine show {number}`"
     if not studies:
         return f"{uid} was never received"
     kind = {"instance": "an instance", "series": "a series"}[what]

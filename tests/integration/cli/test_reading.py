@@ -121,6 +121,23 @@ def test_the_uid_of_a_part_names_its_study(command: tuple[str, ...], ask: Ask) -
     assert "1.2\N{REPLACEMENT CHARACTER}3" in ask(*command, "1.2\x1b3")[2]
 
 
+def test_the_uid_of_an_object_in_quarantine(ask: Ask, database: Database) -> None:
+    """Whoever has the UID of an object that is kept aside alone is led to it."""
+    with database.write() as connection:
+        connection.execute(
+            t.quarantine.insert().values(
+                association_id="a-good",
+                reason="different_bytes",
+                sop_instance_uid=uid("aside"),
+                file="quarantine/x.dcm",
+                sha256="0" * 64,
+                received_at=START,
+            )
+        )
+    told = f"{uid('aside')} is in quarantine; see `intu-fhir quarantine show 1`"
+    assert told in ask("study", uid("aside"))[2]
+
+
 @pytest.mark.parametrize("command", STUDY_COMMANDS)
 def test_a_uid_with_the_end_of_a_line(command: tuple[str, ...], ask: Ask) -> None:
     """The line end of a CSV file behind a UID, which cannot be seen, does no harm."""
