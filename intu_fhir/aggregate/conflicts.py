@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from intu_fhir.model.settling import StudyHeaders, StudyHold
+from intu_fhir.model.study import HeaderGroup, in_use
 from intu_fhir.model.values import text
 
 PATIENT_CONFLICT = "patient_conflict"
@@ -19,19 +22,26 @@ def find_conflicts(study: StudyHeaders) -> list[StudyHold]:
 
 
 def _patients(study: StudyHeaders) -> StudyHold | None:
-    """Two patients in one study are never merged; a missing Patient ID is no second patient."""
-    patients = {
-        text(group.values, "PatientID")
-        for series in study.series.values()
-        for group in series.groups
-    } - {""}
+    """Two patients in one study are never merged; a missing Patient ID is no second patient.
+
+    One whose images are all rejected is corrected already.
+    """
+    groups = [group for series in study.series.values() for group in series.groups]
+    patients, all_patients = _ids(in_use(groups)), _ids(groups)
     if len(patients) < 2:
         return None
+    # Said of all of them: what a person released is told from other contradictions by its words.
+    rejected = len(all_patients) - len(patients)
+    beside = f", {rejected} of them in rejected images alone" if rejected else ""
     return StudyHold(
         PATIENT_CONFLICT,
-        f"{len(patients)} different Patient IDs in study {study.study_instance_uid}; "
+        f"{len(all_patients)} different Patient IDs in study {study.study_instance_uid}{beside}; "
         "correct the wrong ones at their source, or release the hold to publish all the same",
     )
+
+
+def _ids(groups: Iterable[HeaderGroup]) -> set[str]:
+    return {text(group.values, "PatientID") for group in groups} - {""}
 
 
 def _shared_series(study: StudyHeaders) -> StudyHold | None:

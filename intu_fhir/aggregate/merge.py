@@ -11,7 +11,7 @@ import orjson
 from intu_fhir.mappings.attributes import Attributes, shipped_attributes
 from intu_fhir.model.finding import Finding, Severity
 from intu_fhir.model.settling import SeriesHeaders
-from intu_fhir.model.study import HeaderGroup, Instance, Series, Study
+from intu_fhir.model.study import HeaderGroup, Instance, Series, Study, in_use
 from intu_fhir.model.values import Value, Values, text
 
 _LAST = 2**31
@@ -35,7 +35,8 @@ def merge_headers(
 
     Where headers disagree, the most frequent value counts: of acquired objects first, then of
     reports and presentation states. A tie goes to the lowest series number, instance number and
-    UID. What belongs together, such as a date and its time, is taken from one header.
+    UID. What belongs together, such as a date and its time, is taken from one header. What is
+    rejected has no say while anything else is left.
 
     Args:
         attributes: levels of the staged attributes, by default the shipped ones.
@@ -119,6 +120,7 @@ class _Level:
     ) -> None:
         self._level, self._uid, self._attributes = level, uid, attributes
         self.groups = groups
+        self._used = in_use(groups)
         self.findings: list[Finding] = []
 
     def merge(self, levels: frozenset[str]) -> Values:
@@ -132,21 +134,21 @@ class _Level:
             # What a site's own mapping added belongs to a level that only the mapping knows.
             level = self._attributes.levels.get(keyword)
             if keyword not in done and (level is None or level in levels):
-                self._choose((keyword,), self.groups, merged)
+                self._choose((keyword,), self._used, merged)
         return merged
 
     def _added(self) -> list[str]:
         """Return the keywords that are staged beside the known attributes."""
-        there = {keyword for group in self.groups for keyword in group.values}
+        there = {keyword for group in self._used for keyword in group.values}
         return sorted(there - set(self._attributes.levels))
 
     def _choose_together(self, keywords: tuple[str, ...], merged: Values) -> None:
         """Choose the first of ``keywords``, then the others among the headers that agree on it."""
         lead, *rest = keywords
-        chosen = self._choose((lead,), self.groups, merged)
+        chosen = self._choose((lead,), self._used, merged)
         same = [
             group
-            for group in self.groups
+            for group in self._used
             if chosen is None or _normal([group.values.get(lead, "")]) == chosen
         ]
         self._choose(tuple(rest), tuple(same), merged, lead=lead)
@@ -154,7 +156,7 @@ class _Level:
     def _choose(
         self,
         keywords: tuple[str, ...],
-        groups: tuple[HeaderGroup, ...],
+        groups: Sequence[HeaderGroup],
         merged: Values,
         lead: str = "",
     ) -> bytes | None:
@@ -171,7 +173,7 @@ class _Level:
         return winner.normal
 
     def _candidates(
-        self, keywords: tuple[str, ...], groups: tuple[HeaderGroup, ...]
+        self, keywords: tuple[str, ...], groups: Sequence[HeaderGroup]
     ) -> list[_Candidate]:
         having = [group for group in groups if any(_has(group.values, k) for k in keywords)]
         acquired = [group for group in having if group.acquired]
@@ -205,7 +207,9 @@ class _Level:
 def _rank(candidate: _Candidate, lead: str) -> tuple[Any, ...]:
     """Order candidates: readable ones, then frequent, then fuller, then earlier ones."""
     damaged = _DAMAGED.encode() in candidate.normal
-    tie = candidate.normal if lead in _EARLIEST else b""
+    # A date without time is no earlier one, though its normal form begins with the offset then.
+    late = not _stripped(candidate.values[0] or "")
+    tie = (late, candidate.normal) if lead in _EARLIEST else ()
     return damaged, -candidate.count, tie, -candidate.filled, candidate.first, candidate.normal
 
 

@@ -158,9 +158,10 @@ class TellingFar:
     @contextmanager
     def _claimed(self) -> Iterator[tuple[CommitmentClaim, CommitmentResult] | None]:
         with self._lock:
-            titles = sorted(self.reporters.keys() - self._busy)
-            due = Due(CHECKED, titles=titles, once=sorted(self.here.free()))
-            claimed = self.results.claim(due) if titles else None
+            claimed = None
+            if titles := sorted(self.reporters.keys() - self._busy):
+                due = Due(CHECKED, titles=titles, once=sorted(self.here.free()))
+                claimed = self.results.claim(due)
             title = claimed[0].requester.calling_ae_title if claimed else ""
             self._busy.add(title)
         try:

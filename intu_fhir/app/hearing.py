@@ -12,7 +12,7 @@ import structlog
 from intu_fhir.db.archive_answers import answer as write_answer
 from intu_fhir.db.archive_closing import Known, find_request
 from intu_fhir.db.session import Database
-from intu_fhir.errors import InvalidDataSet, NotAuthorized, StoreUnavailable
+from intu_fhir.errors import InvalidDataSet, NotAuthorized
 from intu_fhir.model.archive_commitment import (
     COMMITTED,
     FAILED,
@@ -113,11 +113,7 @@ class Hearing:
             NotAuthorized: another PACS was asked.
             StoreUnavailable: it cannot be stored now.
         """
-        try:
-            information = answer.read()
-        except OSError as error:
-            raise StoreUnavailable("The result cannot be read back from the spool") from error
-        result = read_event_information(information, answer.transfer_syntax_uid)
+        result = read_event_information(answer.read(), answer.transfer_syntax_uid)
         with self.database.read() as connection:
             request = find_request(connection, result.transaction_uid)
         archive = self._who_was_asked(request, answer)

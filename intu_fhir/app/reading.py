@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from intu_fhir.aggregate.merge import merge_headers
 from intu_fhir.errors import InvalidDataSet
 from intu_fhir.mappings import Level, acquisition_modalities, staged_attributes
-from intu_fhir.model.grouping import StagedHeader, group_headers
+from intu_fhir.model.grouping import StagedHeader, group_study
 from intu_fhir.model.study import Instance, Study
 from intu_fhir.model.values import text
 from intu_fhir.stage.describe import describe
@@ -55,8 +55,7 @@ def read_studies(
     for (study_uid, series_uid), members in series.items():
         studies.setdefault(study_uid, {})[series_uid] = list(members.values())
     return [
-        merge_headers(uid, {s: group_headers(m, acquired) for s, m in of.items()}, (), 1)
-        for uid, of in sorted(studies.items())
+        merge_headers(uid, group_study(of, acquired), (), 1) for uid, of in sorted(studies.items())
     ]
 
 

@@ -93,14 +93,17 @@ def scheme_of(source: Source, designator: str) -> CodingScheme | None:
 
 
 def schemes_in(headers: Iterable[Values]) -> dict[str, CodingScheme]:
-    """Return the coding schemes that headers identify (Coding Scheme Identification Sequence)."""
-    found: dict[str, CodingScheme] = {}
+    """Return the coding schemes that headers identify (Coding Scheme Identification Sequence).
+
+    A designator that two makers use for schemes of their own, such as 99LOCAL, stands for none.
+    """
+    found: dict[str, set[str]] = {}
     for header in headers:
         for item in items(header, "CodingSchemeIdentificationSequence"):
             designator, uri = text(item, "CodingSchemeDesignator"), _scheme_uri(item)
             if designator and uri:
-                found.setdefault(designator, CodingScheme(uri, ""))
-    return found
+                found.setdefault(designator, set()).add(uri)
+    return {key: CodingScheme(min(uris), "") for key, uris in found.items() if len(uris) == 1}
 
 
 def _scheme_uri(item: Values) -> str:

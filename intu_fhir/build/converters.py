@@ -25,6 +25,7 @@ from intu_fhir.mappings import rules
 from intu_fhir.mappings.load import Mapping as StudyMapping
 from intu_fhir.mappings.tables import Code
 from intu_fhir.model.uid import is_conformant_uid
+from intu_fhir.model.values import items, text
 
 _NOTHING: Sequence[Any] = ()
 
@@ -35,6 +36,8 @@ def make_converter(rule: rules.Rule, kind: str, mapping: StudyMapping, *, many: 
         return _make_table(rule, kind, mapping.codes[rule.table])
     if isinstance(rule, rules.Person):
         return make_person(rule, many=many)
+    if isinstance(rule, rules.Codes):
+        return _make_codes(rule, kind, mapping.attributes.collected)
     if type(rule) in _SHAPED:
         return _SHAPED[type(rule)](rule, kind=kind)
     return _MAKERS[type(rule)](rule)
@@ -124,7 +127,7 @@ def _make_count(rule: rules.Count) -> Convert:
     return convert
 
 
-def _make_codes(rule: rules.Codes, *, kind: str) -> Convert:
+def _make_codes(rule: rules.Codes, kind: str, collected: frozenset[str]) -> Convert:
     def convert(source: Source) -> Sequence[Any]:
         found = distinct(
             concept_of(source, item, path)
@@ -132,7 +135,9 @@ def _make_codes(rule: rules.Codes, *, kind: str) -> Convert:
             for item in source.every_item(path)
         )
         if not found or not any(_says_something(concept) for concept in found):
-            found += _in_words(source, rule, found)
+            found += _in_words(source, rule, found, collected)
+        else:
+            found = distinct([*found, *_of_other_items(source, rule, found)])
         return [concept.shaped(kind) for concept in found]
 
     return convert
@@ -142,16 +147,40 @@ def _says_something(concept: Concept) -> bool:
     return bool(concept.text) or any("display" in one for one in concept.codings)
 
 
-def _in_words(source: Source, rule: rules.Codes, found: list[Concept]) -> list[Concept]:
+def _in_words(
+    source: Source, rule: rules.Codes, found: list[Concept], collected: frozenset[str]
+) -> list[Concept]:
     """Return what attributes say in words; with one code, the words belong to it."""
-    words = list(dict.fromkeys(_words(source, rule)))
+    words = list(dict.fromkeys(_words(source, rule, collected)))
     if len(found) == 1 and words:
         found[0].text = words[0]
         return []
     return [] if found else distinct(Concept([], one) for one in words)
 
 
-def _words(source: Source, rule: rules.Codes) -> Iterator[str]:
+def _of_other_items(source: Source, rule: rules.Codes, found: list[Concept]) -> Iterator[Concept]:
+    """Give what items without a code say in words, where others of their sequence have codes.
+
+    Words that stand beside a code as well are those of the same request, and said by the code.
+    """
+    said = {one.get("display", "").casefold() for concept in found for one in concept.codings}
+    for path in rule.text:
+        sequence, _, keyword = path.rpartition(".")
+        coded = (one.rpartition(".") for one in rule.source if sequence)
+        beside = [last for first, _, last in coded if first == sequence]
+        alone = []
+        for item in source.every_item(sequence) if beside else ():
+            words = clean_text(text(item, keyword))
+            if words is None:
+                source.note("damaged_text", path)
+            elif any(items(item, one) for one in beside):
+                said.add(words.casefold())
+            else:
+                alone.append(words[:1_024])
+        yield from (Concept([], words) for words in alone if words.casefold() not in {"", *said})
+
+
+def _words(source: Source, rule: rules.Codes, collected: frozenset[str]) -> Iterator[str]:
     """Give the texts of the first attribute that has any."""
     for path in rule.text:
         cleaned = [clean_text(raw) for raw in source.every_text(path)]
@@ -159,8 +188,9 @@ def _words(source: Source, rule: rules.Codes) -> Iterator[str]:
             source.note("damaged_text", path)
         words = [one[:1_024] for one in cleaned if one]
         if words:
-            # A single-valued attribute that differs between headers says one thing, not two.
-            yield from words if "." in path else words[:1]
+            # A single-valued attribute that differs between headers says one thing, not two,
+            # unless each of its values counts.
+            yield from words if "." in path or path in collected else words[:1]
             return
 
 
@@ -225,7 +255,6 @@ _MAKERS: Mapping[type[rules.Rule], Callable[[Any], Convert]] = {
     rules.Extension: _make_extension,
 }
 _SHAPED: Mapping[type[rules.Rule], Callable[..., Convert]] = {
-    rules.Codes: _make_codes,
     rules.Modality: make_modality,
     rules.Modalities: make_modalities,
     rules.BodySite: make_body_site,

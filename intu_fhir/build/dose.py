@@ -33,6 +33,7 @@ from intu_fhir.build.observation import (
 )
 from intu_fhir.build.source import Source
 from intu_fhir.build.structured_report import ContentItem, Report
+from intu_fhir.build.times import earliest
 from intu_fhir.model.companion import DOSE, Companion
 from intu_fhir.model.values import text
 
@@ -195,7 +196,7 @@ def _start(report: Report, how: DoseTemplate, source: Source) -> str:
         if item.is_named(how.start)
         and (moment := moment_of(text(item.values, "DateTime"), report, source, "DateTime"))
     ]
-    return min(found, default="")
+    return earliest(found)
 
 
 def _performers(report: Report) -> list[dict[str, Any]]:

@@ -75,7 +75,12 @@ def make_body_site(rule: rules.BodySite, *, kind: str) -> Convert:
     """Make the converter of ``bodySite``."""
 
     def convert(source: Source) -> Sequence[Any]:
-        concept = _anatomic_region(source) or _body_part(source)
+        region = _anatomic_region(source)
+        if region is not None and region.codings:
+            return (region.shaped(kind),)
+        part = _body_part(source)
+        # Of two that say it, one that says it by a code is understood everywhere.
+        concept = part if part is not None and part.codings else region or part
         return (concept.shaped(kind),) if concept else ()
 
     return convert

@@ -136,7 +136,11 @@ def _fill(fillers: Sequence[Filler], source: Source) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, many, converts in fillers:
         if many:
-            values = [value for convert in converts for value in convert(source)]
+            values: list[Any] = []
+            for value in (value for convert in converts for value in convert(source)):
+                # Two rules may find the same, such as who both operated and performed.
+                if len(converts) == 1 or value not in values:
+                    values.append(value)
             if values:
                 made[name] = values
         else:

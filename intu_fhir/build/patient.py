@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from intu_fhir.build.datatypes import first_value
 from intu_fhir.build.identifiers import identifier, rules_for, system_of
 from intu_fhir.build.names import name_groups
 from intu_fhir.build.source import Convert, Source, value_at
@@ -32,7 +33,7 @@ def make_patient(rule: rules.Patient) -> Convert:
             sent = rule.unknown == "publish"
             source.note("subject_marked_unknown" if sent else "subject_unknown", "PatientID")
             subject["extension"] = [{"url": DATA_ABSENT_REASON, "valueCode": "unknown"}]
-        if rule.show_name and (name := display_name(text(values, "PatientName"))):
+        if rule.show_name and (name := _display_name(source, values)):
             subject["display"] = name
         return (subject,)
 
@@ -67,7 +68,10 @@ def _note_kind(source: Source, values: Values, rule: rules.Patient) -> None:
         source.note(sent or "subject_is_animal", "PatientSpeciesDescription")
 
 
-def display_name(raw: str) -> str:
-    """Return the first non-empty group of a name as people write it."""
+def _display_name(source: Source, values: Values) -> str:
+    """Return the first non-empty group of the patient's name as people write it."""
+    raw, more = first_value(values, "PatientName")
+    if more:
+        source.note("several_values", "PatientName")
     groups = name_groups(raw)
     return groups[0].text if groups else ""

@@ -60,14 +60,23 @@ def practitioners(
         identification: sequence with an item for each person, in the same order.
         many: look into every header, not only at the merged values.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: list[dict[str, Any]] = []
     for values in (source.values, *(source.headers() if many else ())):
         for keyword in keywords:
             for made in _named(source, values, keyword, identification):
                 if made["display"].upper() not in omitted:
-                    known = found.setdefault(made["display"], made)
-                    known.update(made)
-    return list(found.values())
+                    _add(found, made)
+    return found
+
+
+def _add(found: list[dict[str, Any]], made: dict[str, Any]) -> None:
+    """Add a person who is not there: a name alone may be anybody's who has it, a number is not."""
+    same = [known for known in found if known["display"] == made["display"]]
+    unnumbered = next((known for known in same if "identifier" not in known), None)
+    if unnumbered is not None:
+        unnumbered.update(made)
+    elif not same or ("identifier" in made and made not in same):
+        found.append(made)
 
 
 def _named(

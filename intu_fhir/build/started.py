@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from intu_fhir.build.source import Convert, Source
-from intu_fhir.build.times import Moment, TimeRules, date_time, split_date_time
+from intu_fhir.build.times import Moment, TimeRules, date_time, earliest, split_date_time
 from intu_fhir.mappings import rules
 from intu_fhir.model.values import Values, text
 
@@ -69,12 +69,11 @@ def _blamed(problem: str, attributes: Sequence[str]) -> str:
 
 
 def _earliest(source: Source, attributes: Sequence[str], how: TimeRules) -> str:
-    """Return the earliest moment that any series or instance has; one with a time before none."""
+    """Return the earliest moment that any series or instance has."""
     moments = (
         _moment(source, values, attributes, how) for values in _headers_below(source, attributes)
     )
-    values = [moment.value for moment in moments if moment.value]
-    return min(values, key=lambda value: (value[:10], len(value) == 10, value), default="")
+    return earliest(moment.value for moment in moments if moment.value)
 
 
 def _headers_below(source: Source, attributes: Sequence[str]) -> Iterator[Values]:

@@ -6,6 +6,7 @@ A FHIR time needs a zone: where none is known the date alone is published, never
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Literal, TypeAlias
@@ -134,6 +135,30 @@ def date_time(date_raw: str, time_raw: str, zone_raw: str, rules: TimeRules) -> 
     if not zone.value:
         return Moment(day.value, (*problems, *zone.problems))
     return Moment(f"{day.value}T{value}{zone.value}", (*problems, *zone.problems))
+
+
+def earliest(values: Iterable[str]) -> str:
+    """Return the earliest of FHIR dateTimes, ``""`` where there is none.
+
+    Times are compared as the instants they are, whatever their offsets. A day without time is the
+    earliest only where it is before the day of every time.
+    """
+    timed: list[str] = []
+    days: list[str] = []
+    for value in values:
+        (timed if "T" in value else days).append(value)
+    first, day = min(timed, key=_instant, default=""), min(days, default="")
+    return day if day and (not first or day < first[: len(day)]) else first
+
+
+def _instant(value: str) -> tuple[int, str]:
+    """Return seconds of UTC, and the digits of the fraction."""
+    clock, fraction = value[11:19], value[19:-6].removeprefix(".")
+    hours, minutes = int(value[-5:-3]), int(value[-2:])
+    offset = (hours * 60 + minutes) * (-60 if value[-6] == "-" else 60)
+    hour, minute, second = map(int, clock.split(":"))
+    local = date.fromisoformat(value[:10]).toordinal() * 86_400
+    return local + hour * 3_600 + minute * 60 + second - offset, fraction
 
 
 def split_date_time(raw: str) -> tuple[str, str, str]:

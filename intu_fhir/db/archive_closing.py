@@ -30,7 +30,7 @@ from intu_fhir.model.archive_commitment import (
     NextTry,
 )
 from intu_fhir.model.cause import cause_of
-from intu_fhir.model.work import DEAD, DELIVERED, RETRYING
+from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +123,18 @@ def send_again(
 ) -> None:
     """Put a delivery back: what it lacks now is sent again.
 
-    Where it is on its way it goes once more afterwards; where it waits or needs a person anyway,
-    the refused instances go with the rest.
+    Where it is on its way it goes once more afterwards; where it waits, is kept back meanwhile or
+    needs a person anyway, the refused instances go with the rest.
     """
     d = deliveries.c
     its_own = d.delivery_key == request.delivery_key
     connection.execute(
         sa.update(deliveries).where(its_own).values(commitment=REFUSED, updated_at=now)
     )
-    connection.execute(sa.update(deliveries).where(its_own, d.lease_holder != "").values(due_at=at))
+    goes_on = d.state.not_in((HELD, FILTERED))
+    connection.execute(
+        sa.update(deliveries).where(its_own, d.lease_holder != "", goes_on).values(due_at=at)
+    )
     words = f"The PACS took every image, but does not promise to keep all: {error}; "
     connection.execute(
         sa.update(deliveries)

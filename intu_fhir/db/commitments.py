@@ -87,6 +87,7 @@ class Unchecked:
     sha256: str | None
     transfer_syntax_uid: str | None
     damaged_at: datetime | None = None
+    instance_key: int | None = None
 
 
 def is_due(connection: Connection, due: Due, now: datetime) -> bool:
@@ -188,30 +189,36 @@ def listed(connection: Connection, held: CommitmentClaim, now: datetime) -> None
 
 def unchecked(connection: Connection, held: CommitmentClaim, limit: int) -> list[Unchecked]:
     """Return the next instances of a request to look at, with what is staged of them."""
-    found = (
+    left = _with_staged(held).where(items.c.number > held.reached)
+    found = connection.execute(left.order_by(items.c.number).limit(limit))
+    return [Unchecked(*row) for row in found]
+
+
+def staged_now(connection: Connection, held: CommitmentClaim, number: int) -> Unchecked | None:
+    """Return one instance of a request once more, with what is staged of it by now."""
+    found = connection.execute(_with_staged(held).where(items.c.number == number)).first()
+    return Unchecked(*found) if found else None
+
+
+def _with_staged(held: CommitmentClaim) -> sa.Select[Any]:
+    c = instances.c
+    return (
         sa.select(
             items.c.number,
             items.c.sop_class_uid,
             items.c.sop_instance_uid,
-            instances.c.sop_class_uid,
+            c.sop_class_uid,
             # What was pruned is not here any more, so it cannot be promised.
-            sa.case((instances.c.pruned_at.is_(None), instances.c.file)),
-            instances.c.data_set_offset,
-            instances.c.sha256,
-            instances.c.transfer_syntax_uid,
-            instances.c.damaged_at,
+            sa.case((c.pruned_at.is_(None), c.file)),
+            c.data_set_offset,
+            c.sha256,
+            c.transfer_syntax_uid,
+            c.damaged_at,
+            c.instance_key,
         )
-        .join_from(
-            items,
-            instances,
-            instances.c.sop_instance_uid == items.c.sop_instance_uid,
-            isouter=True,
-        )
-        .where(items.c.commitment_key == held.key, items.c.number > held.reached)
-        .order_by(items.c.number)
-        .limit(limit)
+        .join_from(items, instances, c.sop_instance_uid == items.c.sop_instance_uid, isouter=True)
+        .where(items.c.commitment_key == held.key)
     )
-    return [Unchecked(*row) for row in connection.execute(found)]
 
 
 def store_results(
@@ -244,9 +251,9 @@ def note_mended(connection: Connection, sound: Iterable[Unchecked]) -> None:
     One of which damage was noted after it was listed for its look stays as it is.
     """
     c = instances.c
-    for one in sorted(sound, key=lambda one: one.sop_instance_uid):
+    for one in sorted(sound, key=lambda one: one.instance_key or 0):
         if one.damaged_at is not None:
-            same = (c.sop_instance_uid == one.sop_instance_uid, c.file == one.file)
+            same = (c.instance_key == one.instance_key, c.file == one.file)
             noted = sa.update(instances).where(*same, c.damaged_at == one.damaged_at)
             connection.execute(noted.values(damaged_at=None))
 

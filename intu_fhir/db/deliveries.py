@@ -219,7 +219,10 @@ def record_instances(
     answers: Mapping[int, InstanceOutcome],
     now: datetime,
 ) -> None:
-    """Keep a PACS's answers by instance key; a later answer for an instance replaces it."""
+    """Keep a PACS's answers by instance key; a later answer for an instance replaces it.
+
+    But for what the PACS has: who lost the study meanwhile may have heard nothing of that.
+    """
     rows = [
         {
             "delivery_key": held.key,
@@ -248,6 +251,7 @@ def record_instances(
                 "answered_at": new.answered_at,
                 "transcoded_to": new.transcoded_to,
             },
+            where=sa.or_(~instance_deliveries.c.delivered, new.delivered),
         ),
         rows,
     )

@@ -7,7 +7,7 @@ there, and the next run removes it. No row that promises a file ever outlives it
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -148,16 +148,22 @@ def prune_study(
     return int(pruned)
 
 
-def to_remove(connection: Connection, limit: int) -> list[str]:
-    """Return files of pruned instances that are still to be removed.
+def to_remove(connection: Connection, limit: int, after: str = "") -> list[str]:
+    """Return files of pruned instances that are still to be removed, by name.
 
     One that waits for its upload is not among them: it would be uploaded after its removal.
     """
     waits = sa.select(sa.literal(1)).where(uploads.c.file == removals.c.file)
-    oldest = (
-        sa.select(removals.c.file).where(~waits.exists()).order_by(removals.c.file).limit(limit)
-    )
-    return list(connection.execute(oldest).scalars())
+    c = removals.c
+    found = sa.select(c.file).where(c.file > after, ~waits.exists()).order_by(c.file)
+    return list(connection.execute(found.limit(limit)).scalars())
+
+
+def want_removed(connection: Connection, files: Iterable[str], now: datetime) -> None:
+    """Write down files that are to be removed; those that are written down already stay so."""
+    rows = [{"file": file, "asked_at": now} for file in files]
+    if rows:
+        connection.execute(insert(connection, removals).on_conflict_do_nothing(), rows)
 
 
 def removed(connection: Connection, files: Collection[str]) -> None:

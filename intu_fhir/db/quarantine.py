@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 
 from intu_fhir.db.audit import record_audit
 from intu_fhir.db.parents import store_associations
-from intu_fhir.db.tables import quarantine, removals
+from intu_fhir.db.pruning import want_removed
+from intu_fhir.db.tables import quarantine
 from intu_fhir.db.uploads import Upload, want_uploads
-from intu_fhir.db.upsert import insert
 from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.instance import InstanceHeader, Origin
 
@@ -23,6 +23,7 @@ class Quarantined:
 
     Args:
         spool: name of the spool in which its file waits for its upload; empty = it does not.
+        left_behind: file that is still to be removed from where these bytes were before, if any.
     """
 
     header: InstanceHeader
@@ -35,6 +36,7 @@ class Quarantined:
     received_at: datetime
     data_set_offset: int = 0
     spool: str = ""
+    left_behind: str = ""
 
 
 def is_quarantined(connection: Connection, sop_instance_uid: str, sha256: str) -> bool:
@@ -71,6 +73,8 @@ def store_quarantined(connection: Connection, item: Quarantined, *, receiver: st
             received_at=item.received_at,
         )
     )
+    if item.left_behind:
+        want_removed(connection, [item.left_behind], item.received_at)
     if item.spool:
         upload = Upload(item.file, item.data_set_offset, item.sha256)
         want_uploads(connection, item.spool, [upload], item.received_at)
@@ -96,8 +100,7 @@ def take_out(
     row = connection.execute(sa.select(quarantine).where(its_own)).one_or_none()
     if row is None or connection.execute(sa.delete(quarantine).where(its_own)).rowcount == 0:
         return False
-    statement = insert(connection, removals).values(file=row.file, asked_at=now)
-    connection.execute(statement.on_conflict_do_nothing())
+    want_removed(connection, [row.file], now)
     record_audit(
         connection,
         AuditEvent(

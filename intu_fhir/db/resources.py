@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,8 @@ from intu_fhir.model.finding import Finding
 
 VALID, INVALID, FILTERED = "valid", "invalid", "filtered"
 """States of a built resource; ``filtered``: the site's hook left the study out."""
+
+_NEXT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def store_resource(
     """Keep what was built; building a generation again replaces it. Returns its key."""
     content = {
         "channel": built.channel,
-        "built_at": now,
+        "built_at": _after_others(connection, study_key, generation, built.release, now),
         "state": built.state,
         "content_hash": built.content_hash,
         "resource": built.resource,
@@ -60,6 +62,20 @@ def store_resource(
     ).scalar_one()
     store_companions(connection, key, built.companions)
     return key
+
+
+def _after_others(
+    connection: Connection, study_key: int, generation: int, release: str, now: datetime
+) -> datetime:
+    """Return when it is built: after all that was built before, though a clock was set back."""
+    r = resources.c
+    last = connection.execute(
+        sa.select(r.built_at)
+        .where(r.study_key == study_key, r.generation == generation, r.release == release)
+        .order_by(r.built_at.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return now if last is None else max(now, last + _NEXT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from intu_fhir.db.tables import (
 from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.settling import StudyActivity
 from intu_fhir.model.study import Study
-from intu_fhir.model.values import Values, text
+from intu_fhir.model.values import Values, is_number, text
 from intu_fhir.model.work import AGGREGATE, WAITING
 
 
@@ -93,7 +93,7 @@ def _expected(connection: Connection, study_key: int) -> int | None:
         .where(series.c.study_key == study_key)
     ).scalars()
     numbers = [text(values, "NumberOfStudyRelatedInstances") for values in attributes]
-    return max((int(n) for n in numbers if n.isascii() and n.isdigit()), default=None)
+    return max((int(n) for n in numbers if is_number(n)), default=None)
 
 
 def channels_of(connection: Connection, study_key: int) -> tuple[str, ...]:

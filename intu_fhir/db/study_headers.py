@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from intu_fhir.db.studies import origins_of
 from intu_fhir.db.tables import associations, header_groups, headers, instances, series, studies
-from intu_fhir.model.grouping import StagedHeader, group_headers, with_more
+from intu_fhir.model.grouping import StagedHeader, group_study, with_more
 from intu_fhir.model.settling import StudyHeaders
 from intu_fhir.model.stored import Stored
 from intu_fhir.model.study import Instance
@@ -93,10 +93,7 @@ def load_headers(
     return StudyHeaders(
         study_instance_uid=study.study_instance_uid,
         revision=study.revision,
-        series={
-            uid: group_headers(members, acquisition_modalities)
-            for uid, members in by_series.items()
-        },
+        series=group_study(by_series, acquisition_modalities),
         calling_ae_titles=_calling_ae_titles(connection, study_key),
         shared_series=_shared_series(connection, study_key),
         unread=unread,

@@ -29,6 +29,7 @@ from intu_fhir.db.tables import (
     work,
 )
 from intu_fhir.model.audit import Action
+from intu_fhir.model.values import is_number
 
 MANY = 1_000
 """Most rows of a kind that a report of one study takes in; where there are more, it says so."""
@@ -271,7 +272,7 @@ def _series(read: _Reading, key: int) -> list[SeriesRow]:
 def _number(raw: str) -> float:
     """Order by Series Number; what is no number comes last."""
     raw = raw.strip()
-    return int(raw) if raw.isascii() and raw.isdigit() else float("inf")
+    return int(raw) if is_number(raw) else float("inf")
 
 
 def _associations(read: _Reading, key: int) -> list[AssociationRow]:

@@ -74,9 +74,13 @@ def finish(connection: Connection, held: Claim, *, state: str, now: datetime) ->
 
 
 def _asked_again(queue: Table, held: Claim) -> sa.ColumnElement[bool]:
-    """Whether more, or the same once more, was asked for since the claim, or nothing any more."""
+    """Whether more, or the same once more, was asked for since the claim, or nothing any more.
+
+    Nothing but a wish changes when a row at work is due. Which time is later says nothing: who
+    wished may have another clock, or the same one may have been set back.
+    """
     more = queue.c.want > held.want
-    return sa.or_(more, queue.c.due_at > held.due_at, _kept_back(queue))
+    return sa.or_(more, queue.c.due_at != held.due_at, _kept_back(queue))
 
 
 def _kept_back(queue: Table) -> sa.ColumnElement[bool]:

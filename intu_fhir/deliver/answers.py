@@ -48,6 +48,12 @@ class Answer:
             return None
         return value if isinstance(value, dict) else None
 
+    @property
+    def is_fhir(self) -> bool:
+        """Whether the body is a resource at all, and not somebody's page."""
+        value = self.json()
+        return value is not None and bool(words(value.get("resourceType")))
+
     def resource(self, resource_type: str) -> Json | None:
         """Return the body where it is a resource of this type."""
         value = self.json()

@@ -15,7 +15,7 @@ from intu_fhir.deliver.answers import (
     place_of,
 )
 from intu_fhir.deliver.content import same_content
-from intu_fhir.deliver.outcomes import sentence
+from intu_fhir.deliver.outcomes import unproven
 from intu_fhir.deliver.publication import is_conditional
 from intu_fhir.deliver.server import FhirServer
 from intu_fhir.model.companion import Identity
@@ -105,14 +105,7 @@ class Confirmation:
 
     def _unconfirmed(self, written: Written, shows: str) -> Retry:
         answer = written.answer
-        return Retry(
-            str(answer.status),
-            sentence(
-                f"HTTP {answer.status}, but the server shows {shows}",
-                answer.headers.get("content-type", "")[:60],
-                "check that base_url is the FHIR endpoint and no proxy answers for it",
-            ),
-        )
+        return unproven(answer.status, shows, answer.headers.get("content-type", ""))
 
     @staticmethod
     def _without_effect(written: Written, place: Place) -> Retry:

@@ -15,7 +15,8 @@ from dataclasses import asdict
 from intu_fhir.deliver.decoding import LENGTH
 from intu_fhir.deliver.explicit_vr import NotConvertible
 from intu_fhir.deliver.image import MAX_FRAME_BYTES, Image
-from intu_fhir.deliver.transport import HEARTBEAT_SECONDS, Broken, Stopped
+from intu_fhir.deliver.stored import NotNow
+from intu_fhir.deliver.transport import HEARTBEAT_SECONDS, Stopped
 
 FRAME_SECONDS = 60.0
 """The longest that one frame may take."""
@@ -52,7 +53,7 @@ class Decoder:
 
         Raises:
             NotDecoded: it cannot be.
-            Broken: the process was killed from outside, so that another try may go through.
+            NotNow: the process was killed from outside, so that another try may go through.
             Stopped: ``keep_going`` said no.
         """
         if max(len(frame), image.frame_bytes) > MAX_FRAME_BYTES:
@@ -101,13 +102,13 @@ class Decoder:
                 os.set_blocking(pipe.fileno(), False)
         return self._process
 
-    def _death(self) -> NotDecoded | Broken:
+    def _death(self) -> NotDecoded | NotNow:
         """Say why the process ended."""
         process = self._process
         assert process is not None
         self.close()
         if process.returncode in {-signal.SIGKILL, -signal.SIGTERM}:
-            return Broken("the decoding process was killed")
+            return NotNow("the decoding process was killed")
         return NotDecoded("the decoder crashes on it")
 
     def close(self) -> None:

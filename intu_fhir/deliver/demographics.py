@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import date
 from typing import Any
 
 from intu_fhir.deliver.answers import Json, objects, words
@@ -13,6 +14,7 @@ SEXES = {"M": "male", "F": "female", "O": "other"}
 """Patient's Sex (0010,0040) as administrative gender; anything else says nothing."""
 
 _LETTERS = 3
+_NEVER = "9999-12-31"
 _EXPANSIONS = str.maketrans(
     {
         "ä": "ae",
@@ -41,10 +43,16 @@ def mismatches(values: Values, patient: Json) -> list[str]:
 def birth_date(values: Values) -> str:
     """Return Patient's Birth Date (0010,0030) as a FHIR date, or nothing where it is none.
 
-    Both ``19700131`` (PS3.5 6.2, DA) and the old ``1970.01.31`` are read.
+    Both ``19700131`` (PS3.5 6.2, DA) and the old ``1970.01.31`` are read. What stands for an
+    unknown day, such as ``00000000``, is no date.
     """
     found = re.fullmatch(r"(\d{4})\.?(\d\d)\.?(\d\d)", text(values, "PatientBirthDate"), re.ASCII)
-    return "-".join(found.groups()) if found else ""
+    written = "-".join(found.groups()) if found else ""
+    try:
+        date.fromisoformat(written)
+    except ValueError:
+        return ""
+    return "" if written == _NEVER else written
 
 
 def _dates_agree(ours: str, theirs: str) -> bool:
@@ -58,8 +66,12 @@ def _sexes_agree(ours: str, theirs: str) -> bool:
 
 
 def name_groups(values: Values) -> list[list[str]]:
-    """Return Patient's Name (0010,0010) as groups of components (PS3.5 6.2.1)."""
-    groups = text(values, "PatientName").split("=")[:3]
+    """Return Patient's Name (0010,0010) as groups of components (PS3.5 6.2.1).
+
+    Of several names, which the attribute must not have, the first one counts.
+    """
+    names = (name for name in text(values, "PatientName").split("\\") if name.strip(" ^="))
+    groups = next(names, "").split("=")[:3]
     return [[part.strip() for part in group.split("^")] for group in groups if group.strip(" ^")]
 
 

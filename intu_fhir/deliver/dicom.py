@@ -12,6 +12,7 @@ from intu_fhir.deliver.idle import Idle
 from intu_fhir.deliver.line import Batch, Line, batches
 from intu_fhir.deliver.outcomes import rejected
 from intu_fhir.deliver.sender import DAMAGED_FILE as DAMAGED_FILE
+from intu_fhir.deliver.sender import FILE_AWAY as FILE_AWAY
 from intu_fhir.deliver.sender import LOCKED_FILE as LOCKED_FILE
 from intu_fhir.deliver.sender import NO_CONTEXT as NO_CONTEXT
 from intu_fhir.deliver.sender import NO_FILE as NO_FILE

@@ -15,6 +15,7 @@ from intu_fhir.deliver.explicit_vr import (
 )
 from intu_fhir.deliver.fragments import Fragments
 from intu_fhir.deliver.image import Image
+from intu_fhir.model.values import is_number
 
 PIXEL_DATA = 0x7FE00010
 _PHOTOMETRIC_INTERPRETATION, _PLANAR_CONFIGURATION = 0x00280004, 0x00280006
@@ -78,7 +79,7 @@ def bits_allocated(header: Header) -> int:
 
 def _frames(header: Header) -> int:
     text = _text(header, _NUMBER_OF_FRAMES) or "1"
-    if not (text.isascii() and text.isdigit() and int(text)):
+    if not (is_number(text) and int(text)):
         raise NotTakenApart("its number of frames is none")
     return int(text)
 

@@ -132,10 +132,26 @@ def failed(status: int, said: str = "", retry_after: float | None = None) -> Ret
     return Dead(str(status), detail)
 
 
+def unproven(status: int, shows: str, content_type: str) -> Retry:
+    """Return the outcome of a success that comes with something else than it should.
+
+    Who answers so may be a proxy or a page in front of a server that is away.
+    """
+    return Retry(
+        str(status),
+        sentence(
+            f"HTTP {status}, but the server shows {shows}",
+            content_type[:60],
+            "check that base_url is the FHIR endpoint and no proxy answers for it",
+        ),
+    )
+
+
 _SEND_OTHER = "the PACS does not take this instance as it is; change it or the PACS, then replay"
 
 DIMSE_STATUSES: Mapping[int, Rule] = {
     0x0000: Rule(Verdict.DELIVERED, "success"),
+    0x0001: Rule(Verdict.WARNING, "a warning without more words"),
     0x0107: Rule(Verdict.WARNING, "attribute list error"),
     0x0110: Rule(Verdict.RETRY, "processing failure", _LATER),
     0x0111: Rule(Verdict.WARNING, "the PACS has this instance already"),
@@ -155,12 +171,17 @@ DIMSE_STATUSES: Mapping[int, Rule] = {
 }
 """C-STORE statuses that stand alone; 0112 and 0214 as PS3.2 table N.7-42 prints them."""
 
+_OTHER_WARNING = Rule(Verdict.WARNING, "a warning of the PACS's own")
+
 DIMSE_RANGES: tuple[tuple[range, Rule], ...] = (
     (range(0xA700, 0xA800), Rule(Verdict.RETRY, "out of resources", _LATER)),
     (
         range(0xA900, 0xAA00),
         Rule(Verdict.DEAD, "the data set does not match its SOP class", _SEND_OTHER),
     ),
+    # Bxxx is of the class Warning (PS3.7 C.3): what was asked for is done.
+    (range(0xB001, 0xB006), _OTHER_WARNING),
+    (range(0xB008, 0xC000), _OTHER_WARNING),
     (range(0xC000, 0xD000), Rule(Verdict.DEAD, "the PACS cannot understand it", _SEND_OTHER)),
 )
 _UNKNOWN_DIMSE = Rule(Verdict.RETRY, "a status that no standard names", _LATER)

@@ -69,7 +69,7 @@ class DecodedValue:
 
     Raises:
         NotConvertible: it cannot be; also while frames are given.
-        Broken, Stopped: the decoding process was killed, or nobody waits any longer.
+        NotNow, Stopped: the decoding process was killed, or nobody waits any longer.
     """
 
     tag = PIXEL_DATA

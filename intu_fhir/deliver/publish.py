@@ -255,7 +255,7 @@ class Publisher:
 
     def _unsearched(self, answer: Answer) -> Retry | Dead:
         """Say why a search has found nothing out."""
-        if not answer.ok:
+        if not answer.ok or not answer.is_fhir:
             return self._failed(answer)
         return Dead(
             str(answer.status),

@@ -19,10 +19,12 @@ from intu_fhir.deliver.stored import (
     DEFLATED,
     GONE,
     LOCKED,
+    NotNow,
     ObjectToSend,
     is_sound,
     not_converted,
     not_edited,
+    not_now,
     opened,
     unreadable,
 )
@@ -30,10 +32,11 @@ from intu_fhir.deliver.tally import Tally
 from intu_fhir.deliver.transport import Stopped
 from intu_fhir.deliver.uncompressed import Conversion, UncompressedDataSet
 from intu_fhir.deliver.upper_layer import Response
-from intu_fhir.errors import DamagedFile, UnknownKey
+from intu_fhir.errors import DamagedFile, StoreUnavailable, UnknownKey
 
 NO_CONTEXT = "no context"
 NO_FILE = "no file"
+FILE_AWAY = "file away"
 DAMAGED_FILE = "damaged file"
 LOCKED_FILE = "locked file"
 NOT_EDITED = "not edited"
@@ -86,13 +89,19 @@ class Sender:
         except NotEditable as error:
             self.tally.add(uid, NOT_EDITED, not_edited(error))
         except NotConvertible as error:
-            begun = bool(self.tally.in_hand)
-            self.tally.add(uid, NOT_TRANSCODED, not_converted(one.transfer_syntax_uid, error))
-            if begun:
-                self.left.popleft()
-                raise CutShort from None
+            self._skip(one, NOT_TRANSCODED, not_converted(one.transfer_syntax_uid, error))
+        except (NotNow, StoreUnavailable) as error:
+            self._skip(one, FILE_AWAY, not_now(error))
         else:
             self._take(one, agreed, response)
+
+    def _skip(self, one: ObjectToSend, status: str, rule: Rule) -> None:
+        """Go on with the next one; on another association where this one was begun."""
+        begun = bool(self.tally.in_hand)
+        self.tally.add(one.sop_instance_uid, status, rule)
+        if begun:
+            self.left.popleft()
+            raise CutShort from None
 
     def _take(self, one: ObjectToSend, agreed: Agreed, response: Response | None) -> None:
         if response is None:
@@ -112,10 +121,12 @@ class Sender:
         """Send one instance; None where its file does not hold what was received."""
         try:
             stored = one.file.open("rb")
-        except UnknownKey:  # it says nothing of the bytes
+        except (UnknownKey, FileNotFoundError):  # they say nothing of the bytes
             raise
         except DamagedFile:
             return None
+        except OSError as error:
+            raise unreadable(error) from error
         with stored as file:
             if not is_sound(one, file):
                 return None

@@ -22,7 +22,7 @@ from intu_fhir.deliver.answers import token as token
 from intu_fhir.deliver.auth import Authorizer, TokenRefused, TokenUnavailable, authorizer
 from intu_fhir.deliver.capability import UNKNOWN, Capability, read_capability
 from intu_fhir.deliver.exchange import Exchange, NoAnswer
-from intu_fhir.deliver.outcomes import Verdict, failed, http_rule
+from intu_fhir.deliver.outcomes import Verdict, failed, http_rule, unproven
 from intu_fhir.deliver.scrub import scrub
 from intu_fhir.deliver.waits import wait_asked_for
 from intu_fhir.model.canonical import exact_number
@@ -170,6 +170,9 @@ class FhirServer:
         Args:
             private: values of the patient, to be hidden where the server repeats them.
         """
+        if http_rule(answer.status).verdict is Verdict.DELIVERED:
+            shows = "something that was not asked for"
+            return unproven(answer.status, shows, answer.headers.get("content-type", ""))
         wait = wait_asked_for(answer.status, answer.headers, self._clock.now())
         return failed(answer.status, self.words(answer, private), wait)
 

@@ -36,6 +36,7 @@ from intu_fhir.deliver.fhir import FhirClient, Publication
 from intu_fhir.deliver.lease import Lease
 from intu_fhir.deliver.ledger import Wanted
 from intu_fhir.deliver.remarks import unlisted
+from intu_fhir.deliver.stored import KeptFile
 from intu_fhir.deliver.subject import link_subject
 from intu_fhir.deliver.tally import warning_of
 from intu_fhir.files.store import FileStore
@@ -330,7 +331,7 @@ class DicomDelivery:
             sop_class_uid=instance.sop_class_uid,
             sop_instance_uid=instance.sop_instance_uid,
             transfer_syntax_uid=instance.transfer_syntax_uid,
-            file=self.files.file(instance.file),
+            file=KeptFile(self.files, instance.file),
             data_set_offset=instance.data_set_offset,
             sha256=instance.sha256,
         )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from intu_fhir.deliver.association import Source
 from intu_fhir.deliver.edited import Changes, EditedDataSet, NotEditable
 from intu_fhir.deliver.explicit_vr import NotConvertible
 from intu_fhir.deliver.outcomes import Rule, Verdict
-from intu_fhir.deliver.transport import Broken
+from intu_fhir.errors import TransientError
 from intu_fhir.files.digest import data_set_digest
-from intu_fhir.files.store import Openable
+from intu_fhir.files.store import FileStore, Openable
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 """Deflated Explicit VR Little Endian, whose odd stream is padded to be sent (PS3.5 A.5)."""
@@ -39,9 +39,40 @@ class ObjectToSend:
         return self.sop_class_uid, self.transfer_syntax_uid
 
 
-def unreadable(error: OSError) -> Broken:
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file of a store; it is gone only where the store is there and lacks it."""
+
+    store: FileStore
+    name: str
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
+        """Open it.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            StoreUnavailable: the store is not there, which says nothing of any file.
+        """
+        try:
+            return self.store.file(self.name).open(mode)
+        except FileNotFoundError:
+            self.store.ask()
+            raise
+
+
+class NotNow(TransientError):
+    """An instance cannot be sent now, for a reason of this house: the PACS is not to blame."""
+
+
+def unreadable(error: OSError) -> NotNow:
     """Say that the store could not be read; it is tried again."""
-    return Broken(f"the stored file cannot be read ({error.strerror})")
+    reason = error.strerror or type(error).__name__
+    return NotNow(f"the stored file cannot be read ({reason}); see to the disk")
+
+
+def not_now(error: TransientError) -> Rule:
+    """Say that an instance is tried again later; the others of its study do not wait for it."""
+    return Rule(Verdict.RETRY, str(error))
 
 
 def not_edited(error: NotEditable) -> Rule:
@@ -93,7 +124,7 @@ def opened(one: ObjectToSend, file: BinaryIO, changes: Changes) -> tuple[Source,
 
     Raises:
         NotEditable: there are changes, and they cannot be made.
-        Broken: the file cannot be read.
+        NotNow: the file cannot be read.
     """
     if not changes:
         size = file.seek(0, 2) - one.data_set_offset

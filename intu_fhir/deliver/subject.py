@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
@@ -22,6 +23,8 @@ NOT_FOUND = "patient_not_found"
 AMBIGUOUS = "patient_ambiguous"
 MISMATCH = "patient_mismatch"
 _MERGES = 5
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_DAMAGED = re.compile("[\N{REPLACEMENT CHARACTER}\ud800-\udfff]")
 
 Linked: TypeAlias = Json | Retry | Dead | Hold
 Guard: TypeAlias = AbstractContextManager[object]
@@ -129,7 +132,7 @@ def _find(
 ) -> list[Json] | Retry | Dead:
     """Return the patients with this identifier, merged ones replaced by who took their place."""
     answer = server.search_patient(*identifier)
-    if not answer.ok:
+    if not answer.ok or not answer.is_fhir:
         return server.failed(answer, private)
     found = bearing(answer, PATIENT, *identifier)
     if found is None:
@@ -233,8 +236,13 @@ def new_patient(identifier: tuple[str, str], values: Values) -> Json:
 
 
 def _human_name(group: list[str]) -> dict[str, Any]:
-    """Return one component group as a HumanName (PS3.5 6.2.1: family, given, middle)."""
-    family, *rest = group
+    """Return one component group as a HumanName (PS3.5 6.2.1: family, given, middle).
+
+    A group that could not be decoded gives none, and control characters are left out.
+    """
+    if any(_DAMAGED.search(part) for part in group):
+        return {}
+    family, *rest = (_CONTROL.sub("", part) for part in group)
     given = [word for part in rest[:2] for word in part.split()]
     parts: dict[str, Any] = {"family": family, "given": given}
     return {key: value for key, value in parts.items() if value}

@@ -81,7 +81,7 @@ class UncompressedDataSet:
 
     Raises:
         NotConvertible: it cannot be decompressed; also while it is read.
-        Broken, Stopped: the decoding process was killed, or ``keep_going`` said no.
+        NotNow, Stopped: the decoding process was killed, or ``keep_going`` said no.
         OSError: the file cannot be read.
     """
 

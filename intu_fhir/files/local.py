@@ -177,9 +177,10 @@ class LocalFileStore:
         """Note that a row speaks of the file ``name``."""
         self._writer.end(name)
 
-    def moved(self, name: str) -> None:
+    def moved(self, name: str) -> bool:
         """Note that the file ``name`` has another name now."""
         self._writer.removed(name)
+        return True
 
     def stands(self, name: str) -> bool:
         """Say whether a file that was made durable just now is still there."""

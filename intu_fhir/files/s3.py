@@ -33,6 +33,7 @@ from intu_fhir.settings.object_store import ObjectStore
 
 _SILENCE_SECONDS = 60.0
 """A bucket that did not answer a sender's question is not asked by the next ones for so long."""
+_MOST_DOUBTFUL = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class ObjectFileStore(LocalFileStore):
         self._cache = Cache(settings.spool / "cache", settings.cache_bytes)
         self._spool_of = spool_of
         self._uploaded: set[str] = set()
+        self._left_behind: dict[str, None] = {}
         self._silent_until = 0.0
         self._noting = threading.Lock()
 
@@ -163,15 +165,18 @@ class ObjectFileStore(LocalFileStore):
         if uploaded:
             self.release(name)
 
-    def moved(self, name: str) -> None:
+    def moved(self, name: str) -> bool:
         """Note that a file went to quarantine; the bucket has it under that name as well."""
         super().moved(name)
         with self._noting:
             uploaded = name in self._uploaded
             self._uploaded.discard(name)
         if uploaded:
-            with contextlib.suppress(StoreUnavailable):
-                self._bucket.remove(name)
+            try:
+                self._remove_there(name)
+            except StoreUnavailable:
+                return False
+        return True
 
     def stands(self, name: str) -> bool:
         """Say whether the spool still has a file, or the bucket by now."""
@@ -183,9 +188,38 @@ class ObjectFileStore(LocalFileStore):
         In this order: while the bucket is away, the file in the spool says that it is to go.
         """
         if self._is_elsewhere(name):
-            self._bucket.remove(name)
+            self._remove_there(name)
             self._cache.drop(name)
         self._remove_here(name)
+
+    def left_behind(self) -> list[str]:
+        """Return what was to go and the bucket did not let go, what was tried last at the end.
+
+        Of files that are not in the spool nothing else knows: they were moved, or uploaded.
+        """
+        with self._noting:
+            return list(self._left_behind)
+
+    def _remove_if_there(self, name: str) -> None:
+        """Remove what may have been stored, where the answer alone was lost.
+
+        Through a long outage senders try again and again, and hardly any of that was stored: not
+        all of it is remembered.
+        """
+        if len(self._left_behind) < _MOST_DOUBTFUL:
+            self._remove_there(name)
+        else:
+            self._bucket.remove(name)
+
+    def _remove_there(self, name: str) -> None:
+        with self._noting:
+            self._left_behind.pop(name, None)
+        try:
+            self._bucket.remove(name)
+        except StoreUnavailable:
+            with self._noting:
+                self._left_behind[name] = None
+            raise
 
     def _remove_here(self, name: str) -> None:
         super().remove(name)
@@ -279,7 +313,7 @@ class ObjectFileStore(LocalFileStore):
                 self._bucket.put(name, file)
         except (StoreUnavailable, OSError) as error:
             with contextlib.suppress(StoreUnavailable):
-                self._bucket.remove(name)  # where the answer alone was lost
+                self._remove_if_there(name)
             with contextlib.suppress(StoreUnavailable):
                 self._remove_here(name)
             if isinstance(error, OSError):

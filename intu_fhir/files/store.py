@@ -106,8 +106,12 @@ class FileStore(Protocol):
         """Note that a row speaks of the file ``name`` now."""
         ...
 
-    def moved(self, name: str) -> None:
-        """Note that the file ``name`` went to quarantine, under another name."""
+    def moved(self, name: str) -> bool:
+        """Note that the file ``name`` went to quarantine, under another name.
+
+        Returns:
+            False where bytes are left under the old name, which are still to be removed.
+        """
         ...
 
     def stands(self, name: str) -> bool:

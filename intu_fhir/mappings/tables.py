@@ -59,8 +59,14 @@ class CodingScheme:
     translate: str
 
     def code(self, code: str) -> str:
-        """Return the code as the scheme's URI has it, or nothing where it is not known there."""
-        return _SRT_TO_SCT.get(code, "") if self.translate == "srt" else code
+        """Return the code as the scheme's URI has it, or nothing where it is not known there.
+
+        Some senders renamed SRT to SCT, or the reverse, and left the codes: those of SNOMED CT are
+        numbers, those of SRT never.
+        """
+        if self.translate != "srt" or (code.isascii() and code.isdigit()):
+            return code
+        return _SRT_TO_SCT.get(code, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class CommitmentAnswer:
         calling_ae_title: who sends it.
         called_ae_title: to whom.
         read: gives its data set, the Event Information; megabytes that nobody holds in memory
-            before they are needed. Raises OSError.
+            before they are needed. Raises StoreUnavailable.
     """
 
     calling_ae_title: str

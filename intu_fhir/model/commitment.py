@@ -56,7 +56,7 @@ class CommitmentRequest:
 
     Args:
         read: gives its data set, the Action Information; megabytes that nobody holds in memory
-            before they are needed. Raises OSError.
+            before they are needed. Raises StoreUnavailable.
     """
 
     origin: Origin

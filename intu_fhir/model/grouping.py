@@ -1,10 +1,11 @@
-"""Instances of a series, grouped by the attributes that they share."""
+"""Instances of a study, grouped by series and by the attributes that they share."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from intu_fhir.model.rejection import rejected_by_notes
 from intu_fhir.model.settling import SeriesHeaders
 from intu_fhir.model.study import HeaderGroup, Instance
 from intu_fhir.model.values import Values
@@ -29,27 +30,36 @@ class StagedHeader:
     instance_number: str
 
 
-def group_headers(members: Iterable[StagedHeader], acquired: frozenset[str]) -> SeriesHeaders:
-    """Return a series as its distinct headers, each with how many instances share it.
+def group_study(
+    by_series: Mapping[str, Sequence[StagedHeader]], acquired: frozenset[str]
+) -> dict[str, SeriesHeaders]:
+    """Return the series of a study as their distinct headers, each with how many share it.
 
     Args:
         acquired: modalities of acquired objects (PS3.16 CID 29).
     """
-    by_group: dict[Hashable, list[StagedHeader]] = {}
-    instances = []
+    rejected = rejected_by_notes(one.instance for members in by_series.values() for one in members)
+    return {uid: _grouped(members, acquired, rejected) for uid, members in by_series.items()}
+
+
+def _grouped(
+    members: Sequence[StagedHeader], acquired: frozenset[str], rejected: frozenset[str]
+) -> SeriesHeaders:
+    by_group: dict[tuple[Hashable, bool], list[StagedHeader]] = {}
     for member in members:
-        by_group.setdefault(member.group, []).append(member)
-        instances.append(member.instance)
+        key = (member.group, member.instance.uid in rejected)
+        by_group.setdefault(key, []).append(member)
     groups = tuple(
         HeaderGroup(
             values=sharing[0].shared,
             count=len(sharing),
             first=min(_position(member) for member in sharing),
             acquired=sharing[0].modality.strip().upper() in acquired,
+            rejected=out,
         )
-        for sharing in by_group.values()
+        for (_, out), sharing in by_group.items()
     )
-    return SeriesHeaders(groups, tuple(instances))
+    return SeriesHeaders(groups, tuple(member.instance for member in members))
 
 
 def with_more(staged: StagedHeader, shared: Values, own: Values) -> StagedHeader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from intu_fhir.model.finding import Finding
@@ -28,12 +29,14 @@ class HeaderGroup:
     Args:
         first: orders groups for ties: (series number, instance number, SOP Instance UID).
         acquired: the instances are acquisition objects (modality in CID 29).
+        rejected: rejection notes took the instances out, or they are such notes.
     """
 
     values: Values
     count: int
     first: tuple[int, int, str]
     acquired: bool = True
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +64,8 @@ class Study:
     def number_of_instances(self) -> int:
         """Instances over all series, as staged."""
         return sum(len(series.instances) for series in self.series)
+
+
+def in_use(groups: Sequence[HeaderGroup]) -> Sequence[HeaderGroup]:
+    """Return the headers of what is not rejected; all of them where nothing else is left."""
+    return tuple(group for group in groups if not group.rejected) or groups

@@ -18,6 +18,15 @@ def text(values: Values, keyword: str) -> str:
     return value.strip(" \0") if isinstance(value, str) else ""
 
 
+MOST_DIGITS = 12
+"""Of a number of VR IS (PS3.5 table 6.2-1); a longer one may be one that Python does not read."""
+
+
+def is_number(raw: str) -> bool:
+    """Say whether a text is a whole number without a sign, as a count or an index is."""
+    return raw.isascii() and raw.isdigit() and len(raw) <= MOST_DIGITS
+
+
 def items(values: Values, keyword: str) -> list[Values]:
     """Return the non-empty items of the sequence ``keyword``."""
     value = values.get(keyword, "")

@@ -29,7 +29,7 @@ class Claim:
         want: what is to be reached: a revision of the staged content for ``aggregate``,
             a generation for the other steps.
         have: what was reached before.
-        due_at: when it was due; a later time in its row means that it was asked for again.
+        due_at: when it was due; another time in its row means that it was asked for again.
         attempts: failed tries so far.
         fence: number of this lease; a worker with an older one can write nothing.
         backlog: it failed or was put back before; fresh work goes first.

@@ -327,5 +327,13 @@ class Intake:
 
 def _reader(spooled: SpooledFile) -> Callable[[], bytes]:
     """Return what reads a spooled data set when it is wanted."""
-    data_set = spooled.data_set
-    return spooled.path.read_bytes if data_set is None else lambda: data_set
+
+    def read() -> bytes:
+        if spooled.data_set is not None:
+            return spooled.data_set
+        try:
+            return spooled.path.read_bytes()
+        except OSError as error:
+            raise StoreUnavailable("What was sent cannot be read back from the spool") from error
+
+    return read

@@ -35,9 +35,9 @@ A crash between two steps leaves a file without a row, which ``recover`` removes
 without a file, nor an answer without either. A folder stays listed until what was removed in it
 is synced, so that this holds for a file as well that a power cut brings back. Where it goes wrong
 without a crash, the file goes at once, or, if the disk does not let it go, before the next
-object; where nobody can tell whether the row is there, as soon as the database can be asked
-(``doubts``). Who stores a row again finds it there; that it names the very file says that it is
-this object's own.
+object; if a bucket does not, as soon as it does (``stage.left_behind``); where nobody can tell
+whether the row is there, as soon as the database can be asked (``doubts``). Who stores a row again
+finds it there; that it names the very file says that it is this object's own.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class Accept:
         if restored:
             self._confirm(name, header)
             return self._accepted(header, Disposition.ALREADY_STORED, RESTORED)
-        self.files.remove(name)
+        self._let_go(name)
         return self._accepted(header, Disposition.ALREADY_STORED, "same_bytes")
 
     def _restored(self, row: NewInstance, staged: StagedAs) -> bool:
@@ -238,10 +238,10 @@ class Accept:
         with self._row_or_no_file(name, header):
             uid = header.sop_instance_uid
             if self._aside(partial(is_quarantined, sop_instance_uid=uid, sha256=row.sha256)):
-                self.files.remove(name)
+                self._let_go(name)
                 return self._accepted(header, Disposition.QUARANTINED, reason)
             aside = self.files.quarantine(self.files.path(name), row.received_at)
-        self.files.moved(name)
+        is_moved = self.files.moved(name)
         item = Quarantined(
             header=header,
             origin=row.origin,
@@ -255,11 +255,20 @@ class Accept:
             received_at=row.received_at,
             data_set_offset=row.data_set_offset,
             spool=self.files.spool,
+            left_behind="" if is_moved else name,
         )
         with self._row_or_no_file(aside, header):
             self._aside(partial(store_quarantined, item=item, receiver=self.receiver))
         self._confirm(aside, header)
         return self._accepted(header, Disposition.QUARANTINED, reason)
+
+    def _let_go(self, name: str) -> None:
+        """Remove a file of which there is another one; where that fails, it is tried again.
+
+        Its sender need not hear of that: it would send the object again, and leave one more.
+        """
+        with contextlib.suppress(StoreUnavailable):
+            self.files.remove(name)
 
     def _confirm(self, name: str, header: InstanceHeader) -> None:
         """Note that a row speaks of a file, and see once more that the file is there.
@@ -295,9 +304,7 @@ class Accept:
             if isinstance(error, OutcomeUnknown):
                 self.doubts.add(name, header.sop_instance_uid)
                 raise
-            # Where even that fails, the file stays listed as one without a row.
-            with contextlib.suppress(StoreUnavailable):
-                self.files.remove(name)
+            self._let_go(name)  # where even that fails, it stays listed as one without a row
             raise
         except BaseException:
             self.doubts.add(name, header.sop_instance_uid)

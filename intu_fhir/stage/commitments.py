@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import structlog
 
 from intu_fhir.db import commitment_requests as requests
 from intu_fhir.db import commitments as table
 from intu_fhir.db.commitment_requests import Waiting
 from intu_fhir.db.commitments import Due, Unchecked
+from intu_fhir.db.file_checks import note_damage
 from intu_fhir.db.session import Database
 from intu_fhir.errors import LimitPassed, StaleClaim, StoreUnavailable
 from intu_fhir.files.store import FileStore
@@ -27,6 +30,7 @@ from intu_fhir.settings.schema import StorageCommitment
 from intu_fhir.stage.commitment import read_action_information
 from intu_fhir.stage.promise import Promise
 
+_log = structlog.get_logger("intu_fhir.commitment")
 _AT_A_TIME = 1_000
 """Instances that are given rows in one transaction."""
 _BATCH, _BATCH_SECONDS = 100, 5.0
@@ -62,12 +66,8 @@ class Commitments:
         waiting = self._waiting(request.origin)
         # One thread reads the requests of all: who has asked for too much already costs it nothing.
         self._require_room(waiting, 1)
-        try:
-            information = request.read()
-        except OSError as error:
-            raise StoreUnavailable("The request cannot be read back from the spool") from error
         asked = read_action_information(
-            information, request.transfer_syntax_uid, self.limits.max_instances
+            request.read(), request.transfer_syntax_uid, self.limits.max_instances
         )
         self._require_room(waiting, len(asked.instances))
         with self.database.write() as connection:
@@ -129,43 +129,55 @@ class Commitments:
             return 0
         with self.database.read() as connection:
             waiting = table.unchecked(connection, held, _BATCH)
-        results: list[tuple[int, str]] = []
+        seen: list[_Seen] = []
         try:
-            self._look(held, waiting, results)
-            ended = len(waiting) < _BATCH and len(results) == len(waiting)
-            self._store(held, waiting, results, ended=ended, due_at=self.clock.now())
+            self._look(held, waiting, seen)
+            ended = len(waiting) < _BATCH and len(seen) == len(waiting)
+            self._store(held, seen, ended=ended, due_at=self.clock.now())
         except StaleClaim:
             return 0
         except StoreUnavailable:
             # An object store may answer soon, or have what another machine took.
             with suppress(StaleClaim):
-                self._wait(held, waiting, results)
+                self._wait(held, seen)
             return 0
-        return max(len(results), 1)
+        return max(len(seen), 1)
 
-    def _wait(
-        self, held: CommitmentClaim, waiting: list[Unchecked], results: list[tuple[int, str]]
-    ) -> None:
+    def _wait(self, held: CommitmentClaim, seen: list[_Seen]) -> None:
         """Go on soon; what was seen before a wait holds no longer than a result that waits."""
         now = self.clock.now()
         holds_until = held.holds_until
-        if holds_until is None and (held.reached or results):
+        if holds_until is None and (held.reached or seen):
             holds_until = now + timedelta(seconds=self.limits.check_again_seconds)
         soon = now + timedelta(seconds=_SOON_SECONDS)
-        self._store(held, waiting, results, ended=False, due_at=soon, holds_until=holds_until)
+        self._store(held, seen, ended=False, due_at=soon, holds_until=holds_until)
 
-    def _look(
-        self, held: CommitmentClaim, waiting: list[Unchecked], results: list[tuple[int, str]]
-    ) -> None:
-        """Look at instances, for not too long; what was found so far is in ``results``."""
+    def _look(self, held: CommitmentClaim, waiting: list[Unchecked], seen: list[_Seen]) -> None:
+        """Look at instances, for not too long; what was found so far is in ``seen``."""
         lease = _Lease(self, held)
         until = self.clock.monotonic() + _BATCH_SECONDS
         promise = Promise(self.files, lease.beat)
         for one in waiting:
-            reason = self._failure(held, one, promise)
-            results.append((one.number, table.COMMITTED if reason is None else f"{reason:04X}"))
+            seen.append(self._look_at(held, one, promise))
             if self.clock.monotonic() >= until:
                 return
+
+    def _look_at(self, held: CommitmentClaim, one: Unchecked, promise: Promise) -> _Seen:
+        """Look at an instance; at its new file as well where it got one since it was listed."""
+        failure = self._failure(held, one, promise)
+        if failure is FailureReason.PROCESSING_FAILURE:
+            with self.database.read() as connection:
+                now = table.staged_now(connection, held, one.number)
+            if now is not None and now.file != one.file:
+                one, failure = now, self._failure(held, now, promise)
+        if failure is FailureReason.PROCESSING_FAILURE:
+            _log.error(
+                "file_damaged",
+                instance=one.sop_instance_uid,
+                file=one.file,
+                reason="restore it from a backup, or have the instance sent again",
+            )
+        return _Seen(one, failure)
 
     def _claim(self, state: str) -> CommitmentClaim | None:
         now, due = self.clock.now(), Due(state)
@@ -178,8 +190,7 @@ class Commitments:
     def _store(
         self,
         held: CommitmentClaim,
-        waiting: list[Unchecked],
-        results: list[tuple[int, str]],
+        seen: list[_Seen],
         *,
         ended: bool,
         due_at: datetime,
@@ -188,14 +199,14 @@ class Commitments:
         """Write down what was found; behind the requests of others unless it has ended.
 
         Damage that is noted of a file which is sound, such as one restored from a backup, is noted
-        no longer: else it would have the file looked at again and again before it is told.
+        no longer: else it would have the file looked at again and again before it is told. What is
+        damaged is noted, so that the instance is taken again when it is sent again.
         """
-        found = zip(waiting, results, strict=False)  # for lack of time it may be fewer
-        sound = [one for one, (_, result) in found if result == table.COMMITTED]
         with self.database.write() as connection:
-            table.store_results(connection, held, results)
-            table.note_mended(connection, sound)
+            table.store_results(connection, held, [(one.of.number, one.result) for one in seen])
+            table.note_mended(connection, [one.of for one in seen if one.failure is None])
             now = self.clock.now()
+            note_damage(connection, _damaged(seen), now)
             if ended and self._waited_too_long(held, now):
                 table.check_again(connection, held, now)
             elif ended:
@@ -249,6 +260,25 @@ class Commitments:
         its place among those that wait, and keep all of its studies from being pruned.
         """
         return self.clock.now() < held.asked_at + timedelta(days=self.limits.tell_days)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An instance that was looked at, and why it cannot be promised, if it cannot."""
+
+    of: Unchecked
+    failure: FailureReason | None
+
+    @property
+    def result(self) -> str:
+        """As it is written down."""
+        return table.COMMITTED if self.failure is None else f"{self.failure:04X}"
+
+
+def _damaged(seen: Iterable[_Seen]) -> dict[int, str]:
+    """Return the files that are gone or not what was received, by the keys of their instances."""
+    bad = (one.of for one in seen if one.failure is FailureReason.PROCESSING_FAILURE)
+    return {one.instance_key: one.file for one in bad if one.instance_key and one.file}
 
 
 class _Lease:

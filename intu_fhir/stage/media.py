@@ -15,7 +15,13 @@ from typing import BinaryIO, TypeAlias, cast
 from intu_fhir.errors import InvalidDataSet, PermanentError
 from intu_fhir.stage.elements import walk
 from intu_fhir.stage.encodings import DEFAULT_LIMITS, open_data_set
-from intu_fhir.stage.part10 import HEAD_BYTES, DataSetPlace, find_data_set
+from intu_fhir.stage.part10 import (
+    HEAD_BYTES,
+    MAX_META_BYTES,
+    DataSetPlace,
+    find_data_set,
+    has_preamble,
+)
 
 _REFERENCED_FILE_ID = 0x00041500
 _MAX_DIRECTORY_BYTES = 256 * 1024**2
@@ -170,7 +176,7 @@ class _Search:
             if not self._first_time(found):
                 return
             with path.open("rb") as file:
-                head = file.read(HEAD_BYTES)
+                head = _head(file)
         except OSError as error:
             yield Unreadable(readable(path), _reason(error))
             return
@@ -252,6 +258,17 @@ def _other_case(folder: Path, name: str) -> Path | None:
     return None
 
 
+def _head(file: BinaryIO) -> bytes:
+    """Return what of a file is needed to find its data set.
+
+    Private Information (0002,0102) may make the meta information as long as its writer likes.
+    """
+    head = file.read(HEAD_BYTES)
+    if len(head) == HEAD_BYTES and has_preamble(head) and find_data_set(head) is None:
+        head += file.read(MAX_META_BYTES - HEAD_BYTES)
+    return head
+
+
 def _archive(path: Path, size: int, limits: ArchiveLimits) -> Iterator[Found]:
     """Yield the members of a zip archive; their names are shown, never used as paths."""
     try:
@@ -284,7 +301,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str) -> Fo
 
     try:
         with closing(opened()) as file:
-            head = file.read(HEAD_BYTES)
+            head = _head(file)
     except _UNREADABLE as error:
         return Unreadable(shown, f"cannot be read: {_reason(error)}")
     place = find_data_set(head)

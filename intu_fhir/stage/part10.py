@@ -20,6 +20,9 @@ MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 HEAD_BYTES = 65_536
 """How much of a file ``find_data_set`` wants to see."""
 
+MAX_META_BYTES = 4 * 1024**2
+"""How much it wants to see of the few files whose meta information is longer than that."""
+
 _PREFIX = b"DICM"
 _FIRST_GROUPS = range(0x0004, 0x0011)
 _MAX_FIRST_LENGTH = 16_384
@@ -53,12 +56,17 @@ def find_data_set(head: bytes) -> DataSetPlace | None:
     Takes files with preamble and meta information, with meta information alone, and with a
     bare data set in implicit, explicit or big endian form.
     """
-    if head[128:132] == _PREFIX:
+    if has_preamble(head):
         return _after_meta(head, 132)
     if head[:2] == b"\2\0" and head[4:6] in KNOWN_VRS:
         return _after_meta(head, 0)
     syntax = _look(head)
     return DataSetPlace(0, syntax) if syntax else None
+
+
+def has_preamble(head: bytes) -> bool:
+    """Say whether a file begins as PS3.10 7.1 wants it: 128 bytes, then ``DICM``."""
+    return head[128:132] == _PREFIX
 
 
 def _after_meta(head: bytes, start: int) -> DataSetPlace | None:

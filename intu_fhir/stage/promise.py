@@ -6,8 +6,6 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from itertools import chain
 
-import structlog
-
 from intu_fhir.db.commitments import Unchecked
 from intu_fhir.errors import DamagedFile, StoreUnavailable, UnknownKey
 from intu_fhir.files.digest import digest_of_blocks
@@ -15,8 +13,6 @@ from intu_fhir.files.shortage import could_not_look
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.commitment import FailureReason
 from intu_fhir.stage.part10 import HEAD_BYTES, find_data_set
-
-_log = structlog.get_logger("intu_fhir.commitment")
 
 
 class Promise:
@@ -50,15 +46,7 @@ class Promise:
             if isinstance(cause, FileNotFoundError):
                 self._files.ask()  # a store that is down says nothing of any file
             is_same = False
-        if is_same:
-            return None
-        _log.error(
-            "file_damaged",
-            instance=one.sop_instance_uid,
-            file=file,
-            reason="restore it from a backup, or have the instance sent again",
-        )
-        return FailureReason.PROCESSING_FAILURE
+        return None if is_same else FailureReason.PROCESSING_FAILURE
 
     def _is_same(self, one: Unchecked, file: str) -> bool:
         """Compare both parts: by its head a reader finds the data set, and knows its syntax.

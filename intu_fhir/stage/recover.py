@@ -35,6 +35,7 @@ def recover(
     at, so others may write meanwhile; and a file goes only when the database was asked for the
     very object in it, whatever clocks say. One that a disk or a bucket does not let go stays for
     the next start, and is named in the log: nobody was answered for it, and nothing waits for it.
+    Of a bucket it is tried again before that, as what this process leaves there itself.
 
     Args:
         receiver: name of the process that was.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -24,6 +24,7 @@ from intu_fhir.files.s3 import ObjectFileStore
 from intu_fhir.observe import metrics
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.object_store import ObjectStore
+from intu_fhir.stage.left_behind import LeftBehind
 
 _log = structlog.get_logger("intu_fhir.uploads")
 _ROUNDS = 8
@@ -47,13 +48,23 @@ class Uploader:
     clock: Clock
     settings: ObjectStore
     _turn: threading.Lock = field(default_factory=threading.Lock)
+    _left_behind: LeftBehind = field(init=False)
+
+    def __post_init__(self) -> None:
+        longest = float(self.settings.retry_seconds)
+        left = LeftBehind(self.database, self.files, self.clock, longest)
+        object.__setattr__(self, "_left_behind", left)
 
     def upload_some(self) -> int:
         """Upload the files that wait longest; return how many the bucket now has.
 
+        What the bucket did not let go is removed first: it was to go before, whatever the database
+        says now.
+
         Raises:
             StoreUnavailable: the database cannot be asked or told.
         """
+        self._left_behind.remove_some()
         with self._alone() as alone:
             if not alone:
                 return 0
@@ -94,8 +105,9 @@ class Uploader:
             note_damage(connection, lost, self.clock.now())
             for file, reason, later in failed:
                 ledger.upload_failed(connection, file, reason, later)
-        for name in set(done) - known:
-            self.files.remove(name)  # its instance was removed meanwhile
+        for name in set(done) - known:  # their instances were removed meanwhile
+            with suppress(StoreUnavailable):  # then it is left behind
+                self.files.remove(name)
         metrics.FILES_UPLOADED.inc(len(done))
         return len(done)
 

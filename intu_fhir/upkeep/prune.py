@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,12 +12,41 @@ import structlog
 from intu_fhir.db import pruning as table
 from intu_fhir.db.pruning import Prunable, Pruner, PruneRule
 from intu_fhir.db.session import Database
+from intu_fhir.errors import StoreUnavailable
 from intu_fhir.files.store import FileStore
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.retention import Retention
 
 _log = structlog.get_logger("intu_fhir.upkeep")
 _STUDIES, _FILES = 50, 500
+_MOST_IN_A_ROW = 3
+
+
+@dataclass
+class _Refusals:
+    """What could not be removed: some files that have to stay, or all of them for a while."""
+
+    in_a_row: int = 0
+    all: int = 0
+    last: StoreUnavailable | None = None
+
+    def add(self, error: StoreUnavailable) -> None:
+        """Note one."""
+        self.in_a_row += 1
+        self.all += 1
+        self.last = error
+
+    @property
+    def are_many(self) -> bool:
+        """Say whether it is the store rather than its files."""
+        return self.in_a_row >= _MOST_IN_A_ROW
+
+    def tell(self) -> None:
+        """Raise the last one, if there is any."""
+        if self.last is not None:
+            raise StoreUnavailable(
+                f"{self.last}; files that stay for now: {self.all}"
+            ) from self.last
 
 
 @dataclass(frozen=True)
@@ -55,20 +85,45 @@ class Prune:
     def remove_files(self) -> int | None:
         """Remove the files that were written down; None where a backup keeps them for now.
 
+        One that cannot be removed, such as an object that a bucket has to keep, stays written
+        down and keeps no other one back.
+
         Raises:
-            StoreUnavailable: the disk fails; the next run goes on.
+            StoreUnavailable: not all could be removed; the next run goes on.
         """
-        removed = 0
-        while True:
+        removed, last = 0, ""
+        refusals = _Refusals()
+        while not refusals.are_many:
             with self.database.read() as connection:
-                files = table.to_remove(connection, _FILES)
+                files = table.to_remove(connection, _FILES, after=last)
             if not files:
-                return removed
-            if not self.files.remove_all(files):
+                break
+            gone = self._removed(files, refusals)
+            if gone is None:
                 return None
             with self.database.write() as connection:
-                table.removed(connection, files)
-            removed += len(files)
+                table.removed(connection, gone)
+            removed, last = removed + len(gone), files[-1]
+        refusals.tell()
+        return removed
+
+    def _removed(self, files: list[str], refusals: _Refusals) -> list[str] | None:
+        """Remove files together, or one by one where that fails; return those that are gone."""
+        with contextlib.suppress(StoreUnavailable):
+            return files if self.files.remove_all(files) else None
+        gone = []
+        for file in files:
+            try:
+                if not self.files.remove_all([file]):
+                    return None
+            except StoreUnavailable as error:
+                refusals.add(error)
+                if refusals.are_many:
+                    break
+            else:
+                gone.append(file)
+                refusals.in_a_row = 0
+        return gone
 
 
 @dataclass

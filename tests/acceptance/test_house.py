@@ -75,6 +75,7 @@ SHELL = frozenset(
         "stage/file_source.py",
         "stage/handover.py",
         "stage/import_files.py",
+        "stage/left_behind.py",
         "stage/media.py",
         "stage/order.py",
         "stage/passing.py",

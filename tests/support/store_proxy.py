@@ -21,11 +21,16 @@ class StoreProxy(Running):
         puts: headers of each request that stores an object.
         spoils: change the last byte of each object that is read.
         refuses: answer 403 to whoever reads an object.
+        denies: answer 403 to whoever stores an object, which is stored all the same.
+        keeps: names, or ends of names, of what nobody may remove; such a request is answered 403.
+        removals: paths of the requests to remove something, in order.
     """
 
     def __init__(self, server: Running) -> None:
         self.puts: list[Mapping[str, str]] = []
-        self.spoils = self.refuses = False
+        self.spoils = self.refuses = self.denies = False
+        self.keeps: set[str] = set()
+        self.removals: list[str] = []
         self._behind = urlsplit(server.endpoint).netloc
         self._listener = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         super().__init__(f"http://127.0.0.1:{self._listener.server_port}")
@@ -59,12 +64,18 @@ class StoreProxy(Running):
         body = asked.rfile.read(int(asked.headers.get("Content-Length", 0)))
         if asked.command == "PUT":
             self.puts.append({name.lower(): value for name, value in asked.headers.items()})
+        if asked.command == "DELETE":
+            self.removals.append(asked.path)
+            if any(asked.path.endswith(name) for name in self.keeps):
+                self._refuse(asked)
+                return
         behind = http.client.HTTPConnection(self._behind, timeout=30)
         behind.request(asked.command, asked.path, body, dict(asked.headers.items()))
         answer = behind.getresponse()
         content = answer.read()
         is_object = asked.command == "GET" and answer.status < 300 and "?" not in asked.path
-        status = 403 if self.refuses and is_object else answer.status
+        withheld = (self.refuses and is_object) or (self.denies and asked.command == "PUT")
+        status = 403 if withheld else answer.status
         asked.send_response(status)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP:
@@ -78,3 +89,9 @@ class StoreProxy(Running):
         asked.end_headers()
         asked.wfile.write(b"" if asked.command == "HEAD" else content)
         behind.close()
+
+    @staticmethod
+    def _refuse(asked: BaseHTTPRequestHandler) -> None:
+        asked.send_response(403)
+        asked.send_header("Content-Length", "0")
+        asked.end_headers()

@@ -62,7 +62,8 @@ _SCP_COMMITMENT = """\
 Storage Commitment Push Model SOP Class (1.2.840.10008.1.20.1), in the uncompressed transfer
 syntaxes. A request (N-ACTION, action type 1) is answered with success when it is in the database.
 Then the stored file of each instance is read again: its data set is compared with the digest of
-what was received, its meta information with what was negotiated. An instance that is named twice is
+what was received, its meta information with what was negotiated. Where it is not the same, and the
+instance has got another file meanwhile, that one is read. An instance that is named twice is
 reported once.
 
 The result (N-EVENT-REPORT) goes to the requester's address in

@@ -9,10 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from intu_fhir.build.rejection import KEY_OBJECT_SELECTION, out_of_use
 from intu_fhir.db.image_files import Note, count_by_series, notes_of
 from intu_fhir.db.image_query import Hit, Level
 from intu_fhir.db.session import Connection
+from intu_fhir.model.rejection import KEY_OBJECT_SELECTION, out_of_use
 from intu_fhir.model.study import Instance
 from intu_fhir.stage.from_json import values_of
 

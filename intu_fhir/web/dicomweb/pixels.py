@@ -15,6 +15,7 @@ from pydicom.encaps import get_frame
 
 from intu_fhir.db.image_files import Image
 from intu_fhir.errors import InvalidDataSet, PermanentError
+from intu_fhir.model.values import is_number
 from intu_fhir.stage.elements import PIXEL_DATA, UNDEFINED, Element, walk
 from intu_fhir.stage.encodings import (
     DEFLATED_SYNTAXES,
@@ -225,6 +226,6 @@ def _number(data_set: Buffer, element: Element | None) -> int:
         return 0
     if element.tag == _FRAMES:
         text = _text(data_set, element)
-        return int(text) if text.isascii() and text.isdigit() else 0
+        return int(text) if is_number(text) else 0
     value = value_of(data_set, element)[:2]
     return int.from_bytes(value, "little" if element.little else "big")

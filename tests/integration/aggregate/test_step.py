@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from intu_fhir.aggregate.step import AggregateStep
+from intu_fhir.db.described import store_described, undescribed
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import generations
+from intu_fhir.model.values import Values
 from intu_fhir.model.work import AGGREGATE
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Lane, Runner
 from intu_fhir.settings.schema import RetrySettings, Settle
 from tests.support.clock import FakeClock
 from tests.support.rows import rows_of
-from tests.support.staging import describe_all, header, new_instance, store
+from tests.support.staging import describe_all, described, header, new_instance, store
 
 
 def _runner(database: Database, clock: FakeClock) -> Runner:
@@ -44,3 +48,17 @@ def test_a_study_whose_header_does_not_come_is_looked_at_ever_less(
     describe_all(database, clock.now())
     assert runner.run_one(Lane(AGGREGATE))
     assert len(rows_of(database, generations)) == 1
+
+
+def test_a_number_without_end_keeps_no_study_from_settling(
+    database: Database, clock: FakeClock
+) -> None:
+    """What a header announces counts only where it is a number that a study can have."""
+    store(database, new_instance(clock.now(), header(), quiet_seconds=0))
+    announced: Values = {"PatientID": "P1", "NumberOfStudyRelatedInstances": "9" * 5_000}
+    with database.write() as connection:
+        (waiting,) = undescribed(connection, 1)
+        one = replace(described(waiting, announced), digest="d")
+        store_described(connection, [one], clock.now())
+    assert _runner(database, clock).run_one(Lane(AGGREGATE))
+    assert [row.evidence for row in rows_of(database, generations)] == ["quiet"]

@@ -26,7 +26,7 @@ from intu_fhir.db.tables import (
     studies,
 )
 from intu_fhir.errors import StaleClaim
-from intu_fhir.model.work import DELIVERED, WAITING, DeliveryWish
+from intu_fhir.model.work import DELIVERED, FILTERED, HELD, WAITING, DeliveryWish
 from tests.support.asked import THEN, UIDS, Sent, instance, stage_and_send
 from tests.support.clock import FakeClock
 from tests.support.staging import store
@@ -97,6 +97,26 @@ def test_refusal_during_another_delivery(sent: Sent) -> None:
     row = sent.delivery()
     assert (row.state, row.have) == (WAITING, 2)
     assert row.due_at is not None
+
+
+@pytest.mark.parametrize("state", [HELD, FILTERED])
+def test_refusal_of_a_study_that_is_kept_back(sent: Sent, state: str) -> None:
+    """P-05: what is held or left out while late images are on their way goes nowhere by it."""
+    held = sent.claim()
+    sent.asked(held)
+    store(sent.database, instance(sent.clock, "1.2.3.4"))
+    with sent.database.write() as connection:
+        key = connection.execute(sa.select(studies.c.study_key)).scalar_one()
+        now = sent.clock.now()
+        want_delivery(connection, key, "pacs", 2, wish=DeliveryWish(WAITING), now=now)
+    late = sent.take()
+    with sent.database.write() as connection:
+        want_delivery(connection, key, "pacs", 3, wish=DeliveryWish(state), now=now)
+    sent.hear(held.transaction_uid, UIDS[1:], {UIDS[0]: 0x0112})
+    with sent.database.write() as connection:
+        work.finish(connection, late, state=DELIVERED, now=sent.clock.now())
+    row = sent.delivery()
+    assert (row.state, row.due_at) == (state, None)
 
 
 def test_refusal_told_twice_does_not_undo_what_was_sent_again(sent: Sent) -> None:

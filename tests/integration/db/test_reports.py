@@ -215,6 +215,21 @@ def test_a_study_that_never_came(database: Database) -> None:
         assert study_report(connection, "1.2.3") is None
 
 
+def test_a_series_number_without_end_comes_last(database: Database) -> None:
+    """A report can be had whatever a header calls its series."""
+    key = _stage(database, "one")
+    with database.write() as connection:
+        of_study = t.series.c.study_key == key
+        long = {"series_number": "9" * 5_000}
+        connection.execute(t.series.update().where(of_study).values(**long))
+        first = {"study_key": key, "series_instance_uid": "1.2.3", "series_number": "7"}
+        connection.execute(t.series.insert().values(**first))
+    with database.read() as connection:
+        report = study_report(connection, uid("one"))
+    assert report is not None
+    assert [len(row.series_number) for row in report.series] == [1, 5_000]
+
+
 def test_report_and_timeline(database: Database) -> None:
     """One study's report holds everything, and its timeline tells it in order."""
     key = _stage(database, "a", deliveries={"ehr": "delivered", "pacs": "dead"})

@@ -16,7 +16,8 @@ from pydicom.pixels.encoders.base import get_encoder
 from intu_fhir.deliver.decoder import Decoder, NotDecoded
 from intu_fhir.deliver.decoding import MAX_PROCESS_BYTES
 from intu_fhir.deliver.image import MAX_FRAME_BYTES, Image
-from intu_fhir.deliver.transport import Broken, Stopped
+from intu_fhir.deliver.stored import NotNow
+from intu_fhir.deliver.transport import Stopped
 from tests.support.waiting import wait_until
 
 JPEG_LS = "1.2.840.10008.1.2.4.80"
@@ -112,7 +113,7 @@ def test_decoder_that_crashes(decoder: Decoder, frame: bytes) -> None:
 
 def test_decoder_that_somebody_kills(decoder: Decoder, frame: bytes) -> None:
     """Who was killed from outside, such as for lack of memory, did not fail at this image."""
-    with pytest.raises(Broken, match="was killed"):
+    with pytest.raises(NotNow, match="was killed"):
         _while_stopped(decoder, frame, signal.SIGKILL)
 
 

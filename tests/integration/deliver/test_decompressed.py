@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.filewriter import dcmwrite
@@ -332,3 +333,15 @@ def test_image_that_is_taken_after_all(tmp_path: Path) -> None:
     assert outcome == Delivered("0000", "3 instances, 1 of them decompressed")
     assert [bool(answer.transcoded_to) for answer in sending.answers] == [False, False, True]
     assert associations == 1
+
+
+def test_a_number_of_frames_without_end_keeps_no_other_back(tmp_path: Path) -> None:
+    """An image whose header cannot be made sense of is a dead letter by itself."""
+    hostile, good = make_instance("hostile", number=1), make_instance("hostile", number=2)
+    compress(hostile, RLE, tmp_path / "hostile.dcm")
+    hostile[0x00280008] = DataElement(0x00280008, "UT", "9" * 5_000)
+    hostile[0x00280008].VR = "IS"
+    objects = [write(hostile, tmp_path / "hostile.dcm"), compress(good, RLE, tmp_path / "good.dcm")]
+    sending, outcome, _, _ = _arrived(tmp_path, objects)
+    assert isinstance(outcome, Dead)
+    assert [answer.status for answer in sending.answers] == [NOT_TRANSCODED, "0000"]

@@ -372,3 +372,26 @@ def test_patient_and_secrets_are_hidden_in_what_is_kept(
     for canary in ("Samantha", "Sample", "PAT-0001", "canary-token-1", "another-token-2"):
         assert canary not in outcome.detail
     assert "no [hidden]" in outcome.detail
+
+
+def test_a_page_instead_of_a_search_result_makes_no_dead_letter(
+    ehr: StandInEhr, client: FhirClient
+) -> None:
+    """Who answers 200 with a page is not the server; the study goes out once that is back."""
+    page, html = b"<html>We are back soon</html>", {"Content-Type": "text/html"}
+    ehr.fail_next(Fault(200, headers=html, body=page, on=("GET ImagingStudy*",)))
+    outcome = client.publish(publication(imaging_study()))
+    assert isinstance(outcome, Retry)
+    assert "text/html" in outcome.detail
+    assert _writes(ehr) == 0
+    delivered(client.publish(publication(imaging_study())))
+
+
+def test_a_search_that_is_not_offered_is_a_dead_letter(ehr: StandInEhr, client: FhirClient) -> None:
+    """Who says in FHIR that it does not search could double a study: a person has to look."""
+    said = b'{"resourceType": "OperationOutcome", "issue": []}'
+    ehr.fail_next(Fault(200, body=said, on=("GET ImagingStudy*",)))
+    outcome = client.publish(publication(imaging_study()))
+    assert isinstance(outcome, Dead)
+    assert "could be doubled" in outcome.detail
+    assert _writes(ehr) == 0

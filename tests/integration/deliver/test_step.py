@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from pydicom.uid import RLELossless
 
 from intu_fhir.db import work
-from intu_fhir.db.deliveries import want_delivery
+from intu_fhir.db.deliveries import record_instances, want_delivery
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import generations, instance_deliveries, studies
+from intu_fhir.db.tables import generations, instance_deliveries, instances, studies
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.step import DicomDelivery
 from intu_fhir.demo.pacs import ABORT, StandInPacs
 from intu_fhir.files.local import LocalFileStore
-from intu_fhir.model.outcome import Delivered, Retry
+from intu_fhir.model.outcome import Delivered, InstanceOutcome, Retry
 from intu_fhir.model.work import DELIVER, WAITING, Claim, DeliveryWish, NotYet
 from intu_fhir.settings.schema import DicomDestination
 from tests.support.clock import FakeClock
@@ -189,6 +189,22 @@ def test_poison_instance_keeps_no_other_back(
         assert pacs.received == UIDS[1:]
         pacs.answer_for(UIDS[0], 0)
         assert isinstance(deliver(claim), Delivered)
+
+
+def test_what_a_pacs_has_is_not_taken_back_by_who_lost_the_study(
+    database: Database, clock: FakeClock, files: LocalFileStore, claim: Claim, tmp_path: Path
+) -> None:
+    """A worker whose lease is over heard no answer; the next one did, and nothing goes twice."""
+    with StandInPacs(tmp_path / "pacs") as pacs:
+        deliver = _delivery(database, clock, files, pacs)
+        with database.read() as connection:
+            first, *_ = connection.execute(sa.select(instances.c.instance_key)).scalars()
+        assert isinstance(deliver(claim), Delivered)
+        silence = InstanceOutcome(UIDS[0], "no answer", False, False, "sending was stopped")
+        with database.write() as connection:
+            record_instances(connection, claim, {first: silence}, clock.now())
+        assert isinstance(deliver(claim), Delivered)
+        assert sorted(pacs.received) == UIDS
 
 
 LATE = [f"1.2.3.2.{number}" for number in range(1, 4)]

@@ -230,3 +230,19 @@ def test_server_that_ignores_the_identifier(ehr: StandInEhr, client: FhirClient)
     outcome = _link(client)
     assert isinstance(outcome, Dead)
     assert "subject.strategy" in outcome.detail
+
+
+@pytest.mark.parametrize("asked", ["POST Patient/_search*", "GET Patient/new*"])
+def test_a_page_instead_of_a_patient_makes_no_dead_letter(
+    ehr: StandInEhr, client: FhirClient, asked: str
+) -> None:
+    """Who answers 200 with a page is not the server, neither to a search nor to a read."""
+    ehr.store.write({**PATIENT, "id": "new"}, "new")
+    link = {"type": "replaced-by", "other": {"reference": "Patient/new"}}
+    ehr.store.write({**PATIENT, "id": "old", "link": [link]}, "old")
+    page, html = b"<html>We are back soon</html>", {"Content-Type": "text/html"}
+    ehr.fail_next(Fault(200, headers=html, body=page, on=(asked,)))
+    outcome = _link(client)
+    assert isinstance(outcome, Retry)
+    assert "text/html" in outcome.detail
+    assert _link(client)["subject"]["reference"] == "Patient/new"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.holds import hold_study, release
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, holds
@@ -179,3 +180,17 @@ def test_worker_dies_on_what_is_held_meanwhile(pipeline: Pipeline) -> None:
     assert _sent(pipeline) == []
     _release_all(pipeline)
     assert _sent(pipeline) == [2]
+
+
+def test_built_again_meanwhile_by_a_clock_that_was_set_back(pipeline: Pipeline) -> None:
+    """What was built anew while the older content was sent goes out, whatever the clock shows."""
+
+    def build_again() -> None:
+        pipeline.clock.step_wall(-3_600)
+        wish = DeliveryWish(WAITING, again=True)
+        with pipeline.database.write() as connection:
+            key, now = pipeline.row(deliveries).study_key, pipeline.clock.now()
+            want_delivery(connection, key, "pacs", 1, wish=wish, now=now)
+
+    _deliver_while(pipeline, build_again, Delivered("200"))
+    assert _sent(pipeline) == [1]

@@ -174,6 +174,26 @@ def test_nothing_stays_in_the_spool(
     wait_until(lambda: receiving.spooled() == [])
 
 
+def test_request_that_cannot_be_read_back_is_for_later(start_receiving: StartReceiving) -> None:
+    """Where the spool loses a long one before it is read, it is answered 0213."""
+    receiving: Receiving
+
+    def lose(request: CommitmentRequest) -> None:
+        for spooled in receiving.spooled():
+            spooled.unlink()
+        request.read()
+
+    receiving = start_receiving(commit=lose)
+    with RawPeer(receiving.port) as peer:
+        peer.associate(WITH_COMMITMENT)
+        peer.send_command(action(), COMMITMENT_ID)
+        for _ in range(30):
+            peer.send_data(bytes(10_000), COMMITMENT_ID, last=False)
+        peer.send_data(b"", COMMITMENT_ID)
+        assert status_of(peer.response()) == 0x0213
+        assert status_of(peer.store(OBJECT, UID)) == 0x0000
+
+
 def test_endless_request_is_refused_and_counted(
     start_receiving: StartReceiving, taken: Taken
 ) -> None:

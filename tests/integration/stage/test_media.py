@@ -53,6 +53,22 @@ def test_a_folder_is_walked_in_order_of_name(tmp_path: Path) -> None:
     assert [Path(item.name).parent.name for item in found][1:] == ["a", "b", "b"]
 
 
+def test_private_information_may_be_long(tmp_path: Path) -> None:
+    """A file whose meta information is longer than most files is one all the same (PS3.10 7.1)."""
+    (path,) = write_study(tmp_path, series=1, instances=1)
+    file = pydicom.dcmread(path)
+    data_set = path.stat().st_size
+    file.file_meta.PrivateInformationCreatorUID = pydicom.uid.UID("1.2.3.4")
+    file.file_meta.PrivateInformation = b"x" * 300_000
+    file.save_as(path)
+    zipped = _zipped(tmp_path / "all.zip", {"1.dcm": path.read_bytes()})
+    for one in (path, zipped):
+        (found,) = find_objects([one])
+        assert isinstance(found, Candidate)
+        assert 300_000 < found.place.offset < 300_000 + data_set
+        assert found.place.sop_instance_uid == file.SOPInstanceUID
+
+
 def test_each_file_is_met_once_whatever_leads_to_it(tmp_path: Path) -> None:
     """Links, loops of links and repeated arguments do not multiply anything."""
     (path,) = write_study(tmp_path / "study", series=1, instances=1)

@@ -10,12 +10,17 @@ from typing import Any
 
 import pytest
 
+from intu_fhir.db.commitment_requests import store_request
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import instances, uploads
+from intu_fhir.db.tables import instances, storage_commitment_items, uploads
+from intu_fhir.model.commitment import CommitmentAsked, ReferencedInstance
+from intu_fhir.settings.schema import StorageCommitment
+from intu_fhir.stage.commitments import Commitments
 from intu_fhir.upkeep.verify import WITHHELD, Verifier
 from tests.support.clock import FakeClock
 from tests.support.object_stores import ObjectStoreServer
 from tests.support.spooling import Machine, machine
+from tests.support.staging import origin
 from tests.support.store_proxy import StoreProxy
 from tests.support.studies import make_instance
 
@@ -107,4 +112,46 @@ def test_a_key_that_may_not_read_condemns_nothing(machines: Machines, proxy: Sto
     proxy.refuses = True
     report = Verifier(here.database, here.files, machines.clock).run()
     assert [one.what for one in report.faults] == [WITHHELD]
+    assert [row.damaged_at for row in here.rows(instances)] == [None]
+
+
+def _ask_to_commit(here: Machine, clock: FakeClock) -> list[str]:
+    """Ask for storage commitment of what is here; return what was found of each so far."""
+    asked = tuple(
+        ReferencedInstance(row.sop_class_uid, row.sop_instance_uid) for row in here.rows(instances)
+    )
+    with here.database.write() as connection:
+        information = CommitmentAsked(f"1.2.{clock.monotonic():.0f}", asked)
+        store_request(connection, origin("asking"), information, clock.now(), receiver="here")
+    classes = {one.sop_class_uid for one in asked}
+    looking = Commitments(here.database, here.files, clock, "here", StorageCommitment(), classes)
+    while looking.work_some():
+        pass
+    return [row.result for row in here.rows(storage_commitment_items)]
+
+
+@pytest.mark.parametrize("harm", ["gone", "changed"])
+def test_an_object_that_is_not_what_was_put_there_is_told_and_noted(
+    machines: Machines, proxy: StoreProxy, harm: str
+) -> None:
+    """Storage commitment notes in the row what it finds of an object, so that it comes again."""
+    here = machines.make()
+    _upload_all(here, machines.clock)
+    [row] = here.rows(instances)
+    if harm == "gone":
+        here.files.remove(row.file)
+    else:
+        proxy.spoils = True
+    assert _ask_to_commit(here, machines.clock) == ["0110"]
+    assert [row.damaged_at for row in here.rows(instances)] == [machines.clock.now()]
+
+
+def test_an_object_that_may_not_be_read_is_waited_for(
+    machines: Machines, proxy: StoreProxy
+) -> None:
+    """A store that refuses to give it says nothing of it: nothing is told yet, and not noted."""
+    here = machines.make()
+    _upload_all(here, machines.clock)
+    proxy.refuses = True
+    assert _ask_to_commit(here, machines.clock) == [""]
     assert [row.damaged_at for row in here.rows(instances)] == [None]

@@ -57,6 +57,35 @@ def test_a_delivered_study_loses_its_files_and_keeps_what_is_known(published: Ru
     assert (event.actor_kind, event.objects) == ("person", 4)
 
 
+def test_what_cannot_be_removed_keeps_nothing_else(
+    published: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One file that has to stay is told, stays written down, and goes when it may."""
+    first, *others = _files(published)
+    first.rename(first.with_suffix(".away"))
+    first.mkdir()  # not even root removes a folder as a file
+    assert _prune(published) == 1
+    assert "stay for now: 1" in capsys.readouterr().err
+    assert not any(path.exists() for path in others)
+    [left] = published.rows(removals)
+    assert left.file.endswith(first.name)
+    first.rmdir()
+    assert _prune(published) == 0
+    assert published.rows(removals) == []
+
+
+def test_a_disk_that_removes_nothing_is_asked_no_more(
+    published: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After three files in a row it is the disk; all stay written down."""
+    for path in _files(published):
+        path.unlink()
+        path.mkdir()
+    assert _prune(published) == 1
+    assert "stay for now: 3" in capsys.readouterr().err
+    assert len(published.rows(removals)) == 4
+
+
 def test_dry_run_removes_nothing(published: Running, capsys: pytest.CaptureFixture[str]) -> None:
     """A dry run names what would go and leaves it."""
     assert _prune(published, "--dry-run") == 0

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
-from intu_fhir.build.rejection import KEY_OBJECT_SELECTION
 from intu_fhir.db.holds import hold_study
 from intu_fhir.db.image_query import Wanted, find
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import audit_events, holds
 from intu_fhir.db.tables import studies as studies_table
+from intu_fhir.model.rejection import KEY_OBJECT_SELECTION
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.observe.logging import configure_logging
 from intu_fhir.web.access.roles import Role

@@ -64,6 +64,16 @@ def test_ties_of_dates_go_to_the_earliest() -> None:
     assert merged(*headers).values["StudyDate"] == "20240301"
 
 
+@pytest.mark.parametrize("zone", ["+0100", "-0500"])
+def test_a_date_without_time_is_no_earlier_one(zone: str) -> None:
+    """Of equally many headers the one that has a time counts, whatever their zones."""
+    values = merged(
+        header(1, StudyTime=None, TimezoneOffsetFromUTC="+0100"),
+        header(2, StudyTime="101530", TimezoneOffsetFromUTC=zone),
+    ).values
+    assert (values["StudyTime"], values["TimezoneOffsetFromUTC"]) == ("101530", zone)
+
+
 def test_date_time_and_zone_are_of_one_header() -> None:
     """The date of one header never meets the time or zone of another."""
     headers = [

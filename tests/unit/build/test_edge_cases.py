@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from intu_fhir.aggregate.conflicts import PATIENT_CONFLICT, find_conflicts
+from intu_fhir.build.concepts import SCT
 from intu_fhir.build.imaging_study import BuildContext, ImageService
 from intu_fhir.build.names import name_groups
 from intu_fhir.mappings import Release, load_mapping
@@ -552,6 +553,32 @@ def test_old_code_without_translation() -> None:
     assert "untranslated_code" in codes(built)
 
 
+@pytest.mark.parametrize(
+    ("code", "scheme", "expected"),
+    [
+        ("T-D3000", "SCT", {"system": SCT, "code": "51185008", "display": "Chest"}),
+        ("51185008", "SRT", {"system": SCT, "code": "51185008", "display": "Chest"}),
+        ("T-XXXXX", "SCT", {"display": "Chest"}),
+    ],
+)
+def test_codes_of_snomed_under_the_wrong_name(
+    code: str, scheme: str, expected: dict[str, str]
+) -> None:
+    """Old codes are sent as no SNOMED CT codes, and SNOMED CT codes are not lost for old ones."""
+    assert _series(AnatomicRegionSequence=[code_item(code, scheme, "Chest")])["bodySite"] == (
+        expected
+    )
+
+
+def test_a_coded_body_part_comes_before_a_region_in_words() -> None:
+    """A region of a scheme that nobody knows is words: Body Part Examined has a code."""
+    region = [code_item("X1", "99LOCAL", "Brustkorb")]
+    made = _series("r4", AnatomicRegionSequence=region, BodyPartExamined="CHEST")
+    assert made["bodySite"]["code"] == "43799004"
+    made = _series("r4", AnatomicRegionSequence=region, BodyPartExamined="FETALARM")
+    assert made["bodySite"] == {"display": "Brustkorb"}
+
+
 def test_equivalent_codes_stand_together() -> None:
     """A code and its equivalents are one concept; an unknown scheme leaves the meaning."""
     item = code_item("24627-2", "LN", "Chest CT")
@@ -599,6 +626,65 @@ def test_performers_are_named_once_with_their_identifier() -> None:
     assert actors[0]["identifier"] == {"system": "urn:oid:1.2.3.4", "value": "77"}
 
 
+def test_a_designator_of_two_schemes_is_no_system() -> None:
+    """Two makers may call schemes of their own alike: no code of one is sent as the other's."""
+    made = resource(
+        *(
+            header(
+                n,
+                ProcedureCodeSequence=[code_item(code, "99LOCAL", f"procedure {code}")],
+                CodingSchemeIdentificationSequence=[
+                    {"CodingSchemeDesignator": "99LOCAL", "CodingSchemeUID": f"1.2.3.{n}"}
+                ],
+            )
+            for n, code in ((1, "A"), (2, "B"))
+        )
+    )
+    assert made["procedureCode"] == [{"text": "procedure A"}, {"text": "procedure B"}]
+
+
+def test_of_two_patient_names_the_first_is_shown() -> None:
+    """Patient's Name has one value: two of them do not become one person."""
+    built = build(header(PatientName="Doe^John\\Roe^Jane"))
+    assert built.resource["subject"]["display"] == "John Doe"
+    assert "several_values" in codes(built)
+
+
+def _numbered(number: str) -> dict[str, Any]:
+    return {"PersonIdentificationCodeSequence": [code_item(number, "99STAFF")]}
+
+
+def test_persons_of_one_name_are_told_apart_by_their_numbers() -> None:
+    """Two persons may have one name: each keeps the own number, and neither is lost."""
+    schemes = [{"CodingSchemeDesignator": "99STAFF", "CodingSchemeUID": "1.2.3.4"}]
+    both: dict[str, Any] = {"CodingSchemeIdentificationSequence": schemes}
+    made = resource(
+        header(1, OperatorsName="Doe^John", **both),
+        header(
+            2,
+            OperatorsName="Doe^John\\Doe^John",
+            OperatorIdentificationSequence=[_numbered("1"), _numbered("2")],
+            **both,
+        ),
+        header(
+            3,
+            OperatorsName="Doe^John",
+            OperatorIdentificationSequence=[_numbered("2")],
+            **both,
+        ),
+    )
+    actors = [one["actor"] for one in made["series"][0]["performer"]]
+    assert [one["display"] for one in actors] == ["John Doe"] * 2
+    assert sorted(one["identifier"]["value"] for one in actors) == ["1", "2"]
+
+
+def test_who_operated_and_performed_is_named_once() -> None:
+    """The same person in the same function is one performer."""
+    made = resource(header(OperatorsName="Doe^John", PerformingPhysicianName="Doe^John"))
+    actors = [one["actor"]["display"] for one in made["series"][0]["performer"]]
+    assert actors == ["John Doe"]
+
+
 def test_reasons_and_places() -> None:
     """Reason, encounter, location and specimen come from where the standard has them."""
     made = resource(
@@ -618,6 +704,32 @@ def test_reasons_and_places() -> None:
     assert made["series"][0]["specimen"][0]["identifier"] == {"value": "S1"}
 
 
+def test_the_reason_of_every_request_is_sent() -> None:
+    """A request that says its reason in words loses it to no code of another request."""
+    coded = {
+        "ReasonForTheRequestedProcedure": "Cough for weeks",
+        "ReasonForRequestedProcedureCodeSequence": [code_item("49727002", "SCT", "Cough")],
+    }
+    in_words = {"ReasonForTheRequestedProcedure": "Fall"}
+    same = {"ReasonForTheRequestedProcedure": "Cough for weeks"}
+    made = resource(
+        header(1, RequestAttributesSequence=[coded, in_words]),
+        header(2, RequestAttributesSequence=[same, {"ReasonForTheRequestedProcedure": "COUGH"}]),
+    )
+    code = {"system": "http://snomed.info/sct", "code": "49727002", "display": "Cough"}
+    assert made["reasonCode"] == [{"coding": [code]}, {"text": "Fall"}]
+
+
+def test_differing_reasons_are_all_sent() -> None:
+    """Of an attribute of which each distinct value counts none is lost."""
+    made = resource(
+        header(1, ReasonForTheRequestedProcedure="Cough"),
+        header(2, ReasonForTheRequestedProcedure="Fall"),
+        header(3, ReasonForTheRequestedProcedure="Cough "),
+    )
+    assert made["reasonCode"] == [{"text": "Cough"}, {"text": "Fall"}]
+
+
 def test_started_from_series_or_images() -> None:
     """Without a Study Date the earliest time below it counts, and that is noted."""
     built = build(
@@ -631,6 +743,27 @@ def test_started_from_series_or_images() -> None:
     assert build(zoned).resource["started"] == "2024-03-03T08:00:00-05:00"
     built = build(header(StudyDate=None, AcquisitionDateTime="20240303080000.5+0900"))
     assert built.resource["started"] == "2024-03-03T08:00:00.5+09:00"
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        (["20240301100000+0100", "20240301093000+0000"], "2024-03-01T10:00:00+01:00"),
+        (["20240301233000-0500", "20240302010000+0100"], "2024-03-02T01:00:00+01:00"),
+        (["20240301100000.5+0000", "20240301110000+0100"], "2024-03-01T11:00:00+01:00"),
+        (["20240301", "20240301100000+0100"], "2024-03-01T10:00:00+01:00"),
+        (["20240229", "20240301000000+1400"], "2024-02-29"),
+        (["20240301235960+0000", "20240302000000+0000"], "2024-03-01T23:59:60+00:00"),
+    ],
+)
+def test_the_earliest_of_several_zones_is_the_earliest_moment(
+    moments: list[str], expected: str
+) -> None:
+    """Times of several offsets are compared as moments, not as the clocks showed them."""
+    images = [
+        header(n, StudyDate=None, AcquisitionDateTime=one) for n, one in enumerate(moments, 1)
+    ]
+    assert resource(*images)["started"] == expected
 
 
 def test_many_findings_of_one_kind_are_counted() -> None:

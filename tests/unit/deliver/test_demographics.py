@@ -39,6 +39,11 @@ PATIENT: dict[str, Any] = {
         ({"PatientBirthDate": ""}, {}),
         ({"PatientBirthDate": "1970.01.31"}, {}),
         ({"PatientBirthDate": "garbage"}, {}),
+        ({"PatientBirthDate": "00000000"}, {}),
+        ({"PatientBirthDate": "19700000"}, {}),
+        ({"PatientBirthDate": "20240230"}, {}),
+        ({"PatientBirthDate": "99991231"}, {}),
+        ({"PatientName": "Müller^Anna\\Schmidt^Berta"}, {}),
         ({}, {"birthDate": "1970"}),
         ({}, {"birthDate": "1970-01"}),
         ({}, {"birthDate": None}),
@@ -90,3 +95,26 @@ def test_a_new_patient_holds_what_the_images_say() -> None:
         "resourceType": "Patient",
         "identifier": [{"system": "s", "value": "1"}],
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("M\ufffdller^Anna", None),
+        ("M\ufffdller^Anna=山田^太郎", {"family": "山田", "given": ["太郎"]}),
+        ("M\x01üller^An\x1bna", {"family": "Müller", "given": ["Anna"]}),
+        ("Müller^Anna\\Schmidt^Berta", {"family": "Müller", "given": ["Anna"]}),
+        ("^^\\Schmidt^Berta", {"family": "Schmidt", "given": ["Berta"]}),
+    ],
+)
+def test_a_new_patient_has_no_damaged_and_no_mixed_name(
+    name: str, expected: dict[str, Any] | None
+) -> None:
+    """Text that could not be decoded is not sent, and two names do not become one."""
+    assert new_patient(("s", "1"), {"PatientName": name}).get("name", [None])[0] == expected
+
+
+@pytest.mark.parametrize("written", ["00000000", "20240230", "99991231", "1970.00.00"])
+def test_a_new_patient_has_no_birth_date_that_is_none(written: str) -> None:
+    """What is no day of the calendar would make the Patient an invalid one."""
+    assert "birthDate" not in new_patient(("s", "1"), {"PatientBirthDate": written})
