@@ -12,6 +12,7 @@ from intu_fhir.db.uploads import spool_of
 from intu_fhir.errors import ConfigurationError, StoreUnavailable
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.mark import new_mark, read_mark, write_mark
+from intu_fhir.model.extra import install
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import Site
 from intu_fhir.upkeep.this_store import require_this_store
@@ -78,7 +79,7 @@ def _object_files(site: Site, url: str, database: Database) -> ObjectFileStore:
         from intu_fhir.files.s3 import ObjectFileStore
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"an object store needs {error.name}; install it with `pip install 'intu-fhir[s3]'`",
+            f"an object store needs {error.name}; run {install('s3')}",
             key="files",
         ) from None
 

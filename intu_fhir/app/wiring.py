@@ -26,6 +26,7 @@ from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.sync import sync_way_to
 from intu_fhir.model.archive_commitment import CommitmentAnswer
 from intu_fhir.model.commitment import CommitmentRequest
+from intu_fhir.model.extra import install
 from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.observe.summed import OtherProcesses
 from intu_fhir.observe.tracing import NO_TRACING, Tracing
@@ -202,7 +203,7 @@ class App:
             from intu_fhir.observe.otlp import OtlpTracing
         except ImportError:
             raise ConfigurationError(
-                "traces need more packages; run: pip install 'intu-fhir[otel]'",
+                f"traces need more packages; run {install('otel')}",
                 key="tracing.endpoint",
             ) from None
         return OtlpTracing(settings, settings.endpoint, self.holder)

@@ -17,6 +17,7 @@ from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.deliver.scrub import scrub
 from intu_fhir.errors import IntuError
+from intu_fhir.model.extra import install
 from intu_fhir.model.outcome import Dead, Retry
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import Configuration, DicomDestination, FhirDestination
@@ -133,8 +134,7 @@ def _dicom(name: str, destination: DicomDestination) -> CheckRow:
         remedy = "correct host, port or AE titles, or ask its administrator"
         return row(False, outcome.detail, remedy)
     if destination.transcode != "never" and (missing := missing_decoders()):
-        remedy = "pip install 'intu-fhir[transcode]'"
-        return row(False, f"cannot decompress {', '.join(missing)}", remedy)
+        return row(False, f"cannot decompress {', '.join(missing)}", install("transcode"))
     there = f"{destination.called_ae_title} answers C-ECHO"
     if destination.commitment is None:
         return row(True, there)

@@ -15,6 +15,7 @@ from intu_fhir.db.readonly import Reader, read_only_query
 from intu_fhir.db.refused import refused_lately
 from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.errors import ConfigurationError, IntuError, NotDurable, StoreUnavailable
+from intu_fhir.model.extra import install
 from intu_fhir.observe.clock import Clock
 from intu_fhir.settings.schema import (
     Configuration,
@@ -213,7 +214,7 @@ def check_bucket(url: str, settings: ObjectStore) -> CheckRow:
 
         Bucket(url, settings).probe()
     except ModuleNotFoundError as error:
-        return row(False, f"{error.name} is missing", "pip install 'intu-fhir[s3]'")
+        return row(False, f"{error.name} is missing", install("s3"))
     except IntuError as error:
         detail, _, remedy = str(error).partition("; ")
         return row(False, detail, remedy)

@@ -73,7 +73,7 @@ def airflow_dags_command(
     """Write the file of DAGs by which Apache Airflow does the work.
 
     In place of `worker`: receivers stay as they are. Airflow needs this package beside it
-    (`pip install "intu-fhir[airflow]"`) and the same configuration folder.
+    (`pip install '.[airflow]'` in the checkout) and the same configuration folder.
     """
     configuration = program.configuration()
     site = configuration.site

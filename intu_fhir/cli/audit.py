@@ -25,6 +25,7 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import TIME, local_time, zone_name
+from intu_fhir.cli.uid import UID
 from intu_fhir.cli.unknown import known_destinations, refuse_unknown_destination
 from intu_fhir.db.audit import Seal
 from intu_fhir.db.audit_chain import Verdict, verify
@@ -57,7 +58,9 @@ def _filters(function: Any) -> Any:
                 help=f"One of: {', '.join(Action)}; may be given several times.",
             ),
             click.option("--actor", metavar="NAME", help="Who: a login, an AE title, a process."),
-            click.option("--study", "study_instance_uid", metavar="UID", help="Of one study."),
+            click.option(
+                "--study", "study_instance_uid", type=UID, metavar="UID", help="Of one study."
+            ),
             click.option("--destination", metavar="NAME", help="Of one destination."),
             click.option(
                 "--outcome",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from intu_fhir.cli.program import Program, console, print_json, say
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
 from intu_fhir.db.failures import Cause, causes, left_out
+from intu_fhir.db.review import gather_holds
 from intu_fhir.model.cause import remedy_of
+from intu_fhir.model.counting import counted
+
+if TYPE_CHECKING:
+    from intu_fhir.db.session import Connection
 
 
 def show_causes(program: Program, destination: str | None, *, wants_json: bool) -> None:
@@ -16,6 +22,7 @@ def show_causes(program: Program, destination: str | None, *, wants_json: bool) 
     with program.database() as database, database.read() as connection:
         found = causes(connection, destination)
         cut = left_out(connection, found, destination)
+        held = _held(connection, destination)
     if wants_json:
         print_json([asdict(one) | {"remedy": remedy_of(one.example)} for one in found])
     elif not found:
@@ -26,6 +33,17 @@ def show_causes(program: Program, destination: str | None, *, wants_json: bool) 
         say(cut, stderr=True)
     if found and not wants_json:
         say("Mend a cause, then replay what it concerns: `intu-fhir replay --cause TEXT`.")
+    if held and not wants_json:
+        waits = "waits" if held == 1 else "wait"
+        more = "`intu-fhir holds list --by-reason`"
+        say(f"{counted(held, 'hold')} {waits} for a decision: {more}.")
+
+
+def _held(connection: Connection, destination: str | None) -> int:
+    """Return how many open holds keep something from a destination, or from any."""
+    concerned = {"", destination}
+    groups = gather_holds(connection)
+    return sum(one.number for one in groups if not destination or one.destination in concerned)
 
 
 def _columns() -> list[Column[Cause]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 import click
@@ -18,6 +19,7 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import TIME, clean, local_time, zone_name
+from intu_fhir.cli.uid import UID, known_study
 from intu_fhir.cli.unknown import refuse_unknown
 from intu_fhir.db.delivery_report import (
     DeliveryFilter,
@@ -30,6 +32,7 @@ from intu_fhir.model.counting import counted
 from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
 
 DELIVERY_STATES = (WAITING, RUNNING, RETRYING, DELIVERED, DEAD, HELD, FILTERED)
+_FEW = 3
 OPEN_STATES = (WAITING, RUNNING, RETRYING, DEAD, HELD)
 
 
@@ -94,7 +97,7 @@ _UID: Column[DeliveryRow] = Column("STUDY INSTANCE UID", lambda row: row.study_i
     "intu-fhir deliveries --by-cause",
     "intu-fhir deliveries --state dead --destination ehr_fhir --since 12h",
 )
-@click.option("--study", "study_instance_uid", metavar="UID", help="Of one study.")
+@click.option("--study", "study_instance_uid", type=UID, metavar="UID", help="Of one study.")
 @click.option("--destination", metavar="NAME", help="At one destination.")
 @click.option(
     "--state",
@@ -145,34 +148,69 @@ def deliveries_command(
     )
     with program.database() as database, database.read() as connection:
         refuse_unknown(program, connection, destination)
+        of_study = None
+        if study_instance_uid:
+            of_study = known_study(connection, study_instance_uid, "--study").study_key
         rows = list_deliveries(connection, wanted)
-        counts = count_deliveries(connection)
+        counts = count_deliveries(connection, of_study)
     if wants_json:
         print_json(rows)
         return
-    _show(rows, counts, limit)
+    _show(wanted, rows, counts)
 
 
-def _show(rows: list[DeliveryRow], counts: dict[str, dict[str, int]], limit: int) -> None:
+def _show(
+    wanted: DeliveryFilter, rows: list[DeliveryRow], counts: dict[str, dict[str, int]]
+) -> None:
     for destination, by_state in counts.items():
         numbers = ", ".join(f"{number} {state}" for state, number in by_state.items())
         say(f"{clean(destination)}: {numbers}")
     if not rows:
-        say(_nothing(counts))
+        say(_nothing(wanted, counts))
         return
     say()
-    show_table(console(), rows, delivery_columns(), below=[_UID, WHY])
+    shown, more = _few_alike(rows) if _gathers(wanted) else (rows, Counter())
+    show_table(console(), shown, delivery_columns(), below=[_UID, WHY])
+    for (destination, reason), number in more.items():
+        say(clean(f"... and {number} more held at {destination} for {reason}"))
     if any(row.state == DEAD for row in rows):
         say("Dead ones are not tried again: mend the cause, then `intu-fhir replay`.", stderr=True)
     if any(row.state == HELD for row in rows):
-        say("Held ones wait for a decision: `intu-fhir holds list`.", stderr=True)
-    if len(rows) == limit:
-        say(f"The newest {limit}; narrow down or raise --limit to see more.", stderr=True)
+        say("Held ones wait for a decision: `intu-fhir holds list --by-reason`.", stderr=True)
+    if len(rows) == wanted.limit:
+        say(f"The newest {wanted.limit}; narrow down or raise --limit to see more.", stderr=True)
 
 
-def _nothing(counts: dict[str, dict[str, int]]) -> str:
+def _gathers(wanted: DeliveryFilter) -> bool:
+    """Say whether many that are held for one reason would only hide the others."""
+    return wanted.states == OPEN_STATES and not wanted.study_instance_uid
+
+
+def _few_alike(
+    rows: list[DeliveryRow],
+) -> tuple[list[DeliveryRow], Counter[tuple[str, str]]]:
+    """Return rows of which few are held at one place for one reason, and how many more are."""
+    shown, seen, more = [], Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for row in rows:
+        alike = (row.destination, (row.held_for or "").partition(":")[0])
+        if row.state != HELD or not row.held_for:
+            shown.append(row)
+            continue
+        seen[alike] += 1
+        if seen[alike] <= _FEW:
+            shown.append(row)
+        else:
+            more[alike] += 1
+    return shown, more
+
+
+def _nothing(wanted: DeliveryFilter, counts: dict[str, dict[str, int]]) -> str:
+    of_study = " of this study" if wanted.study_instance_uid else ""
     if not counts:
-        return "No deliveries yet."
+        return f"No deliveries{of_study} yet."
     if any(state in OPEN_STATES for by_state in counts.values() for state in by_state):
         return "No delivery matches."
-    return "Nothing waits and nothing failed."
+    if wanted.states == OPEN_STATES:
+        more = "; --all lists what there is" if of_study else ""
+        return f"Nothing{of_study} waits and nothing failed{more}."
+    return "No delivery matches."

@@ -11,16 +11,23 @@ from rich.console import Console
 
 from intu_fhir.app.exporting import WRITERS as WRITERS
 from intu_fhir.app.exporting import Rows, readable
-from intu_fhir.cli.table import Column, show_table
+from intu_fhir.cli.records import show_records
+from intu_fhir.cli.table import Column, natural_width, show_table
 
 
 def write_table(columns: Sequence[str], rows: Rows, console: Console) -> None:
-    """Show rows on a terminal."""
+    """Show rows on a terminal: as a table where it fits, otherwise one below the other.
+
+    A table that is cut would not show UIDs and times whole.
+    """
     shown: list[Column[tuple[Any, ...]]] = [
-        Column(name, _cell(index), shrinks=True, right=_all_numbers(rows, index))
+        Column(name, _cell(index), right=_all_numbers(rows, index))
         for index, name in enumerate(columns)
     ]
-    show_table(console, rows, shown)
+    if not console.is_terminal or natural_width(rows, shown) <= console.width:
+        show_table(console, rows, shown)
+    else:
+        show_records(console, columns, [[column.value(row) for column in shown] for row in rows])
 
 
 def _cell(index: int) -> Callable[[tuple[Any, ...]], object]:

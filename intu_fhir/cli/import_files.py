@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from intu_fhir.cli.text import clean
 from intu_fhir.observe.logging import configure_logging
 from intu_fhir.stage.import_files import Imported, ImportReport, Result
 
-_MOST_PROBLEMS = 20
+_MOST_OF_A_KIND = 10
 _WORDS = {
     Result.STORED: "stored",
     Result.ALREADY_STORED: "already there",
@@ -106,10 +106,17 @@ def show_import(report: ImportReport) -> None:
         if count:
             say(f"{count:>8}  {_WORDS[result]}")
     say(f"{report.total:>8}  in all")
-    for problem in report.problems[:_MOST_PROBLEMS]:
-        say(f"{_WORDS[problem.result]}: {clean(problem.name)}{_why(problem)}", stderr=True)
-    if len(report.problems) > _MOST_PROBLEMS:
-        say(f"... and {len(report.problems) - _MOST_PROBLEMS} more; --json names all", stderr=True)
+    # What is not DICOM comes last: few need to see it.
+    for result in (*_BAD, *(result for result in Result if result not in _BAD)):
+        _show_problems(result, [one for one in report.problems if one.result == result])
+
+
+def _show_problems(result: Result, problems: Sequence[Imported]) -> None:
+    """Name some of each kind, so that the many of one do not hide the few of another."""
+    for problem in problems[:_MOST_OF_A_KIND]:
+        say(f"{_WORDS[result]}: {clean(problem.name)}{_why(problem)}", stderr=True)
+    if more := len(problems[_MOST_OF_A_KIND:]):
+        say(f"... and {more} more {_WORDS[result]}; --json names all", stderr=True)
 
 
 def _why(problem: Imported) -> str:

@@ -10,12 +10,14 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import version
 from typing import NoReturn
 
 import click
 
 from intu_fhir.cli.program import Program, config_option, examples
+from intu_fhir.cli.text import clean
 from intu_fhir.errors import ConfigurationError, IntuError
 from intu_fhir.receive.lean import leave_out_decoders
 
@@ -46,7 +48,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "replay": ("replay", "Put deliveries and failed steps back."),
     "settle": ("settle", "Count a study as complete now."),
     "holds": ("holds", "List and release studies that wait for a person."),
-    "quarantine": ("quarantine", "List and remove objects that were kept but are not published."),
+    "quarantine": (
+        "quarantine",
+        "List, compare and remove objects that were kept but are not published.",
+    ),
     "commitments": (
         "commitments",
         "List requests for storage commitment, and tell results again.",
@@ -86,6 +91,15 @@ class Commands(click.Group):
         module = importlib.import_module(f"intu_fhir.cli.{COMMANDS[cmd_name][0]}")
         found: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; where a name is mistyped, say which ones are like it."""
+        name = args[0]
+        if name not in COMMANDS and (alike := get_close_matches(name, COMMANDS)):
+            ctx.fail(f"No such command {clean(name)!r}. Did you mean {' or '.join(alike)}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""

@@ -14,6 +14,7 @@ from intu_fhir.app.wiring import App, open_app
 from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.program import Program, command, console, json_option, print_json, say
 from intu_fhir.cli.text import as_json, clean
+from intu_fhir.cli.uid import UID_OR_PATH, refuse_study
 from intu_fhir.db.resources import VALID
 from intu_fhir.mappings import Release
 from intu_fhir.model.audit import Action
@@ -29,7 +30,7 @@ _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow"}
     "intu-fhir preview study/ --release r5",
     "intu-fhir preview 1.2.840.113619.2.1.1 --mapping new_mapping.yaml --diff",
 )
-@click.argument("targets", nargs=-1, required=True, metavar="UID|PATH...")
+@click.argument("targets", nargs=-1, required=True, type=UID_OR_PATH, metavar="UID|PATH...")
 @click.option(
     "--release",
     type=click.Choice(["r4", "r5"]),
@@ -83,7 +84,7 @@ def _previews(
     for path in paths:
         if not path.exists():
             raise click.BadParameter(
-                f"{path} is neither a UID nor a path that exists", param_hint="UID|PATH"
+                f"{clean(path)} is neither a UID nor a path that exists", param_hint="UID|PATH"
             )
     found = [_staged(app, uid, release, mapping) for uid in uids]
     return found + (preview_files(app, paths, release=release, mapping=mapping) if paths else [])
@@ -92,7 +93,8 @@ def _previews(
 def _staged(app: App, uid: str, release: Release, mapping: Path | None) -> Preview:
     preview = preview_study(app, uid, release=release, mapping=mapping)
     if preview is None:
-        raise click.BadParameter(f"{uid} was never received", param_hint="UID|PATH")
+        with app.database.read() as connection:
+            refuse_study(connection, uid, "UID|PATH")
     tell_audit(app.database, Action.VIEWED, study=uid, reason="preview")
     return preview
 

@@ -115,16 +115,19 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", f"{title}:", *(f"  {line}" for line in lines)])
 
 
-def command(name: str, *lines: str) -> Callable[[Callable[..., Any]], click.Command]:
+def command(
+    name: str, *lines: str, kind: type[click.Command] = click.Command
+) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command that takes ``--config`` and gets the Program first.
 
     Args:
         name: how it is called.
         lines: examples for its help.
+        kind: what reads its arguments.
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        make = click.command(name, epilog=examples(*lines))
+        make = click.command(name, cls=kind, epilog=examples(*lines))
         made: click.Command = make(config_option()(pass_program(function)))
         return made
 

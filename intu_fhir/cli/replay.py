@@ -15,13 +15,13 @@ from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import Program, command, json_option, print_json, say
 from intu_fhir.cli.progress import progress
 from intu_fhir.cli.text import TIME
+from intu_fhir.cli.uid import UID, known_study
 from intu_fhir.cli.unknown import refuse_unknown_destination
 from intu_fhir.db.audit import seal
 from intu_fhir.db.delivery_report import count_deliveries
 from intu_fhir.db.failures import states_of
 from intu_fhir.db.readonly import RefusedQuery
 from intu_fhir.db.replay import ReplayFilter, ReplayQuery, replay_columns
-from intu_fhir.db.reports import find_study
 from intu_fhir.db.session import Database
 from intu_fhir.model.work import DEAD, DELIVERED, RETRYING, RUNNING, WAITING
 from intu_fhir.observe.clock import SystemClock
@@ -46,7 +46,7 @@ def _show_columns(ctx: click.Context, _parameter: click.Parameter, value: bool) 
     "intu-fhir replay --rebuild --since 7d",
     'intu-fhir replay --state dead --per-minute 60 --reason "EHR was down" --wait',
 )
-@click.option("--study", metavar="UID", help="Of one study.")
+@click.option("--study", type=UID, metavar="UID", help="Of one study.")
 @click.option("--destination", metavar="NAME", help="At one destination.")
 @click.option(
     "--state",
@@ -150,7 +150,10 @@ def _act(
     """Ask where that is wanted, do it, say what was done, and watch how it goes on."""
     clock = SystemClock()
     if asks:
-        _show(replay(database, clock, replace(selection, dry_run=True)))
+        planned = replay(database, clock, replace(selection, dry_run=True))
+        _show(planned)
+        if not planned.number:
+            return
         confirm("Do it?")
     keys = chosen_rows(database, selection) if wait and not selection.dry_run else ((), ())
     done = replay(database, clock, selection)
@@ -185,8 +188,8 @@ def _refuse_unknown(database: Database, wanted: ReplayFilter) -> None:
     """Refuse a name that nothing has: a typing mistake must not look like a job done."""
     study, destination, cause = wanted.study_instance_uid, wanted.destination, wanted.cause
     with database.read() as connection:
-        if study and find_study(connection, study) is None:
-            raise click.BadParameter(f"{study} was never received", param_hint="--study")
+        if study:
+            known_study(connection, study, "--study")
         known = count_deliveries(connection)
     if destination and known:
         refuse_unknown_destination(destination, known)

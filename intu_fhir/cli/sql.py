@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,18 @@ from intu_fhir.cli.program import Program, command, console, say
 from intu_fhir.db.readonly import RefusedQuery, read_only_query
 from intu_fhir.model.audit import Action
 
+_COMMENT = re.compile(r"--(\s|.*\n)")
+"""What an option cannot be: its name holds neither blanks nor ends of lines."""
+
 _TABLE_LIMIT, _EXPORT_LIMIT = 1_000, 1_000_000
+
+
+class _TakesComments(click.Command):
+    """A command whose argument may begin with a comment, which looks like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments, the comment behind a line's end."""
+        return super().parse_args(ctx, [f"\n{a}" if _COMMENT.match(a) else a for a in args])
 
 
 @command(
@@ -23,6 +35,7 @@ _TABLE_LIMIT, _EXPORT_LIMIT = 1_000, 1_000_000
     'intu-fhir sql "SELECT modality, count(*) FROM series GROUP BY modality"',
     'intu-fhir sql "SELECT * FROM studies" --format csv > studies.csv',
     "intu-fhir sql - --format parquet --output month.parquet < month.sql",
+    kind=_TakesComments,
 )
 @click.argument("statement")
 @click.option(

@@ -20,8 +20,9 @@ from intu_fhir.cli.program import (
 )
 from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import TIME, dicom_date, local_minute, zone_name
+from intu_fhir.cli.uid import UID, known_study
 from intu_fhir.cli.unknown import refuse_unknown
-from intu_fhir.db.reports import StudyFilter, StudyRow, find_study, list_studies, place_of
+from intu_fhir.db.reports import StudyFilter, StudyRow, list_studies, place_of
 from intu_fhir.db.session import Database
 from intu_fhir.db.study_search import Place
 from intu_fhir.db.study_states import STUDY_STATES
@@ -59,7 +60,11 @@ def _sent(row: StudyRow) -> str:
     "intu-fhir studies --patient-name 'Smith*' --modality CT --json",
 )
 @click.option("--patient-id", metavar="ID", help="Exact, or with * and ?.")
-@click.option("--patient-name", metavar="NAME", help="Part of the name, or with * and ?.")
+@click.option(
+    "--patient-name",
+    metavar="NAME",
+    help="Part of the name as received, or with * and ?; the page and the API take its beginning.",
+)
 @click.option("--accession", "accession_number", metavar="NUMBER", help="Exact, or with * and ?.")
 @click.option("--modality", metavar="CODE", help="Of one of the series, such as CT.")
 @click.option(
@@ -81,7 +86,9 @@ def _sent(row: StudyRow) -> str:
 @click.option("--date-to", "study_date_to", type=_DATE, metavar="DATE", help="Study Date.")
 @click.option("--since", "received_from", type=TIME, help="Received since: 2024-03-01 or 2h.")
 @click.option("--until", "received_to", type=TIME, help="Received before.")
-@click.option("--after", metavar="UID", help="Next page: the last study of the page before.")
+@click.option(
+    "--after", type=UID, metavar="UID", help="Next page: the last study of the page before."
+)
 @limit_option()
 @json_option()
 def studies_command(
@@ -113,9 +120,7 @@ def _position(database: Database, wanted: StudyFilter, after: str | None) -> Pla
     if after is None:
         return None
     with database.read() as connection:
-        row = find_study(connection, after)
-    if row is None:
-        raise click.BadParameter(f"{after} was never received", param_hint="--after")
+        row = known_study(connection, after, "--after")
     return place_of(wanted, row.study_date, row.last_received_at, row.study_key)
 
 

@@ -15,6 +15,7 @@ from intu_fhir.cli.deliveries import WHY, delivery_columns
 from intu_fhir.cli.program import Program, command, console, json_option, print_json
 from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import clean, dicom_date, duration, local_time, zone_name
+from intu_fhir.cli.uid import UID, refuse_study
 from intu_fhir.db.study_report import ImagesRow, ResourceRow, SeriesRow, StudyReport, study_report
 from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.db.timeline import Event, timeline
@@ -28,7 +29,7 @@ R = TypeVar("R")
 @command(
     "study", "intu-fhir study 1.2.840.113619.2.1.1", "intu-fhir study 1.2.840.113619.2.1.1 --json"
 )
-@click.argument("uid")
+@click.argument("uid", type=UID)
 @json_option()
 def study_command(program: Program, uid: str, wants_json: bool) -> None:
     """Show one study: timeline, series, versions, deliveries.
@@ -39,8 +40,8 @@ def study_command(program: Program, uid: str, wants_json: bool) -> None:
     with program.database() as database:
         with database.read() as connection:
             report = study_report(connection, uid)
-        if report is None:
-            raise click.BadParameter(f"{uid} was never received", param_hint="UID")
+            if report is None:
+                refuse_study(connection, uid, "UID")
         tell_audit(database, Action.VIEWED, study=uid, reason="study")
     if wants_json:
         print_json(asdict(report) | {"timeline": timeline(report)})
@@ -68,6 +69,7 @@ def _show_head(screen: Console, report: StudyReport) -> None:
     screen.print(f"Study {clean(study.study_instance_uid)}", style="bold")
     lines = {
         "State": f"{study.state} ({STUDY_STATES[study.state]})",
+        "Next": _next(study.state, study.study_instance_uid),
         "Patient": " ".join(part for part in (study.patient_id, study.patient_name) if part),
         "Study": " ".join(
             part for part in (dicom_date(study.study_date), study.study_description) if part
@@ -90,6 +92,14 @@ def _show_head(screen: Console, report: StudyReport) -> None:
     for step in report.work:
         if step.last_error:
             screen.print(f"{step.step:<10} {step.state}: {clean(step.last_error)}", style="red")
+
+
+_NEXT = {"held": "holds list", "failed": "replay"}
+
+
+def _next(state: str, uid: str) -> str:
+    """Return the command that a study waits for, ready to be pasted."""
+    return f"intu-fhir {_NEXT[state]} --study {uid}" if state in _NEXT else ""
 
 
 def _headers(report: StudyReport) -> str:

@@ -93,6 +93,12 @@ def show_table(
         _show(console, every, cells, _fit(columns, widths[:count], console.width), count)
 
 
+def natural_width(rows: Sequence[R], columns: Sequence[Column[R]]) -> int:
+    """Return how wide a screen has to be for a table in which nothing is cut."""
+    widths = _natural(columns, [[clean(column.value(row)) for column in columns] for row in rows])
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
 def _natural(columns: Sequence[Column[R]], cells: list[list[str]]) -> list[int]:
     return [
         max([cell_len(column.title), *(cell_len(line[index]) for line in cells)])

@@ -167,10 +167,13 @@ def _delivery_follows(after: tuple[datetime, int]) -> sa.ColumnElement[bool]:
     return sa.and_(d.updated_at <= time, sa.or_(d.updated_at < time, d.delivery_key < key))
 
 
-def count_deliveries(connection: Connection) -> dict[str, dict[str, int]]:
-    """Return how many deliveries there are by destination and state."""
+def count_deliveries(
+    connection: Connection, study_key: int | None = None
+) -> dict[str, dict[str, int]]:
+    """Return how many deliveries there are, of all studies or of one, by destination and state."""
     rows = connection.execute(
         sa.select(deliveries.c.destination, deliveries.c.state, sa.func.count())
+        .where(*given(deliveries.c.study_key.__eq__, study_key))
         .group_by(deliveries.c.destination, deliveries.c.state)
         .order_by(deliveries.c.destination, deliveries.c.state)
     )

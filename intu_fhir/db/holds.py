@@ -143,13 +143,20 @@ def close_holds(
 
 
 def release(
-    connection: Connection, hold_key: int, *, by: str, now: datetime, address: str = ""
+    connection: Connection,
+    hold_key: int,
+    *,
+    by: str,
+    now: datetime,
+    why: str = "",
+    address: str = "",
 ) -> Release:
     """Release a hold by a person's decision, and say what comes of it.
 
     The deliveries it kept back become due, unless another hold still keeps them.
 
     Args:
+        why: the person's reason, for the audit trail.
         address: where they came from, where they are not at the machine.
     """
     hold = connection.execute(sa.select(holds).where(holds.c.hold_key == hold_key)).one_or_none()
@@ -163,12 +170,14 @@ def release(
         return Release.NEEDS_REBUILD
     connection.execute(sa.update(holds).where(is_open).values(released_at=now, released_by=by))
     let_go(connection, hold.study_key, now)
-    event = _released(connection, hold, by, now)
+    event = _released(connection, hold, by, why, now)
     record_audit(connection, replace(event, address=address))
     return Release.ASKED_AGAIN if hold.destination else Release.RELEASED
 
 
-def _released(connection: Connection, hold: sa.Row[Any], by: str, now: datetime) -> AuditEvent:
+def _released(
+    connection: Connection, hold: sa.Row[Any], by: str, why: str, now: datetime
+) -> AuditEvent:
     uid = sa.select(studies.c.study_instance_uid).where(studies.c.study_key == hold.study_key)
     return AuditEvent(
         Action.RELEASED,
@@ -176,7 +185,7 @@ def _released(connection: Connection, hold: sa.Row[Any], by: str, now: datetime)
         actor=by,
         study_instance_uid=connection.execute(uid).scalar_one(),
         destination=hold.destination,
-        reason=f"hold {hold.hold_key}: {hold.reason}",
+        reason="; ".join(filter(None, (f"hold {hold.hold_key}: {hold.reason}", why))),
     )
 
 

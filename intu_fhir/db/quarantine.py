@@ -47,6 +47,15 @@ def is_quarantined(connection: Connection, sop_instance_uid: str, sha256: str) -
     return connection.execute(found.limit(1)).first() is not None
 
 
+def quarantined_as(connection: Connection, sop_instance_uid: str) -> int | None:
+    """Return the number of the newest object with this UID; None where there is none."""
+    found = sa.select(sa.func.max(quarantine.c.quarantine_key)).where(
+        quarantine.c.sop_instance_uid == sop_instance_uid
+    )
+    number: int | None = connection.execute(found).scalar_one()
+    return number
+
+
 def store_quarantined(connection: Connection, item: Quarantined, *, receiver: str) -> None:
     """Record an object whose file is in quarantine."""
     store_associations(connection, [item.origin], item.received_at, receiver)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -32,12 +33,16 @@ def list_holds(
     *,
     released: bool = False,
     study_instance_uid: str | None = None,
+    reason: str | None = None,
+    destination: str | None = None,
     limit: int = LIMIT,
 ) -> list[HoldRow]:
     """Return open holds, the oldest first; with ``released`` those that were released too."""
     conditions = all_of(
         [] if released else [holds.c.released_at.is_(None)],
         given(studies.c.study_instance_uid.__eq__, study_instance_uid),
+        given(holds.c.reason.__eq__, reason),
+        given(holds.c.destination.__eq__, destination),
     )
     rows = connection.execute(
         sa.select(
@@ -57,6 +62,44 @@ def list_holds(
         .limit(limit)
     )
     return [HoldRow(**row) for row in rows.mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldGroup:
+    """The open holds of one reason at one place; ``destination`` is empty for whole studies."""
+
+    destination: str
+    reason: str
+    number: int
+    since: datetime
+    newest: datetime
+    example: str
+
+
+def gather_holds(
+    connection: Connection, *, reason: str | None = None, destination: str | None = None
+) -> list[HoldGroup]:
+    """Return the open holds by place and reason, what concerns most first."""
+    c, number = holds.c, sa.func.count().label("number")
+    time = c.held_at.type
+    rows = connection.execute(
+        sa.select(
+            c.destination,
+            c.reason,
+            number,
+            sa.type_coerce(sa.func.min(c.held_at), time).label("since"),
+            sa.type_coerce(sa.func.max(c.held_at), time).label("newest"),
+            sa.func.min(c.detail).label("example"),
+        )
+        .where(
+            c.released_at.is_(None),
+            *given(c.reason.__eq__, reason),
+            *given(c.destination.__eq__, destination),
+        )
+        .group_by(c.destination, c.reason)
+        .order_by(number.desc(), c.destination, c.reason)
+    )
+    return [HoldGroup(**row) for row in rows.mappings()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +123,31 @@ def list_quarantine(
     """Return quarantined objects, the newest first."""
     q = quarantine.c
     found = (
-        sa.select(
-            q.quarantine_key,
-            q.received_at,
-            q.reason,
-            q.detail,
-            q.sop_instance_uid,
-            q.study_instance_uid,
-            associations.c.calling_ae_title,
-            associations.c.channel,
-            q.file,
-        )
-        .join_from(quarantine, associations, associations.c.association_id == q.association_id)
+        _quarantined()
         .where(*given(q.reason.__eq__, reason))
         .order_by(q.received_at.desc(), q.quarantine_key.desc())
         .limit(limit)
     )
     return [QuarantineRow(**row) for row in connection.execute(found).mappings()]
+
+
+def find_quarantined(connection: Connection, quarantine_key: int) -> QuarantineRow | None:
+    """Return one quarantined object; None where there is none of this number."""
+    found = _quarantined().where(quarantine.c.quarantine_key == quarantine_key)
+    row = connection.execute(found).mappings().one_or_none()
+    return QuarantineRow(**row) if row is not None else None
+
+
+def _quarantined() -> sa.Select[Any]:
+    q = quarantine.c
+    return sa.select(
+        q.quarantine_key,
+        q.received_at,
+        q.reason,
+        q.detail,
+        q.sop_instance_uid,
+        q.study_instance_uid,
+        associations.c.calling_ae_title,
+        associations.c.channel,
+        q.file,
+    ).join_from(quarantine, associations, associations.c.association_id == q.association_id)

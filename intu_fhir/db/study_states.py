@@ -24,7 +24,7 @@ from intu_fhir.model.work import (
 
 STUDY_STATES: Mapping[str, str] = {
     "failed": "a step or a delivery is a dead letter; `replay` puts it back",
-    "held": "not published until a person decides; see `holds`",
+    "held": "not published until a person decides",
     "receiving": "new instances came, not settled yet",
     "settled": "complete for now, not built yet",
     "building": "its ImagingStudy is being built",

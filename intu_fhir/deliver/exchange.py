@@ -20,7 +20,7 @@ import httpx
 
 from intu_fhir.deliver.addresses import each_address
 from intu_fhir.deliver.answers import Answer
-from intu_fhir.deliver.tls import tls_context
+from intu_fhir.deliver.tls import answers_plainly, tls_context
 from intu_fhir.errors import TransientError
 from intu_fhir.settings.schema import ClientTls
 
@@ -260,6 +260,8 @@ def _connect_words(error: Exception) -> str:
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the server's certificate is not trusted ({cause.verify_message}); set ca_file"
+        if answers_plainly(cause):
+            return "no connection: the server answers without TLS; is it http, or another port?"
         if isinstance(cause, OSError) and cause.strerror:
             return f"no connection: {cause.strerror}"
         cause = cause.__cause__ or cause.__context__

@@ -7,6 +7,9 @@ import ssl
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.settings.schema import ClientTls
 
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"})
+"""What OpenSSL calls bytes that are no record of TLS."""
+
 
 def tls_context(tls: ClientTls | None) -> ssl.SSLContext:
     """Return the TLS settings of a client: TLS 1.2 or newer, certificates and names checked.
@@ -26,3 +29,8 @@ def tls_context(tls: ClientTls | None) -> ssl.SSLContext:
             f"cannot be used for TLS ({error.strerror or type(error).__name__})", key=f"tls.{what}"
         ) from error
     return context
+
+
+def answers_plainly(error: BaseException) -> bool:
+    """Say whether a handshake failed since what came was no TLS at all."""
+    return isinstance(error, ssl.SSLError) and error.reason in _NO_TLS

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from intu_fhir.deliver import upper_layer as ul
 from intu_fhir.deliver.addresses import connect
+from intu_fhir.deliver.tls import answers_plainly
 from intu_fhir.deliver.upper_layer import BadAnswer, Pdu
 from intu_fhir.errors import TransientError
 
@@ -160,6 +161,8 @@ class Connection:
         except (OSError, Broken) as error:
             plain.close()
             reason = getattr(error, "reason", None) or type(error).__name__
+            if answers_plainly(error):
+                reason = "it answers without TLS"
             raise NotConnected(f"TLS with the PACS fails ({reason}); check tls") from error
 
     def _left(self) -> float:

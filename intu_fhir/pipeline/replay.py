@@ -88,6 +88,11 @@ class Replayed:
     left: Mapping[str, int]
     dry_run: bool = False
 
+    @property
+    def number(self) -> int:
+        """How much was put back, or would be."""
+        return self.deliveries + self.steps + self.studies
+
 
 def replay(database: Database, clock: Clock, selection: ReplaySelection) -> Replayed:
     """Put back what a person selected.

@@ -291,7 +291,7 @@ class DicomDestination(Destination):
     transcode: Literal["never", "uncompressed"] = "never"
     """What happens to an image whose transfer syntax the PACS refuses: `never` converted, it is a
     dead letter; `uncompressed` = sent in Explicit or Implicit VR Little Endian, where the PACS
-    takes one of them; compressed ones need `pip install 'intu-fhir[transcode]'`.
+    takes one of them; compressed ones need `pip install '.[transcode]'` in the checkout.
     """
 
     @property

@@ -246,8 +246,9 @@ class Accept:
             header=header,
             origin=row.origin,
             reason=reason,
-            detail="Staging holds another object under this SOP Instance UID; compare both files, "
-            "then resend under a new UID or remove the one that is wrong",
+            detail="Staging holds another object under this SOP Instance UID; "
+            "`intu-fhir quarantine show` says in what they differ. Where this one is wanted too, "
+            "have it sent under a UID of its own; then `intu-fhir quarantine remove`",
             file=aside,
             sha256=row.sha256,
             stored_sha256=staged.sha256,

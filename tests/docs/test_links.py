@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -13,6 +14,8 @@ from tests.docs.commands import Call, calls, complaint
 from tests.docs.pages import REPOSITORY, anchors, blocks, links, name, pages, prose, read
 
 PAGES = pytest.mark.parametrize("page", pages(), ids=name)
+_FROM_AN_INDEX = re.compile(r"""pip install [^`\n]*?['"]?intu[-_]fhir\b(?!/)[^`\n]*""")
+_EXTRA = re.compile(r"""(?:pip install [^`\n]*?'\.\[|install\(["'])([a-z0-9]+)""")
 _MAKE = re.compile(r"(?:^|`)make ([a-z-]+)\b", re.MULTILINE)
 
 
@@ -119,3 +122,26 @@ def test_commands_load() -> None:
     """Every command of the table can be loaded, so that no call goes unjudged."""
     ctx = click.Context(cli)
     assert [command for command in COMMANDS if cli.get_command(ctx, command) is None] == []
+
+
+def test_what_is_installed_besides_comes_with_the_checkout() -> None:
+    """No page and no message asks an index for this package; each extra that one names is there."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    texts = {path: read(path) for path in [*pages(), *(REPOSITORY / "intu_fhir").rglob("*.py")]}
+    asked = {name(path): _FROM_AN_INDEX.findall(text) for path, text in texts.items()}
+    assert {page: found for page, found in asked.items() if found} == {}
+    extras = {extra for text in texts.values() for extra in _EXTRA.findall(text)}
+    assert {"parquet", "s3", "transcode"} <= extras <= {*project["optional-dependencies"]}
+
+
+def test_git_leaves_out_the_sites_that_pages_make() -> None:
+    """A site that a page has made in the checkout is not committed by mistake: it has patients."""
+    made = {
+        call.arguments[1]
+        for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs" / "tutorials").glob("*.md")]
+        for call in calls(read(page))
+        if call.arguments[:1] == ("init",)
+    }
+    ignored = (REPOSITORY / ".gitignore").read_text().split()
+    assert made
+    assert {f"/{folder}/" for folder in made} <= {*ignored}

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from intu_fhir.db.image_files import Image
 from intu_fhir.errors import DamagedFile
+from intu_fhir.model.extra import install
 from intu_fhir.web.context import Site
 from intu_fhir.web.dicomweb.stored import opened
 
@@ -145,7 +146,7 @@ def _array(file: BinaryIO, number: int, header: Dataset, *, raw: bool) -> Array:
         from pydicom.pixels.utils import pixel_array
     except ModuleNotFoundError as error:
         raise HTTPException(
-            406, f"pictures need {error.name} here: pip install 'intu-fhir[rendered]'"
+            406, f"pictures need {error.name} here: {install('rendered')}"
         ) from None
     try:
         array: Array = pixel_array(

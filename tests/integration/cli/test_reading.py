@@ -99,6 +99,52 @@ def test_study(ask: Ask) -> None:
     assert ask("study", "1.2.3")[0] == 2
 
 
+STUDY_COMMANDS = [
+    ("study",),
+    ("settle",),
+    ("preview",),
+    ("deliveries", "--study"),
+    ("replay", "--dry-run", "--study"),
+    ("holds", "list", "--study"),
+    ("studies", "--after"),
+]
+
+
+@pytest.mark.parametrize("command", STUDY_COMMANDS)
+def test_the_uid_of_a_part_names_its_study(command: tuple[str, ...], ask: Ask) -> None:
+    """Given the UID of a series or an instance, a command says of which study it is."""
+    for part, words in (((1,), "a series"), ((1, 0), "an instance")):
+        code, _, err = ask(*command, uid("good", *part))
+        assert code == 2
+        assert f"{uid('good', *part)} is {words} of study {uid('good')}\n" in err
+    assert f"{uid('nobody')} was never received" in ask(*command, uid("nobody"))[2]
+    assert "1.2\N{REPLACEMENT CHARACTER}3" in ask(*command, "1.2\x1b3")[2]
+
+
+def test_the_uid_of_an_object_in_quarantine(ask: Ask, database: Database) -> None:
+    """Whoever has the UID of an object that is kept aside alone is led to it."""
+    with database.write() as connection:
+        connection.execute(
+            t.quarantine.insert().values(
+                association_id="a-good",
+                reason="different_bytes",
+                sop_instance_uid=uid("aside"),
+                file="quarantine/x.dcm",
+                sha256="0" * 64,
+                received_at=START,
+            )
+        )
+    told = f"{uid('aside')} is in quarantine; see `intu-fhir quarantine show 1`"
+    assert told in ask("study", uid("aside"))[2]
+
+
+@pytest.mark.parametrize("command", STUDY_COMMANDS)
+def test_a_uid_with_the_end_of_a_line(command: tuple[str, ...], ask: Ask) -> None:
+    """The line end of a CSV file behind a UID, which cannot be seen, does no harm."""
+    assert ask(*command, f"{uid('good')}\r") == ask(*command, uid("good"))
+    assert "never received" not in ask(*command, f" {uid('good')}\r\n")[2]
+
+
 def test_a_finding_of_a_study_names_its_attribute_once(ask: Ask, database: Database) -> None:
     """In a column of its own, so the message beside it does not say it again."""
     finding = {"attribute": "PatientID", "message": "PatientID: it is not usable"}
@@ -138,6 +184,16 @@ def test_deliveries_say_what_to_do(ask: Ask) -> None:
     assert "intu-fhir replay" in ask("deliveries")[2]
     assert ask("deliveries", "--destination", "pacs")[1].endswith("\nNo delivery matches.\n")
     assert ask("deliveries", "--state", "delivered")[2] == ""
+
+
+def test_deliveries_of_one_study(ask: Ask) -> None:
+    """Asked for one study, the head counts that one, and that it has all is said."""
+    assert ask("deliveries", "--study", uid("good"))[1].splitlines() == [
+        "ehr: 1 delivered",
+        "Nothing of this study waits and nothing failed; --all lists what there is.",
+    ]
+    assert ask("deliveries", "--study", uid("bad"))[1].startswith("ehr: 1 dead\npacs: 1 delivered")
+    assert ask("deliveries", "--study", uid("coming"))[1] == "No deliveries of this study yet.\n"
 
 
 @pytest.mark.parametrize(
@@ -184,6 +240,17 @@ def test_replay_says_what_it_does(ask: Ask) -> None:
     assert (row["state"], row["attempts"]) == ("waiting", 0)
 
 
+def test_a_replay_of_nothing_asks_nothing(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal it is asked whether to put something back, not whether to do nothing."""
+    stdin = io.StringIO("")
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", stdin)
+    code, out, _ = ask("replay", "--study", uid("good"))
+    assert (code, out.splitlines()[0]) == (0, "Nothing to put back.")
+    assert "Do it?" not in out
+    assert "Do it?" in ask("replay", "--study", uid("bad"))[1]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -225,6 +292,74 @@ def test_holds(site: Path, database: Database) -> None:
     with database.read() as connection:
         row = connection.execute(t.holds.select()).one()
         assert row.released_by == "Dr. Who"
+
+
+@pytest.fixture
+def held(database: Database, ask: Ask) -> None:
+    """Hold six studies of one destination for one reason, and one as a whole for another."""
+    with database.write() as connection:
+        for number in range(6):
+            key = stage(connection, f"held {number}", deliveries={"ehr": "held"})
+            hold = StudyHold("patient_not_found", "no patient there")
+            hold_study(connection, key, [hold], generation=1, now=START, destination="ehr")
+        conflict = [StudyHold("patient_conflict", "two Patient IDs")]
+        hold_study(connection, 1, conflict, generation=1, now=START)
+
+
+@pytest.mark.usefixtures("held")
+def test_holds_are_gathered_and_chosen_by_their_reason(ask: Ask) -> None:
+    """Many holds of one reason are one line, and can be listed by reason and destination."""
+    groups = _json(ask, "holds", "list", "--by-reason")
+    assert [(row["destination"], row["reason"], row["number"]) for row in groups] == [
+        ("ehr", "patient_not_found", 6),
+        ("", "patient_conflict", 1),
+    ]
+    assert len(ask("holds", "list", "--by-reason")[1].splitlines()) == 3
+    assert len(_json(ask, "holds", "list", "--held-for", "patient_not_found")) == 6
+    assert len(_json(ask, "holds", "list", "--destination", "ehr")) == 6
+    assert ask("holds", "list", "--held-for", "nothing")[1] == "No hold matches.\n"
+    assert "nothing was ever" in ask("holds", "list", "--destination", "nowhere")[2]
+
+
+@pytest.mark.usefixtures("held")
+def test_holds_are_released_by_their_reason(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All holds of a reason go at once, where somebody says yes; why is in the audit trail."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "say --yes" in ask("holds", "release", "--held-for", "patient_not_found")[2]
+    why = ("--yes", "--reason", "the patients are there now")
+    code, out, _ = ask("holds", "release", "--held-for", "patient_not_found", *why)
+    assert (code, out.count("is released")) == (0, 6)
+    (event, *_) = _json(ask, "audit", "list", "--action", "released")
+    assert event["reason"].endswith(": patient_not_found; the patients are there now")
+    assert [row["reason"] for row in _json(ask, "holds", "list")] == ["patient_conflict"]
+    assert "nothing is held for" in ask("holds", "release", "--held-for", "patient_not_found")[2]
+    assert ask("holds", "release")[0] == 2
+    assert ask("holds", "release", "7", "--held-for", "patient_conflict")[0] == 2
+
+
+@pytest.mark.usefixtures("held")
+def test_a_study_names_the_command_that_it_waits_for(ask: Ask) -> None:
+    """What is held names the list of its holds, what failed the replay; what is done nothing."""
+    assert (
+        f"\nNext       intu-fhir holds list --study {uid('good')}\n" in ask("study", uid("good"))[1]
+    )
+    assert f"\nNext       intu-fhir replay --study {uid('bad')}\n" in ask("study", uid("bad"))[1]
+    assert "\nNext" not in ask("study", uid("coming"))[1]
+
+
+@pytest.mark.usefixtures("held")
+def test_holds_do_not_hide_what_fails(ask: Ask) -> None:
+    """Of deliveries that are held for one reason a few are shown; by cause their number is told."""
+    _, out, err = ask("deliveries")
+    assert out.count("patient_not_found: no patient there") == 3
+    assert "... and 3 more held at ehr for patient_not_found\n" in out
+    assert "holds list --by-reason" in err
+    assert ask("deliveries", "--state", "held")[1].count("patient_not_found: no patient") == 6
+    assert "\n7 holds wait for a decision" in ask("deliveries", "--by-cause")[1]
+    assert (
+        "Nothing fails.\n1 hold waits"
+        in ask("deliveries", "--by-cause", "--destination", "pacs")[1]
+    )
 
 
 def test_what_lists_needs_no_more_words(ask: Ask) -> None:
@@ -285,6 +420,13 @@ def test_sql_formats(ask: Ask, tmp_path: Path) -> None:
     file = tmp_path / "x.parquet"
     assert ask("sql", question, "--format", "parquet", "--output", str(file))[0] == 0
     assert parquet.read_table(file).num_rows == 3
+
+
+@pytest.mark.parametrize("comment", ["-- SQLite\n", "--SQLite\n", "--\n", "-- one\n-- two\n"])
+def test_sql_may_begin_with_a_comment(comment: str, ask: Ask) -> None:
+    """A query that is pasted with its comment is asked; an option that is not there is not."""
+    assert ask("sql", f"{comment}SELECT 1 AS n", "--json")[0] == 0
+    assert "No such option" in ask("sql", "--limt", "5", "SELECT 1")[2]
 
 
 def test_sql_says_when_rows_are_missing(ask: Ask) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydicom import dcmread
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
@@ -303,6 +304,39 @@ def test_import_with_something_refused_ends_with_1(
     assert "Nothing is in quarantine." in capsys.readouterr().out
 
 
+def test_quarantine_shows_where_and_in_what_an_object_differs(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both files are named by their whole path, each attribute that differs by keyword and tag."""
+    config = ["--config", str(site)]
+    write_file(make_instance("one"), tmp_path / "a.dcm")
+    write_file(make_instance("one", PatientID="P2"), tmp_path / "b.dcm")
+    run(["import", str(tmp_path / "a.dcm"), *config])
+    run(["import", str(tmp_path / "b.dcm"), *config])
+    capsys.readouterr()
+    assert run(["quarantine", "show", "1", "--json", *config]) == 0
+    found = json.loads(capsys.readouterr().out)
+    for side, patient in (("staged", "P1"), ("kept", "P2")):
+        assert Path(found[f"{side}_file"]).is_absolute()
+        assert dcmread(found[f"{side}_file"]).PatientID == patient
+    assert run(["quarantine", "show", "1", *config]) == 0
+    shown = capsys.readouterr().out
+    assert f"Kept      {found['kept_file']}\n" in shown
+    assert f"Staged    {found['staged_file']}\n" in shown
+    assert "1 attribute differs\nPatientID (0010,0020)\n  staged  P1\n  kept    P2\n" in shown
+    assert run(["quarantine", "list", *config]) == 0
+    assert found["kept_file"] in capsys.readouterr().out
+    assert run(["audit", "list", "--json", "--action", "viewed", *config]) == 0
+    (event, *_) = json.loads(capsys.readouterr().out)
+    assert event["reason"] == "quarantine show 1"
+    assert event["study_instance_uid"] == uid("one")
+    assert run(["quarantine", "show", "9", *config]) == 2
+    assert "there is no object 9" in capsys.readouterr().err
+    Path(found["staged_file"]).unlink()
+    assert run(["quarantine", "show", "1", *config]) == 0
+    assert "They cannot be compared: the staged file is not there." in capsys.readouterr().out
+
+
 def test_preview_of_files_and_of_a_staged_study(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -366,6 +400,20 @@ def test_import_names_what_its_media_lack(
         ["3", "in", "all"],
     ]
     assert f"missing on its media: {tmp_path / 'LOST'} ({directory} refers to it)" in err
+
+
+def test_import_names_some_of_each_kind(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is missing by the dozen does not hide what was refused; each kind says how many more."""
+    write_file(make_instance("one"), tmp_path / "A")
+    write_file(make_instance("two", StudyInstanceUID=None), tmp_path / "Z")
+    directory = write_directory(tmp_path, "A", *(f"LOST{number}" for number in range(25)))
+    assert run(["import", str(directory), str(tmp_path / "Z"), "--config", str(site)]) == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert err[0].startswith(f"refused: {tmp_path / 'Z'}")
+    assert sum(line.startswith("missing on its media: ") for line in err) == 10
+    assert "... and 15 more missing on its media; --json names all" in err
 
 
 def test_import_with_several_channels_asks_which(

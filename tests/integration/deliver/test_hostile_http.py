@@ -337,6 +337,14 @@ TARGETS: list[Callable[[str], str]] = [
 ]
 
 
+def test_https_where_http_is_spoken(ehr: StandInEhr, connect: ConnectFhir) -> None:
+    """A server that speaks no TLS is told from one that is not there, in words of ours."""
+    outcome = connect(ehr.base_url.replace("http:", "https:")).publish(publication(imaging_study()))
+    assert isinstance(outcome, Retry)
+    assert "answers without TLS" in outcome.detail
+    assert "SSL" not in outcome.detail
+
+
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_redirects_are_never_followed(status: int, ehr: StandInEhr, connect: ConnectFhir) -> None:
     """Whatever Location says, request, token and data stay where they were sent (H-03)."""

@@ -14,6 +14,7 @@ from intu_fhir.demo.pacs import ABORT, StandInPacs
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.outcome import Dead, Delivered, Retry
 from tests.support.certificates import Authority
+from tests.support.far_sides import RawServer
 from tests.support.outgoing import CT, IMPLICIT, Sending, outgoing, outgoing_study, path_of
 from tests.support.raw_peer import EXPLICIT
 
@@ -284,6 +285,16 @@ def test_tls_to_a_port_without_it(tmp_path: Path) -> None:
         outcome = sending.send(outgoing_study(tmp_path / "out", 1))
     assert isinstance(outcome, Retry)
     assert "TLS" in outcome.detail
+
+
+def test_tls_to_a_peer_that_answers_plainly(tmp_path: Path) -> None:
+    """A PACS that aborts what it cannot read, without TLS, is said to speak none."""
+    authority = Authority(tmp_path / "ca")
+    with RawServer(lambda peer: peer.send(bytes.fromhex("07000000000400000200"))) as peer:
+        sending = Sending(peer.port, seconds=1.0, tls={"ca_file": authority.ca_file})
+        outcome = sending.send(outgoing_study(tmp_path / "out", 1))
+    assert isinstance(outcome, Retry)
+    assert "TLS with the PACS fails (it answers without TLS)" in outcome.detail
 
 
 def test_tls_files_that_are_none(tmp_path: Path) -> None:

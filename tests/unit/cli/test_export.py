@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from rich.console import Console
 
 from intu_fhir.app.exporting import to_csv, to_json, to_parquet, unique_names
+from intu_fhir.cli.export import write_table
 
+UID = "1.2.840." + "9" * 56
 TIME = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 
@@ -89,3 +92,39 @@ def test_what_only_looks_like_a_time_stays_text(text: str) -> None:
     """A date without a time, or one that is none, is not made into a time."""
     table = parquet.read_table(io.BytesIO(to_parquet(["t"], [(text,)])))
     assert table.column("t").to_pylist() == [text]
+
+
+def _shown(width: int, names: list[str], rows: list[tuple[Any, ...]]) -> list[str]:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=True, color_system=None)
+    write_table(names, rows, console)
+    return stream.getvalue().split("\n")[:-1]
+
+
+@pytest.mark.parametrize("width", [72, 80, 110])
+def test_a_table_that_does_not_fit_stands_below_itself(width: int) -> None:
+    """On a narrow screen each row is a list, so that UIDs, times and names of columns are whole."""
+    names = ["study_key", "study_instance_uid", "last_received_at", "note"]
+    lines = _shown(width, names, [(1, UID, TIME, None), (2, "1.2", TIME, "short")])
+    assert [line for line in lines if line.startswith("row")] == ["row 1", "row 2"]
+    assert any(line.strip().endswith(UID) for line in lines)
+    assert "  last_received_at    2024-03-01 12:00:00.000000+00:00" in lines
+    assert "  note                short" in lines
+    assert max(map(len, lines)) <= width
+
+
+def test_a_table_that_fits_stays_a_table() -> None:
+    """Few columns stand side by side."""
+    assert _shown(80, ["modality", "n"], [("CT", 3), ("MR", 20)]) == [
+        "modality   n",
+        "CT         3",
+        "MR        20",
+    ]
+
+
+def test_a_long_value_does_not_push_the_others_away() -> None:
+    """Of a long text some lines are shown, and that there are more."""
+    lines = _shown(80, ["resource", "state"], [("x" * 10_000, "valid")])
+    assert lines[:2] == ["row 1", "  resource"]
+    assert lines[-2:] == ["    …", "  state     valid"]
+    assert len(lines) < 10

@@ -54,6 +54,19 @@ def test_no_secret_is_taken_from_the_command_line() -> None:
     assert not [name for name in names if "password" in name or "token" in name]
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("studys", "studies"), ("delivery", "deliveries"), ("hold", "holds"), ("serv", "serve")],
+)
+def test_a_command_that_is_mistyped(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is almost that of a command gets it offered, on any version of click."""
+    assert run([typed]) == 2
+    _, _, offered = capsys.readouterr().err.partition("Did you mean ")
+    assert meant in offered.rstrip("?\n").split(" or ")
+
+
 def test_wrong_use_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown command and an unknown option are wrong use."""
     assert run(["no-such-command"]) == 2
