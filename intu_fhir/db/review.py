@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -80,20 +81,31 @@ def list_quarantine(
     """Return quarantined objects, the newest first."""
     q = quarantine.c
     found = (
-        sa.select(
-            q.quarantine_key,
-            q.received_at,
-            q.reason,
-            q.detail,
-            q.sop_instance_uid,
-            q.study_instance_uid,
-            associations.c.calling_ae_title,
-            associations.c.channel,
-            q.file,
-        )
-        .join_from(quarantine, associations, associations.c.association_id == q.association_id)
+        _objects()
         .where(*given(q.reason.__eq__, reason))
         .order_by(q.received_at.desc(), q.quarantine_key.desc())
         .limit(limit)
     )
     return [QuarantineRow(**row) for row in connection.execute(found).mappings()]
+
+
+def find_quarantined(connection: Connection, quarantine_key: int) -> QuarantineRow | None:
+    """Return one quarantined object, or None where there is none of this number."""
+    found = _objects().where(quarantine.c.quarantine_key == quarantine_key)
+    row = connection.execute(found).mappings().one_or_none()
+    return QuarantineRow(**row) if row is not None else None
+
+
+def _objects() -> sa.Select[Any]:
+    q = quarantine.c
+    return sa.select(
+        q.quarantine_key,
+        q.received_at,
+        q.reason,
+        q.detail,
+        q.sop_instance_uid,
+        q.study_instance_uid,
+        associations.c.calling_ae_title,
+        associations.c.channel,
+        q.file,
+    ).join_from(quarantine, associations, associations.c.association_id == q.association_id)

@@ -149,6 +149,10 @@ _SAID: Mapping[str, str] = {
     "needs-rebuild": "It stays: a resource with errors is never sent. Mend the images or the "
     "mapping, then build the study again.",
     "not-held": "That hold was released already.",
+    "removed": "Removed, with its file.",
+    "removed-later": "Removed. Its file goes later: a backup is being made, or the store does not "
+    "answer.",
+    "not-quarantined": "That object was removed already.",
     "settling": "It is settled next.",
     "settled": "It has settled already; nothing to do.",
     "paused": "Paused. What is on its way is finished, nothing new begins.",
