@@ -200,6 +200,27 @@ def test_sql_is_run_and_downloaded(window: Watch) -> None:
     assert rows[1][0].startswith("'=")
 
 
+def test_a_telephone_shows_sentences_from_the_left(window: Watch) -> None:
+    """Words begin where the words above them do, and a study of the list needs few lines."""
+    for name in ("studies", "review", "failures", "study-failed"):
+        page = window.go(PAGES[name])
+        window.picture(name, "narrow")
+        sides = page.locator("table.cards td").evaluate_all(_SIDES)
+        assert set(sides) <= {"start", "left"}, name
+    window.go("/studies")
+    heights = page.locator("table.studies tbody tr").evaluate_all(_HEIGHTS)
+    assert sorted(heights)[len(heights) // 2] < 140, "a long name may take one more"
+
+
+def test_fields_stand_on_one_line(window: Watch) -> None:
+    """A field for a date is as high as one for a text, so that their names stand level."""
+    page = window.go("/studies")
+    fields = page.locator(".filters :is(input:not([type=hidden]), select)")
+    assert len(set(fields.evaluate_all(_HEIGHTS))) == 1
+
+
+_SIDES = "(cells) => cells.map((one) => getComputedStyle(one).textAlign)"
+_HEIGHTS = "(all) => all.map((one) => one.getBoundingClientRect().height)"
 _BROKEN = "(cells) => cells.filter((c) => c.clientHeight > 44).map((c) => c.innerText)"
 
 
