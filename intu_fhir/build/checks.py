@@ -5,9 +5,10 @@ The comments name the invariants of the FHIR R6 draft that say the same (ist-1 t
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from intu_fhir.build.forms import (
@@ -205,6 +206,13 @@ CHECKS: tuple[tuple[str, Severity, Callable[[View], Iterator[Problem]]], ...] = 
 )
 """Every check with its name and weight; S17, the size, is judged where the site's limit is known,
 S20 beside the schema."""
+
+ASKED: Mapping[tuple[str, str], str] = {
+    **{(code, severity.value): inspect.getdoc(check) or "" for code, severity, check in CHECKS},
+    ("S17", _ERROR.value): "The resource is no larger than the destination takes.",
+    ("S20", _ERROR.value): "Nothing is lost when the resource is read.",
+}
+"""What must hold, by code and severity, for people who read a finding."""
 
 MOST_PER_CHECK = 20
 

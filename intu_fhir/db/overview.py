@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from intu_fhir.db.holds import NEEDS_REBUILD
 from intu_fhir.db.kept_back import KeptBack, kept_back
 from intu_fhir.db.refused import Refused, refused_lately
 from intu_fhir.db.tables import (
@@ -24,7 +26,7 @@ from intu_fhir.db.tables import (
     studies,
     work,
 )
-from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVERED, HELD
+from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVER, DELIVERED, HELD
 
 RATE_OVER = timedelta(hours=1)
 """Rates are taken over so long."""
@@ -73,6 +75,8 @@ class Overview:
         held: studies and deliveries that wait for a person.
         quarantined: objects put aside in the last day.
         refused: who was refused objects in the last day.
+        held_in: holds by the step that found a reason: what contradicts itself in aggregate, what
+            was built with errors in build, what a destination does not agree with in deliver.
     """
 
     studies: int
@@ -89,12 +93,13 @@ class Overview:
     held_since: datetime | None
     quarantined: int
     refused: Sequence[Refused] = ()
+    held_in: dict[str, int] = field(default_factory=dict)
 
 
 def overview(connection: Connection, now: datetime) -> Overview:
     """Return how the steps stand."""
     undescribed, undescribed_since = _undescribed(connection)
-    held, held_since = _held(connection)
+    held_in, held_since = _held(connection)
     associations_open, associations_since = _open_associations(connection, now)
     kept = kept_back(connection, now)
     return Overview(
@@ -110,12 +115,13 @@ def overview(connection: Connection, now: datetime) -> Overview:
         overdue=_overdue(connection, kept, now),
         kept_back=kept,
         rates=_rates(connection, now - RATE_OVER),
-        held=held,
+        held=sum(held_in.values()),
         held_since=held_since,
         quarantined=_count(
             connection, quarantine, quarantine.c.received_at >= now - timedelta(days=1)
         ),
         refused=refused_lately(connection, now),
+        held_in=held_in,
     )
 
 
@@ -141,11 +147,26 @@ def _undescribed(connection: Connection) -> tuple[int, datetime | None]:
     return int(number), since
 
 
-def _held(connection: Connection) -> tuple[int, datetime | None]:
+def _held(connection: Connection) -> tuple[dict[str, int], datetime | None]:
+    """Count open holds by step."""
     c = holds.c
-    counted = sa.select(sa.func.count(), sa.func.min(c.held_at)).where(c.released_at.is_(None))
-    number, since = connection.execute(counted).one()
-    return int(number), since
+    rows = connection.execute(
+        sa.select(c.destination, c.reason, sa.func.count(), sa.func.min(c.held_at))
+        .where(c.released_at.is_(None))
+        .group_by(c.destination, c.reason)
+    )
+    counted = Counter[str]()
+    since: datetime | None = None
+    for destination, reason, number, first in rows:
+        counted[_step_of(destination, reason)] += number
+        since = min(since or first, first)
+    return dict(counted), since
+
+
+def _step_of(destination: str, reason: str) -> str:
+    if not destination:
+        return AGGREGATE
+    return BUILD if reason in NEEDS_REBUILD else DELIVER
 
 
 def _open(connection: Connection) -> list[QueueCount]:

@@ -30,6 +30,7 @@ class Event:
         seconds: how long it took, where it has a length.
         since_previous: seconds since the event before it began; 0 for the first.
         failed: it did not come to what it was to come to.
+        outcome: of a try: ``delivered``, ``retrying``, ``dead`` or ``held``; else empty.
     """
 
     at: datetime
@@ -39,6 +40,7 @@ class Event:
     seconds: float | None = None
     since_previous: float = 0.0
     failed: bool = False
+    outcome: str = ""
 
 
 def timeline(report: StudyReport) -> list[Event]:
@@ -127,5 +129,12 @@ def _tried(row: AttemptRow) -> Event:
     words = (status_beside(row.status, row.detail), row.detail)
     detail = " ".join(part for part in words if part)
     seconds = (row.ended_at - row.started_at).total_seconds()
-    failed = row.outcome in {RETRYING, DEAD}
-    return Event(row.started_at, "deliver", what, detail, seconds, failed=failed)
+    return Event(
+        row.started_at,
+        "deliver",
+        what,
+        detail,
+        seconds,
+        failed=row.outcome in {RETRYING, DEAD},
+        outcome=row.outcome,
+    )

@@ -185,7 +185,8 @@ def _for_a_decision(seen: Overview) -> Iterator[Stuck]:
             "held",
             f"{many(seen.quarantined, 'object')} quarantined in the last day",
             None,
-            "They are kept and not published. Find out why their sender sends what it should not.",
+            "They are kept and not published. Find out why their sender sends what it should not; "
+            "an administrator removes what is settled.",
             "/review#quarantine",
             "Review",
         )

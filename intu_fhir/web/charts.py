@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
+from intu_fhir.web.scales import Scale
 from intu_fhir.web.words import zone_name
 
 WIDTH, HEIGHT = 1_000, 100
@@ -73,20 +74,12 @@ def day_until(now: datetime, interval: int) -> Span:
     return Span(end - 86_400, end, interval)
 
 
-def nice(value: float) -> float:
-    """Return the next number of the kind 1, 2, 5, 10, 20 ... at or above ``value``."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.999_999)
-
-
 def bars(
     title: str,
     unit: str,
     span: Span,
     series: Sequence[Series],
-    write: Callable[[float], str],
+    scale: Scale,
     *,
     over: bool = False,
     named: bool = False,
@@ -94,12 +87,13 @@ def bars(
     """Return bars, the series upon each other.
 
     Args:
-        write: says a value in words.
+        scale: how its numbers are drawn and said.
         over: draw the series over each other instead, each from the ground, such as percentiles.
         named: name a series that is alone too.
     """
     heights = {at: [one.values.get(at, 0.0) for one in series] for at in span.starts()}
-    top = nice(max((max(h) if over else sum(h) for h in heights.values()), default=0.0))
+    write = scale.write
+    top = scale.top(max((max(h) if over else sum(h) for h in heights.values()), default=0.0))
     drawn = [
         _bar(span, at, index, below, height, top, _hover(at, series[index].name, value, write))
         for at, values in heights.items()
@@ -112,7 +106,7 @@ def bars(
         unit=unit,
         summary=_summary(title, unit, series, heights, write),
         drawing=Markup("").join([_grid(), *drawn]),
-        high=[write(top), write(top / 2), write(0)],
+        high=[scale.tick(value, top) for value in (top, top / 2, 0)],
         along=_along(span),
         legend=[one.name for one in series] if named or len(series) > 1 else [],
         is_empty=is_empty,

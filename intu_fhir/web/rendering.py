@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from intu_fhir.build.checks import ASKED
 from intu_fhir.settings.web import Web
 from intu_fhir.web import words
 from intu_fhir.web.access.roles import Role
@@ -59,9 +60,16 @@ def environment() -> Environment:
         auto_reload=False,
     )
     made.filters.update(words.FILTERS)
-    made.globals.update(glyph=words.glyph, asset=asset, Role=Role, version=version("intu-fhir"))
+    made.globals.update(
+        glyph=words.glyph, asset=asset, told=told, Role=Role, version=version("intu-fhir")
+    )
     made.globals["zone"] = words.zone_name
     return made
+
+
+def told(code: str, severity: str) -> str:
+    """Say what a check asks for whose code is a number; other codes say it themselves."""
+    return ASKED.get((code, severity), "")
 
 
 @cache
@@ -149,6 +157,10 @@ _SAID: Mapping[str, str] = {
     "needs-rebuild": "It stays: a resource with errors is never sent. Mend the images or the "
     "mapping, then build the study again.",
     "not-held": "That hold was released already.",
+    "removed": "Removed, with its file.",
+    "removed-later": "Removed. Its file goes later: a backup is being made, or the store does not "
+    "answer.",
+    "not-quarantined": "That object was removed already.",
     "settling": "It is settled next.",
     "settled": "It has settled already; nothing to do.",
     "paused": "Paused. What is on its way is finished, nothing new begins.",

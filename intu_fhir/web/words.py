@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from intu_fhir.db.delivery_report import DeliveryRow
 from intu_fhir.model.archive_commitment import PROMISES
+from intu_fhir.model.destination import DOWN, LATER, PAUSED
 from intu_fhir.model.finding import beside
+from intu_fhir.model.work import RETRYING
 
 GLYPHS: Mapping[str, str] = {
     "delivered": "✓",
@@ -136,6 +138,19 @@ def promise(row: DeliveryRow) -> str:
     """Say whether a PACS has promised to keep a study, and since when."""
     words = PROMISES.get(row.commitment, "")
     return f"{words} {moment(row.committed_at)}" if words and row.committed_at else words
+
+
+_WAITS = {
+    PAUSED: "{} is paused",
+    DOWN: "{} does not answer",
+    LATER: "{} asked to wait",
+    RETRYING: "tried again at {}",
+}
+
+
+def waits(found: Iterable[tuple[str, str]]) -> str:
+    """Say which destinations keep a study waiting, and why."""
+    return ", ".join(_WAITS[why].format(destination) for destination, why in found)
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {

@@ -21,6 +21,7 @@ from intu_fhir.db.tables import (
     destination_states,
     generations,
     holds,
+    quarantine,
     resources,
 )
 from intu_fhir.demo.ehr import Fault
@@ -313,13 +314,26 @@ def test_a_uid_is_copied(window: Watch, good: str) -> None:
 
 @pytest.mark.usefixtures("good")
 def test_an_object_that_was_put_aside_is_shown(window: Watch, running: Running) -> None:
-    """Other bytes under a known UID stand under Review, with the reason and the file."""
+    """Other bytes under a known UID stand under Review, until somebody removes them for good."""
     running.send([make_instance("good", StudyDescription="changed")])
     page = window.go("/review")
     row = page.locator("#quarantine ~ .scroll tr", has_text=uid("good", 1, 1))
     expect(row).to_contain_text("different_bytes")
     window.picture("review-quarantine")
     window.picture("review-quarantine", "narrow")
+    row.get_by_role("button", name="Remove …").click()
+    page.get_by_role("link", name="Keep it").click()
+    expect(row).to_contain_text("different_bytes")
+    row.get_by_role("button", name="Remove …").click()
+    window.picture("quarantine-remove")
+    window.picture("quarantine-remove", "narrow")
+    page.get_by_label("Why").fill("sent by mistake")
+    page.get_by_role("button", name="Remove for good").click()
+    expect(page.locator(".said")).to_have_text("Removed, with its file.")
+    expect(page.get_by_text("Nothing is quarantined")).to_be_visible()
+    assert running.rows(quarantine) == []
+    [event] = trail(running, "good", "deleted")
+    assert event.reason.endswith("sent by mistake")
 
 
 @pytest.mark.usefixtures("good")
@@ -660,6 +674,10 @@ TRIED = {
     "problem.html": {
         "Overview": "test_a_page_that_is_not_there_leads_on",
     },
+    "quarantine_remove.html": {
+        "Remove for good": "test_an_object_that_was_put_aside_is_shown",
+        "Keep it": "test_an_object_that_was_put_aside_is_shown",
+    },
     "replay.html": {
         "Do it": "test_a_study_is_built_again",
         "…": "test_a_study_is_built_again",
@@ -670,6 +688,7 @@ TRIED = {
     },
     "review.html": {
         "Release": "test_a_hold_is_released",
+        "Remove …": "test_an_object_that_was_put_aside_is_shown",
     },
     "series.html": {
         "First": "test_long_lists_are_leafed_through",

@@ -200,6 +200,51 @@ def test_sql_is_run_and_downloaded(window: Watch) -> None:
     assert rows[1][0].startswith("'=")
 
 
+def test_a_telephone_shows_sentences_from_the_left(window: Watch) -> None:
+    """Words begin where the words above them do, and a study of the list needs few lines."""
+    for name in ("studies", "review", "failures", "study-failed"):
+        page = window.go(PAGES[name])
+        window.picture(name, "narrow")
+        sides = page.locator("table.cards td").evaluate_all(_SIDES)
+        assert set(sides) <= {"start", "left"}, name
+    window.go("/studies")
+    heights = page.locator("table.studies tbody tr").evaluate_all(_HEIGHTS)
+    assert sorted(heights)[len(heights) // 2] < 140, "a long name may take one more"
+
+
+def test_fields_stand_on_one_line(window: Watch) -> None:
+    """A field for a date is as high as one for a text, so that their names stand level."""
+    page = window.go("/studies")
+    fields = page.locator(".filters :is(input:not([type=hidden]), select)")
+    assert len(set(fields.evaluate_all(_HEIGHTS))) == 1
+
+
+_SIDES = "(cells) => cells.map((one) => getComputedStyle(one).textAlign)"
+_HEIGHTS = "(all) => all.map((one) => one.getBoundingClientRect().height)"
+_BROKEN = "(cells) => cells.filter((c) => c.clientHeight > 44).map((c) => c.innerText)"
+
+
+def test_a_value_of_a_result_is_not_broken(window: Watch) -> None:
+    """Words, UIDs and times stand whole, and a column of numbers is no wider than its name."""
+    page = window.go("/sql")
+    page.locator("textarea").fill("SELECT 'pacs_archive' AS destination, s.* FROM studies AS s")
+    page.get_by_role("button", name="Run").click()
+    result = page.locator(".result table")
+    expect(result).to_be_visible()
+    for look in LOOKS:
+        window.picture("sql-whole", look)
+        broken = (
+            "(cells) => cells.filter((one) => one.clientHeight > 44).map((one) => one.innerText)"
+        )
+        assert result.locator("td:not(.long)").evaluate_all(broken) == []
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.locator("textarea").fill("SELECT 'MR' AS modality, NULL AS dose, 1 AS images")
+    page.get_by_role("button", name="Run").click()
+    expect(result.locator("td")).to_have_count(3)
+    widths = result.locator("td").evaluate_all("(cells) => cells.map((one) => one.clientWidth)")
+    assert max(widths) < 120
+
+
 def test_sql_that_is_wrong_is_explained(window: Watch) -> None:
     """A mistake keeps what was written and says what the database says."""
     page = window.go("/sql")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Response, Route, expect
@@ -152,3 +154,18 @@ def test_a_session_that_has_ended_leads_to_the_login(window: Watch) -> None:
     notice.get_by_role("link", name="Log in").click()
     _fill_in(page, Role.OPERATOR)
     page.wait_for_url("**/destinations")
+
+
+def test_what_is_being_asked_for_is_shown_soon(browser: Browser, tmp_path: Path) -> None:
+    """A destination that is slow to answer stands as being asked for no longer than it is."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        base_url = f"http://127.0.0.1:{silent.getsockname()[1]}/fhir"
+        options = {"destinations": {"ehr": {"type": "fhir", "base_url": base_url}}}
+        with (
+            serving(tmp_path, sqlite_url(tmp_path / "s.db"), **options) as served,
+            watch(browser, served.url) as window,
+        ):
+            page = window.go("/destinations")
+            expect(page.locator("[data-soon]")).to_be_visible()
+            with page.expect_request(lambda one: "x-fragment" in one.headers, timeout=2_000):
+                pass

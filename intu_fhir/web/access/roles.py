@@ -19,7 +19,7 @@ class Role(IntEnum):
     OPERATOR = 2
     """Replay, release, settle, pause and resume; ask SQL of their own."""
     ADMINISTRATOR = 3
-    """Read the audit trail, give out tokens."""
+    """Read the audit trail, remove from quarantine."""
 
     @property
     def word(self) -> str:

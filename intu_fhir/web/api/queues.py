@@ -12,14 +12,10 @@ from pydantic import BaseModel, Field
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
 from intu_fhir.db.failures import Cause, FailureRow, causes, failures_of
 from intu_fhir.db.holds import Release, release
-from intu_fhir.db.pruning import Pruner
-from intu_fhir.db.quarantine import take_out
 from intu_fhir.db.review import HoldRow, QuarantineRow, list_holds, list_quarantine
-from intu_fhir.errors import StoreUnavailable
-from intu_fhir.model.audit import Action, Actor
+from intu_fhir.model.audit import Action
 from intu_fhir.model.cause import remedy_of
 from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
-from intu_fhir.upkeep.prune import Prune
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.api.routing import AddressOf, PersonOf, SiteOf, new_router
 from intu_fhir.web.api.values import (
@@ -41,6 +37,7 @@ from intu_fhir.web.http.needs import needs
 from intu_fhir.web.http.trail import note_look
 from intu_fhir.web.pages.failures import find_cause, name_of
 from intu_fhir.web.pages.search import position_in_time
+from intu_fhir.web.removal import remove_object
 
 DeliveryState = Annotated[
     str,
@@ -190,16 +187,11 @@ def remove_quarantined(
     site: SiteOf, person: PersonOf, address: AddressOf, key: KeyPath, why: Why | None = None
 ) -> Removed:
     """Remove an object from quarantine, and its file for good."""
-    now, reason = site.clock.now(), why.reason if why else ""
-    with site.database.write() as connection:
-        if not take_out(connection, key, by=person.name, reason=reason, now=now, address=address):
-            raise HTTPException(404, "there is no such object; see GET /api/v1/quarantine")
-    prune = Prune(site.database, site.app.files, site.clock, Pruner(person.name, Actor.PERSON))
-    try:
-        gone = prune.remove_files()
-    except StoreUnavailable:
-        gone = None  # it is written down, and goes with the next files that are removed
-    return Removed(removed=True, file_removed=gone is not None)
+    reason = why.reason if why else ""
+    gone = remove_object(site, key, by=person.name, reason=reason, address=address)
+    if gone is None:
+        raise HTTPException(404, "there is no such object; see GET /api/v1/quarantine")
+    return Removed(removed=True, file_removed=gone)
 
 
 def _cause(one: Cause) -> CauseAnswer:

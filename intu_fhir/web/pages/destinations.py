@@ -18,7 +18,7 @@ from intu_fhir.web.access.roles import Role
 from intu_fhir.web.context import Site
 from intu_fhir.web.fields import one
 from intu_fhir.web.http.identify import person_address
-from intu_fhir.web.rendering import asker_of, page, site_of
+from intu_fhir.web.rendering import asker_of, is_background, page, site_of
 from intu_fhir.web.routes import get, post
 
 MAX_REASON = 500
@@ -29,6 +29,8 @@ def show(request: Request) -> Response:
     site = site_of(request)
     configured = site.configuration.site.destinations
     rows = site.cached.get("destinations", 2.0, lambda: _rows(site))
+    if not is_background(request):
+        site.far_sides.wait_for_first([row.name for row in rows])
     return page(
         request,
         "destinations.html",

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from intu_fhir.db.failures import Cause, causes, failures_of, left_out
+from intu_fhir.db.study_names import study_names
 from intu_fhir.model.audit import Action
 from intu_fhir.model.cause import remedy_of
 from intu_fhir.web.access.roles import Role
@@ -68,6 +69,7 @@ def show_cause(request: Request) -> Response:
         if cause is None:
             return _gone(request)
         found = failures_of(connection, cause, after=after, limit=ROWS + 1)
+        names = study_names(connection, [row.study_instance_uid for row in found])
     if not found and after is not None:
         raise HTTPException(404)
     rows = found[:ROWS]
@@ -81,6 +83,7 @@ def show_cause(request: Request) -> Response:
         remedy=remedy_of(cause.example),
         reason=reason_in(cause),
         rows=rows,
+        names=names,
         next_after=rows[-1].key if len(found) > ROWS else "",
         is_first=after is None,
     )

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from intu_fhir.db.activity import Activity, Latency, activity
 from intu_fhir.db.overview import Overview, overview
-from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVER, DELIVERED, RETRYING, RUNNING
+from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVER, DELIVERED, HELD, RETRYING, RUNNING
 from intu_fhir.settings.schema import FhirDestination
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.advice import advice_of
@@ -20,7 +20,7 @@ from intu_fhir.web.charts import Chart, Series, bars, day_until, percentile
 from intu_fhir.web.context import Site
 from intu_fhir.web.rendering import page, site_of
 from intu_fhir.web.routes import get
-from intu_fhir.web.words import duration, number
+from intu_fhir.web.scales import COUNTS, LENGTHS
 
 _FRESH_SECONDS, _CHART_SECONDS = 2.0, 30.0
 _TEN_MINUTES, _HOUR = 600, 3_600
@@ -32,10 +32,12 @@ class Step:
     """One box of the pipeline.
 
     Args:
-        state: the worst that is in it: ``dead``, ``retrying``, ``running`` or ``done``.
+        state: the worst that is in it: ``dead``, ``retrying``, ``held``, ``running``, ``waiting``
+            or ``done``.
         wrong: the part without which it does nothing.
         in_hand: what is in it now, said by ``what``.
         rate: done in the last hour.
+        held: what it found that waits for a decision.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Step:
     dead: int
     oldest: datetime | None
     wrong: str = ""
+    held: int = 0
 
 
 def show(request: Request) -> Response:
@@ -128,10 +131,11 @@ def _takes_nothing(wrong: Set[str]) -> str:
 
 
 def _queued(seen: Overview, step: str, name: str, does: str, state: str, rated: str) -> Step:
-    rows = [row for row in seen.queue if row.step == step and row.state != "held"]
+    rows = [row for row in seen.queue if row.step == step and row.state != HELD]
     by_state = {s: sum(r.count for r in rows if r.state == s) for s in (DEAD, RETRYING, RUNNING)}
     live = [row for row in rows if row.state != DEAD]
-    worst = next((s for s in (DEAD, RETRYING, RUNNING) if by_state[s]), "")
+    by_state[HELD] = seen.held_in.get(step, 0)
+    worst = next((s for s in (DEAD, RETRYING, HELD, RUNNING) if by_state[s]), "")
     in_hand = sum(row.count for row in live)
     return Step(
         name=name,
@@ -145,6 +149,7 @@ def _queued(seen: Overview, step: str, name: str, does: str, state: str, rated: 
         failing=by_state[RETRYING],
         dead=by_state[DEAD],
         oldest=min((row.oldest for row in live if row.oldest), default=None),
+        held=by_state[HELD],
     )
 
 
@@ -158,17 +163,14 @@ def _charts(site: Site) -> list[Chart]:
         day = activity(
             connection, since, until, seconds=_TEN_MINUTES, failure_seconds=_HOUR, ehrs=ehrs
         )
-    per_minute = Series("instances", {at: n / 10 for at, n in day.instances.items()})
-    studies = Series("studies", {at: n / 10 for at, n in day.studies.items()})
+    instances = Series("instances", _floats(day.instances))
+    studies = Series("studies", _floats(day.studies))
+    late, failed = _percentiles(day.latencies), failed_tries(day)
     return [
-        bars("Instances received", "per minute", fine, [per_minute], number),
-        bars("Studies settled", "per minute", fine, [studies], number),
-        bars(
-            "Last image to EHR", "by hour", coarse, _percentiles(day.latencies), duration, over=True
-        ),
-        bars(
-            "Failed tries", "by hour and destination", coarse, failed_tries(day), number, named=True
-        ),
+        bars("Instances received", "in 10 minutes", fine, [instances], COUNTS),
+        bars("Studies settled", "in 10 minutes", fine, [studies], COUNTS),
+        bars("Last image to EHR", "by hour", coarse, late, LENGTHS, over=True),
+        bars("Failed tries", "by hour and destination", coarse, failed, COUNTS, named=True),
     ]
 
 

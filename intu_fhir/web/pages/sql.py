@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -33,6 +34,12 @@ MAX_BYTES = 64 * 1024 * 1024
 
 _CELL = 400
 """Characters of a cell that are shown."""
+
+_SHORT = 12
+"""Characters of a column's name that never break."""
+
+_WHOLE = 64
+"""Characters that stand in one line, as the longest UID has (PS3.5 9.1)."""
 
 _KINDS: Mapping[str, str] = {
     "csv": "text/csv; charset=utf-8",
@@ -155,6 +162,32 @@ def cell(value: Any) -> str:
     return text if len(text) <= _CELL else text[:_CELL] + " …"
 
 
+def is_long(text: str) -> bool:
+    """Say whether a value may go over several lines; all others stand whole."""
+    return len(text) > _WHOLE or "\n" in text
+
+
+def halves(name: str) -> tuple[str, ...]:
+    """Return the name of a column in the parts between which it may break: at one ``_``."""
+    middle = len(name) // 2
+    places = [at + 1 for at, one in enumerate(name[:-1]) if one == "_" and at]
+    if len(name) <= _SHORT or not places:
+        return (name,)
+    best = min(places, key=lambda at: abs(at - middle))
+    return name[:best], name[best:]
+
+
+def numeric(answer: Answer) -> frozenset[int]:
+    """Return the columns that hold numbers; what has no value does not count."""
+    held = {
+        at: value
+        for row in reversed(answer.rows)
+        for at, value in enumerate(row)
+        if value is not None
+    }
+    return frozenset(at for at, value in held.items() if isinstance(value, (int, float, Decimal)))
+
+
 def _page(
     request: Request,
     statement: str,
@@ -178,6 +211,9 @@ def _page(
         views=views(),
         tables=[one for one in tables() if one.name not in hidden],
         cell=cell,
+        is_long=is_long,
+        halves=halves,
+        numeric=numeric(answer) if answer is not None else frozenset(),
         settings=site_of(request).web.sql,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from intu_fhir.db.awaited import awaited
 from intu_fhir.db.grid import cells_of
 from intu_fhir.db.reports import page_of_studies
 from intu_fhir.db.study_states import STUDY_STATES
@@ -15,6 +16,7 @@ from intu_fhir.web.http.trail import note_look
 from intu_fhir.web.pages.search import pager, search_of
 from intu_fhir.web.rendering import page, site_of
 from intu_fhir.web.routes import get, post
+from intu_fhir.web.words import waits
 
 GRID_ROWS = 40
 
@@ -27,6 +29,8 @@ def show(request: Request) -> Response:
         return RedirectResponse(search.address("/studies"), 303)
     with site.database.read() as connection:
         found = pager(page_of_studies(connection, search.wanted), search.wanted)
+        delivering = [row.study_key for row in found.rows if row.state == "delivering"]
+        late = awaited(connection, delivering, site.clock.now())
     note_look(request, site, Action.QUERIED, what="studies", objects=len(found.rows))
     return page(
         request,
@@ -34,6 +38,7 @@ def show(request: Request) -> Response:
         title="Studies",
         search=search,
         rows=found.rows,
+        waits_for=lambda row: waits(late.get(row.study_key, ())),
         pager=found,
         is_first=search.wanted.after is None,
         is_live=request.method == "GET" and search.wanted.after is None,

@@ -11,9 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from intu_fhir.db.awaited import awaited
 from intu_fhir.db.holds import NEEDS_REBUILD, Release, release
 from intu_fhir.db.instance_report import list_instances
-from intu_fhir.db.reports import find_study
+from intu_fhir.db.reports import StudyRow, find_study
 from intu_fhir.db.resources import find_resource
 from intu_fhir.db.studies import request_settling
 from intu_fhir.db.study_report import StudyReport, study_report
@@ -22,12 +23,14 @@ from intu_fhir.db.timeline import timeline
 from intu_fhir.model.audit import Action
 from intu_fhir.model.work import AGGREGATE, DEAD, RETRYING
 from intu_fhir.web.access.roles import Role
+from intu_fhir.web.context import Site
 from intu_fhir.web.difference import difference, pretty
 from intu_fhir.web.fields import asked, number, one
 from intu_fhir.web.http.identify import person_address
 from intu_fhir.web.http.trail import note_look
 from intu_fhir.web.rendering import asker_of, page, site_of
 from intu_fhir.web.routes import get, post
+from intu_fhir.web.words import waits
 
 INSTANCES = 200
 
@@ -68,6 +71,7 @@ def show(request: Request) -> Response:
     report = _report(request)
     study = report.study
     waiting = [row for row in report.work if row.step == AGGREGATE and row.want > row.have]
+    late = _waits_for(site_of(request), study)
     states = {row.state for row in report.deliveries} | {row.state for row in report.work}
     return page(
         request,
@@ -76,6 +80,7 @@ def show(request: Request) -> Response:
         report=report,
         study=study,
         meaning=STUDY_STATES[study.state],
+        waits_for=late,
         events=timeline(report),
         findings=remarks(report),
         open_holds=[hold for hold in report.holds if hold.released_at is None],
@@ -84,6 +89,15 @@ def show(request: Request) -> Response:
         has_failed=bool(states & {DEAD, RETRYING}),
         address=address(study.study_instance_uid),
     )
+
+
+def _waits_for(site: Site, study: StudyRow) -> str:
+    """Say who keeps a study waiting that is on its way."""
+    if study.state != "delivering":
+        return ""
+    with site.database.read() as connection:
+        found = awaited(connection, [study.study_key], site.clock.now())
+    return waits(found.get(study.study_key, ()))
 
 
 def remarks(report: StudyReport) -> list[tuple[Remark, int]]:

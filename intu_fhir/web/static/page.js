@@ -4,6 +4,7 @@
 const LONGEST_PAUSE_SECONDS = 60;
 const LONGEST_ANSWER_SECONDS = 8;
 const LONGEST_KEPT_SECONDS = 60;
+const SOON_SECONDS = 1;
 
 // On a narrow screen the links of the frame stand beside each other: show the one that is open.
 function showWhereWeAre() {
@@ -115,7 +116,9 @@ async function renew(region) {
 
 function keepLive(region) {
   const seconds = Number(region.dataset.live);
-  let pause = seconds;
+  // What is being asked for at this moment is there soon.
+  const usual = () => (region.querySelector("[data-soon]") ? Math.min(SOON_SECONDS, seconds) : seconds);
+  let pause = usual();
   let shownAt = new Date();
 
   function isNewest() {
@@ -142,7 +145,7 @@ function keepLive(region) {
     if (document.visibilityState === "visible") {
       try {
         const isDone = await renew(region);
-        pause = seconds;
+        pause = usual();
         if (isDone) isNewest();
         else isKept();
       } catch (error) {
@@ -152,7 +155,7 @@ function keepLive(region) {
     setTimeout(next, pause * 1000);
   }
   say(true, `live, every ${seconds} s`);
-  setTimeout(next, seconds * 1000);
+  setTimeout(next, usual() * 1000);
 }
 
 for (const region of document.querySelectorAll("[data-live]")) keepLive(region);

@@ -10,9 +10,11 @@ from sqlalchemy import Connection
 from intu_fhir.db import tables as t
 from intu_fhir.db.activity import activity
 from intu_fhir.db.destinations import pause, remember
+from intu_fhir.db.holds import hold_study
 from intu_fhir.db.overview import overview
 from intu_fhir.db.session import Database
 from intu_fhir.model.destination import HALF_OPEN, OPEN, PAUSED
+from intu_fhir.model.settling import StudyHold
 from tests.support.clock import START
 from tests.support.plans import plan_of, statements_of
 from tests.support.seeded import stage
@@ -100,6 +102,20 @@ def test_associations_are_told_with_the_oldest_that_is_open(database: Database) 
         seen = overview(connection, NOW)
     assert seen.rates["associations"] == 3
     assert (seen.associations_open, seen.associations_since) == (2, START + timedelta(minutes=1))
+
+
+def test_what_is_held_is_told_by_step(database: Database) -> None:
+    """A contradiction counts in aggregate, an invalid resource in build, the rest in deliver."""
+    with database.write() as connection:
+        key = stage(connection, "one", deliveries={"ehr": "held", "other": "held"})
+        held = [("", "patient_conflict"), ("ehr", "invalid_resource")]
+        held += [("ehr", "patient_not_found"), ("other", "patient_mismatch")]
+        for number, (destination, reason) in enumerate(held):
+            found, now = [StudyHold(reason, "why")], START + timedelta(minutes=number)
+            hold_study(connection, key, found, generation=1, now=now, destination=destination)
+        seen = overview(connection, NOW)
+    assert seen.held_in == {"aggregate": 1, "build": 1, "deliver": 2}
+    assert (seen.held, seen.held_since) == (4, START)
 
 
 def test_latency_ends_with_the_first_word_of_a_generation(database: Database) -> None:

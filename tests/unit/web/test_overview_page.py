@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from intu_fhir.db.activity import Activity
-from intu_fhir.model.work import AGGREGATE, BUILD, DELIVERED
+from intu_fhir.db.overview import QueueCount
+from intu_fhir.model.work import AGGREGATE, BUILD, DEAD, DELIVER, DELIVERED
 from intu_fhir.settings.schema import Configuration
 from intu_fhir.web.charts import Series, bars, day_until
 from intu_fhir.web.pages.overview import failed_tries, steps
 from intu_fhir.web.pages.preview import release_of
-from intu_fhir.web.words import number, zone_name
+from intu_fhir.web.scales import COUNTS, LENGTHS, Scale
+from intu_fhir.web.words import zone_name
 from tests.support.clock import START
 from tests.unit.web.test_advice import LONG_AGO, NOTHING
 
@@ -64,8 +66,42 @@ def test_a_step_that_takes_nothing_in_is_not_green(part: str, states: list[str])
 def test_the_time_axis_names_its_zone() -> None:
     """Whoever looks from another zone sees which one the times are in."""
     now = datetime(2024, 2, 29, 12, tzinfo=UTC)
-    chart = bars("Images", "by hour", day_until(now, 3_600), [Series("n", {})], number)
+    chart = bars("Images", "by hour", day_until(now, 3_600), [Series("n", {})], COUNTS)
     assert chart.along[-1].endswith(f" {zone_name()}")
+
+
+@pytest.mark.parametrize(
+    ("scale", "highest", "ticks"),
+    [
+        (COUNTS, 0, ["2", "1", "0"]),
+        (COUNTS, 1, ["2", "1", "0"]),
+        (COUNTS, 3, ["4", "2", "0"]),
+        (COUNTS, 5, ["10", "5", "0"]),
+        (COUNTS, 41, ["100", "50", "0"]),
+        (COUNTS, 1_500, ["2\u202f000", "1\u202f000", "0"]),
+        (LENGTHS, 0.0, ["2 ms", "1 ms", "0"]),
+        (LENGTHS, 0.3, ["400 ms", "200 ms", "0"]),
+        (LENGTHS, 1.4, ["2 s", "1 s", "0"]),
+        (LENGTHS, 59, ["60 s", "30 s", "0"]),
+        (LENGTHS, 150, ["4 min", "2 min", "0"]),
+        (LENGTHS, 3_000, ["60 min", "30 min", "0"]),
+        (LENGTHS, 5 * 3_600, ["8 h", "4 h", "0"]),
+        (LENGTHS, 3 * 86_400, ["4 d", "2 d", "0"]),
+    ],
+)
+def test_the_numbers_of_an_axis_are_round(scale: Scale, highest: float, ticks: list[str]) -> None:
+    """Top and half of it are round in one unit; of studies there are no halves."""
+    span = day_until(datetime(2024, 2, 29, 12, tzinfo=UTC), 3_600)
+    chart = bars("Images", "by hour", span, [Series("n", {span.start: highest})], scale)
+    assert chart.high == ticks
+
+
+def test_what_is_held_stands_in_its_step() -> None:
+    """A step that found a reason to hold studies is not green, and says how many."""
+    held = {AGGREGATE: 1, BUILD: 19, DELIVER: 2}
+    queue = [QueueCount(DELIVER, "ehr", DEAD, 3, LONG_AGO)]
+    found = steps(replace(NOTHING, rates=RATES, held=22, held_in=held, queue=queue))
+    assert [(one.state, one.held) for one in found[2:]] == [("held", 1), ("held", 19), ("dead", 2)]
 
 
 @pytest.mark.parametrize(
