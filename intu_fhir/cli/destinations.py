@@ -79,7 +79,7 @@ def _why(row: DestinationRow) -> str:
         return f"paused by {row.paused_by} at {local_time(row.paused_at)}{reason}"
     if row.state == DOWN:
         return (
-            f"no answer since {local_time(row.opened_at)} ({row.last_error}); "
+            f"nothing gets there since {local_time(row.opened_at)}: {row.last_error}; "
             f"next probe at {local_time(row.next_probe_at)}"
         )
     if row.state == LATER:

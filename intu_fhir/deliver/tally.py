@@ -52,18 +52,22 @@ class Tally:
         self.in_hand = ""
         self.tell(outcome)
 
-    def interrupted(self, reason: str) -> Retry:
-        """Return the outcome of a call whose association ended early."""
+    def interrupted(self, where: str, reason: str, remedy: str = "") -> Retry:
+        """Return the outcome of a call whose association ended early.
+
+        Args:
+            where: the PACS, as its administrator knows it.
+            remedy: what to do where it took nothing at all.
+        """
         silent = not self.verdicts  # who has answered for an instance is there
-        if self.in_hand:
-            uid = self.in_hand
+        uid, in_hand = self.in_hand, ""
+        if uid:
             self.add(uid, NO_ANSWER, Rule(Verdict.RETRY, reason))
-            return Retry(
-                NO_ANSWER,
-                f"{reason}, with instance {uid} in hand; the rest is sent again later",
-                silent=silent,
-            )
-        return Retry(NO_ANSWER, f"{reason}; the rest is sent later", silent=silent)
+            in_hand = f", with instance {uid} in hand"
+        detail = sentence(f"{where}: {reason}{in_hand}", remedy="the rest is sent again later")
+        if silent and remedy:
+            detail = sentence(detail, remedy=remedy)
+        return Retry(NO_ANSWER, detail, silent=silent)
 
     def outcome(self, wanted: int) -> Delivered | Retry | Dead:
         """Return the outcome of a call that went through."""

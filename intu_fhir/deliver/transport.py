@@ -98,7 +98,7 @@ class Connection:
         except TimeoutError as error:
             raise Broken("the PACS stopped reading") from error
         except OSError as error:
-            raise Broken(self._last_words() or _words(error)) from error
+            raise self._last_words() or Broken(_words(error)) from error
 
     def has_answer(self) -> bool:
         """Say whether the peer has sent something, without waiting for it.
@@ -168,16 +168,16 @@ class Connection:
             raise Broken("no answer in time")
         return left
 
-    def _last_words(self) -> str:
+    def _last_words(self) -> Aborted | None:
         """Return why the peer closed, where its A-ABORT arrived before our writing failed."""
         self.allow(_LINGER_SECONDS)
         try:
             self.read_pdu()
         except Aborted as error:
-            return str(error)
+            return error
         except (Broken, BadAnswer, Stopped):
             pass
-        return ""
+        return None
 
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:

@@ -140,8 +140,8 @@ def test_nothing_is_stuck_where_all_goes() -> None:
         (
             {"kept_back": [replace(KEPT, state=DOWN, by="", why="no connection (refused)")]},
             "retrying",
-            "ehr does not answer",
-            "No connection. Nothing waits yet; all goes by itself when it answers.",
+            "Nothing gets to ehr",
+            "No connection. Nothing waits yet; all goes by itself when one gets through.",
             "/destinations#ehr",
         ),
     ],
