@@ -134,6 +134,9 @@ def failed(status: int, said: str = "", retry_after: float | None = None) -> Ret
 
 _SEND_OTHER = "the PACS does not take this instance as it is; change it or the PACS, then replay"
 
+SOP_CLASS_NOT_SUPPORTED, NO_SUCH_CLASS = 0x0122, "SOP class not supported"
+"""Status of C-STORE; what it and result 3 of a presentation context mean."""
+
 DIMSE_STATUSES: Mapping[int, Rule] = {
     0x0000: Rule(Verdict.DELIVERED, "success"),
     0x0107: Rule(Verdict.WARNING, "attribute list error"),
@@ -142,7 +145,9 @@ DIMSE_STATUSES: Mapping[int, Rule] = {
     0x0112: Rule(Verdict.DEAD, "no such SOP class", _SEND_OTHER),
     0x0116: Rule(Verdict.WARNING, "attribute value out of range"),
     0x0117: Rule(Verdict.DEAD, "invalid SOP instance", _SEND_OTHER),
-    0x0122: Rule(Verdict.DEAD, "SOP class not supported", "have it enabled at the PACS, replay"),
+    SOP_CLASS_NOT_SUPPORTED: Rule(
+        Verdict.DEAD, NO_SUCH_CLASS, "have it enabled at the PACS, then replay"
+    ),
     0x0124: Rule(Verdict.DEAD, "not authorised", "have our AE title allowed at the PACS, replay"),
     0x0210: Rule(Verdict.RETRY, "duplicate invocation", _LATER),
     0x0211: Rule(Verdict.DEAD, "unrecognised operation", "check that the peer is a storage SCP"),
@@ -177,7 +182,7 @@ CONTEXT_RESULTS: Mapping[int, str] = {
     0: "acceptance",
     1: "user rejection",
     2: "no reason given",
-    3: "SOP class not supported",
+    3: NO_SUCH_CLASS,
     4: "transfer syntax not supported",
 }
 """Results of a presentation context (PS3.8 table 9-18)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from pydicom._uid_dict import UID_dictionary
+
 from intu_fhir.deliver.association import Source
 from intu_fhir.deliver.edited import Changes, EditedDataSet, NotEditable
 from intu_fhir.deliver.explicit_vr import NotConvertible
@@ -39,6 +41,11 @@ class ObjectToSend:
         return self.sop_class_uid, self.transfer_syntax_uid
 
 
+def name_of(uid: str) -> str:
+    """Return the name of a SOP class or a transfer syntax (PS3.6 annex A), or the UID itself."""
+    return UID_dictionary[uid][0] if uid in UID_dictionary else uid
+
+
 def unreadable(error: OSError) -> Broken:
     """Say that the store could not be read; it is tried again."""
     return Broken(f"the stored file cannot be read ({error.strerror})")
@@ -57,7 +64,7 @@ def not_converted(transfer_syntax_uid: str, error: NotConvertible) -> Rule:
     """Say that an instance waits for a person: the PACS does not take it as it is."""
     return Rule(
         Verdict.DEAD,
-        f"the PACS does not take {transfer_syntax_uid}, and it cannot be decompressed: {error}",
+        f"the PACS takes no {name_of(transfer_syntax_uid)}, and it cannot be decompressed: {error}",
         "have this transfer syntax enabled at the PACS, or install a decoder for it, then replay",
     )
 

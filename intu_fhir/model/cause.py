@@ -42,6 +42,16 @@ _BEFORE_COMMA = re.compile(r"\s+(?=[,.;])")
 _UNREACHED = "see that it runs, and that its address and port are right"
 
 
+def reason_of(detail: str) -> str:
+    """Return a failure's line without what to do."""
+    words = _TRIES.sub("", detail)
+    for found in reversed(list(re.finditer(_REMEDY, words))):
+        before = words[: found.start()]
+        if _without_brackets(before + _REMEDY).endswith(_REMEDY):
+            return before
+    return words
+
+
 def cause_of(detail: str) -> str:
     """Return what a failure's line has in common with others of the same cause.
 

@@ -122,6 +122,28 @@ def test_a_finding_of_a_study_names_its_attribute_once(ask: Ask, database: Datab
     assert "PatientID it is not usable" in out
 
 
+def test_a_part_of_a_cause_is_enough(ask: Ask, database: Database) -> None:
+    """Words that one cause alone has stand for it; those of several are asked for again."""
+    no_mr = "the PACS takes no MR Image Storage: SOP class not supported"
+    with database.write() as connection:
+        stage(connection, "worse", deliveries={"pacs": "dead"})
+        c = t.deliveries.c
+        dead = t.deliveries.update().where(c.state == "dead")
+        connection.execute(dead.where(c.destination == "pacs").values(cause=no_mr))
+        connection.execute(dead.where(c.destination == "ehr").values(cause="a … of … supported"))
+    options = ["replay", "--dry-run", "--cause"]
+    code, out, _ = ask(*options, "SOP class NOT supported")
+    assert (code, out.startswith("1 delivery would be put back")) == (0, True)
+    assert "1 delivery" in ask(*options, "a ... of ...")[1]
+    code, out, err = ask(*options, "supported")
+    assert (code, out) == (2, "")
+    assert "2 causes have these words" in err
+    assert no_mr in err
+    assert "1 delivery" in ask(*options, "supported", "--destination", "ehr")[1]
+    code, _, err = ask(*options, "no such")
+    assert (code, "nothing fails for this cause" in err) == (2, True)
+
+
 def test_deliveries(ask: Ask) -> None:
     """What is not done is listed with its reason; --all shows the rest."""
     code, out, _ = ask("deliveries")
