@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from intu_fhir.cli.destinations import not_up, standing
 from intu_fhir.cli.program import Program, console, print_json, say
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
+from intu_fhir.db.destinations import names_with_work
 from intu_fhir.db.failures import Cause, causes, left_out
 from intu_fhir.model.cause import remedy_of
+from intu_fhir.model.counting import counted
 
 
 def show_causes(program: Program, destination: str | None, *, wants_json: bool) -> None:
@@ -16,12 +19,19 @@ def show_causes(program: Program, destination: str | None, *, wants_json: bool) 
     with program.database() as database, database.read() as connection:
         found = causes(connection, destination)
         cut = left_out(connection, found, destination)
+        names = [destination] if destination else names_with_work(connection)
+        kept = not_up(connection, names)
     if wants_json:
         print_json([asdict(one) | {"remedy": remedy_of(one.example)} for one in found])
     elif not found:
         say("Nothing fails.")
     else:
         show_table(console(), found, _columns(), below=_BELOW)
+    if not wants_json:
+        for one in kept.values():
+            waits = counted(one.waiting, "delivery", "deliveries")
+            verb = "waits" if one.waiting == 1 else "wait"
+            say(f"{standing(one)}\n  {waits} {verb} for it besides, not tried yet.")
     if cut:
         say(cut, stderr=True)
     if found and not wants_json:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,36 @@ def test_deliveries(ask: Ask) -> None:
     assert [row["state"] for row in _json(ask, "deliveries")] == ["dead"]
     assert len(_json(ask, "deliveries", "--all")) == 3
     assert _json(ask, "deliveries", "--state", "delivered", "--destination", "pacs") != []
+
+
+def test_what_waits_for_a_destination_that_is_down(ask: Ask, database: Database) -> None:
+    """Its next try is the next probe, and how the destination stands is told beside what fails."""
+    with database.write() as connection:
+        for number in range(3):
+            stage(connection, f"late {number}", deliveries={"pacs": "waiting"})
+        stage(connection, "tried", deliveries={"pacs": "retrying"})
+        connection.execute(
+            t.destination_states.insert().values(
+                destination="pacs",
+                breaker="open",
+                opened_at=START,
+                next_probe_at=datetime(2099, 3, 1, 12, tzinfo=UTC),
+                last_error="no connection: refused",
+                updated_at=START,
+            )
+        )
+    out = " ".join(ask("deliveries")[1].split())
+    assert "pacs is down: nothing gets there since 2024-03-01" in out
+    assert out.count("2099-03-01") == 5  # one that is retried, three that wait, and the head
+    assert out.count("waits for pacs, which is down") == 3
+    out = " ".join(ask("deliveries", "--by-cause")[1].split())
+    assert "pacs is down: nothing gets there since 2024-03-01" in out
+    assert "3 deliveries wait for it besides, not tried yet" in out
+    assert "2099-03-01" in ask("study", uid("late 0"))[1]
+    assert ask("destinations", "pause", "pacs")[0] == 0
+    out = ask("deliveries")[1]
+    assert "pacs is paused: paused by" not in out
+    assert "pacs is paused by" in out
 
 
 def test_deliveries_say_what_to_do(ask: Ask) -> None:
