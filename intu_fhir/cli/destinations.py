@@ -29,7 +29,7 @@ from intu_fhir.db.destinations import (
     resume,
 )
 from intu_fhir.db.session import Connection, Database
-from intu_fhir.model.destination import DOWN, LATER, PAUSED, RECOVERING, UP
+from intu_fhir.model.destination import DOWN, FAILING, LATER, PAUSED, RECOVERING, UP
 from intu_fhir.observe.clock import SystemClock
 
 
@@ -100,11 +100,14 @@ def why_not_up(row: DestinationRow) -> str:
         )
     if row.state == RECOVERING:
         return f"answers again; {row.allowed} at the same time until it has shown that it copes"
+    if row.shown == FAILING:
+        what = "last delivery" if row.failing == 1 else f"last {row.failing} deliveries"
+        return f"the {what} failed for good; `intu-fhir deliveries --by-cause` says why"
     return ""
 
 
 _COLUMNS: list[Column[DestinationRow]] = [
-    Column("STATE", lambda row: row.state, style=state_style),
+    Column("STATE", lambda row: row.shown, style=state_style),
     Column("DESTINATION", lambda row: row.name, shrinks=True),
     Column("WAITING", lambda row: row.waiting, right=True),
     Column("RUNNING", lambda row: row.running, right=True),

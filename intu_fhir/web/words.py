@@ -35,6 +35,7 @@ GLYPHS: Mapping[str, str] = {
     "held": "‖",
     "paused": "‖",
     "later": "↻",
+    "failing": "!",
     "filtered": "⌀",
     "staged": "▫",
     "none": "·",
