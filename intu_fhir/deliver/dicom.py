@@ -128,7 +128,7 @@ class StorageScu:
                 raise
             association.release()
         except Rejected as error:
-            return rejected(error.result, error.source, error.reason), ""
+            return self._rejected(error), ""
         except (NotConnected, Broken, BadAnswer) as error:
             return Retry(NO_ANSWER, self._where(error)), ""
         if status == 0:
@@ -171,7 +171,7 @@ class StorageScu:
         try:
             association, accepted = self._associate(batch.contexts, keep_going)
         except Rejected as error:
-            return rejected(error.result, error.source, error.reason)
+            return self._rejected(error)
         except Stopped as error:
             return Retry(NO_ANSWER, self._where(error))
         except (NotConnected, Broken, BadAnswer) as error:
@@ -217,6 +217,10 @@ class StorageScu:
         except Rejected:
             association.close()
             raise
+
+    def _rejected(self, error: Rejected) -> Retry | Dead:
+        theirs, ours = self._place, self._destination.ae_title
+        return rejected(error.result, error.source, error.reason, theirs=theirs, ours=ours)
 
     def _where(self, error: Exception) -> str:
         return sentence(f"{self._place}: {error}", remedy=self._remedy(error))

@@ -65,7 +65,8 @@ def not_converted(transfer_syntax_uid: str, error: NotConvertible) -> Rule:
     return Rule(
         Verdict.DEAD,
         f"the PACS takes no {name_of(transfer_syntax_uid)}, and it cannot be decompressed: {error}",
-        "have this transfer syntax enabled at the PACS, or install a decoder for it, then replay",
+        "have this transfer syntax enabled at the PACS, or install a decoder for it and restart, "
+        "then replay",
     )
 
 
@@ -83,7 +84,7 @@ DAMAGED = Rule(
 LOCKED = Rule(
     Verdict.DEAD,
     "the stored file was sealed with a key that is not there",
-    "add its key file to object_store.key_files, then replay",
+    "add its key file to object_store.key_files, restart, then replay",
 )
 
 

@@ -136,7 +136,7 @@ def _find(
         return Dead(
             str(answer.status),
             "The server does not search Patient by identifier; choose another subject.strategy, "
-            "then replay",
+            "restart, then replay",
         )
     survivors: dict[str, Json] = {}
     for patient in found:

@@ -155,12 +155,15 @@ class Connection:
         except ssl.SSLCertVerificationError as error:
             plain.close()
             raise NotConnected(
-                f"the PACS's certificate is not trusted ({error.verify_message}); set tls.ca_file"
+                f"the PACS's certificate is not trusted ({error.verify_message}); set tls.ca_file "
+                "and restart"
             ) from error
         except (OSError, Broken) as error:
             plain.close()
             reason = getattr(error, "reason", None) or type(error).__name__
-            raise NotConnected(f"TLS with the PACS fails ({reason}); check tls") from error
+            raise NotConnected(
+                f"TLS with the PACS fails ({reason}); check tls, and restart where it was wrong"
+            ) from error
 
     def _left(self) -> float:
         left = self._until - time.monotonic()

@@ -11,7 +11,7 @@ import re
 LONGEST_CAUSE = 200
 _SAID = " ("
 _REMEDY = "; "
-_KEPT = r"\bat \S+:\d+:|\btakes no [^:;]{1,150}:"
+_KEPT = r"\bat \S+:\d+\b|\bhttps?://[^\s/:;,()]+(?::\d+)?|\btakes no [^:;]{1,150}:"
 """Where a destination is, and what it does not take: without these nobody knows what to do."""
 _UID = r"\b(?:\d+(?:\.\d+){3,}|2\.25\.\d+)\b"
 """2.25 and one number: a UUID as a UID (PS3.5 B.2), which many senders make."""

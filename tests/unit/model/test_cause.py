@@ -48,6 +48,10 @@ def test_the_status_is_part_of_the_cause() -> None:
         ),
         ("PACS at 10.0.0.7:104: no answer", "PACS at 10.0.0.7:104: no answer"),
         (
+            "no connection to http://10.0.0.7:8080: Connection refused",
+            "no connection to http://10.0.0.7:8080: Connection refused",
+        ),
+        (
             "aborted (A-ABORT 0/0), with instance 1.2.3.4 in hand",
             "aborted, with instance … in hand",
         ),
