@@ -143,8 +143,7 @@ def replay_command(
     asks = not (dry_run or yes or wants_json) and sys.stdin.isatty()
     with program.database() as database:
         _refuse_unknown(database, wanted)
-        if cause:
-            selection = replace(selection, filter=_with_cause(database, wanted, cause))
+        selection = replace(selection, filter=_with_cause(database, wanted))
         try:
             _act(database, selection, asks=asks, wants_json=wants_json, wait=wait)
         except RefusedQuery as error:
@@ -199,9 +198,10 @@ def _refuse_unknown(database: Database, wanted: ReplayFilter) -> None:
         refuse_unknown_destination(destination, known)
 
 
-def _with_cause(database: Database, wanted: ReplayFilter, cause: str) -> ReplayFilter:
+def _with_cause(database: Database, wanted: ReplayFilter) -> ReplayFilter:
     """Replace a part of a cause by the whole of it, where there is one that has it."""
-    if ReplayQuery(database, ReplayFilter(cause=cause)).counts():
+    cause = wanted.cause
+    if not cause or ReplayQuery(database, ReplayFilter(cause=cause)).counts():
         return wanted
     with database.read() as connection:
         found = causes_with(causes(connection, wanted.destination), cause)

@@ -52,7 +52,7 @@ def hold_study(
         )
     }
     for hold in reasons:
-        if (hold.reason, hold.detail) not in known:
+        if known.isdisjoint({(hold.reason, hold.detail), (hold.reason, hold.before)}):
             connection.execute(
                 sa.insert(holds).values(
                     study_key=study_key,

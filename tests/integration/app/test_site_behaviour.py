@@ -68,6 +68,7 @@ def test_a_series_in_two_studies_holds_the_later_one(
         running.rest()
         [hold] = running.rows(holds)
         assert hold.reason == "series_in_two_studies"
+        assert f"stands in study {first.StudyInstanceUID} as well" in hold.detail
         assert len(running.imaging_studies()) == 1
 
 
