@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
@@ -22,6 +22,8 @@ NOT_FOUND = "patient_not_found"
 AMBIGUOUS = "patient_ambiguous"
 MISMATCH = "patient_mismatch"
 _MERGES = 5
+_NAMED = 5
+"""So many of several patients are named."""
 
 Linked: TypeAlias = Json | Retry | Dead | Hold
 Guard: TypeAlias = AbstractContextManager[object]
@@ -174,15 +176,15 @@ def _replaced_by(patient: Json) -> str:
 def _linked(resource: Json, values: Values, found: list[Json]) -> Linked:
     """Link the one patient that was found, where nothing contradicts."""
     if len(found) > 1:
-        return _ambiguous()
+        return _ambiguous(found)
     place = place_of(found[0])
     if place is None:
         return Retry(detail="The server shows a patient without a usable id")
     if different := mismatches(values, found[0]):
         return Hold(
             MISMATCH,
-            f"The patient with this identifier differs in {', '.join(different)}; correct the "
-            "patient or the images, then release the study",
+            f"{PATIENT}/{place.id}, which has this identifier, differs in {', '.join(different)}; "
+            "correct the patient or the images, then release the study",
         )
     return _with_reference(resource, f"{PATIENT}/{place.id}")
 
@@ -211,11 +213,13 @@ def _unidentified() -> Hold:
     )
 
 
-def _ambiguous() -> Hold:
+def _ambiguous(found: Sequence[Json] = ()) -> Hold:
+    places = [place.id for one in found[:_NAMED] if (place := place_of(one))]
+    named = f" ({', '.join(f'{PATIENT}/{place}' for place in sorted(places))})" if places else ""
     return Hold(
         AMBIGUOUS,
-        "Several patients at the server have this identifier; merge them there, then release the "
-        "study",
+        f"Several patients at the server have this identifier{named}; merge them there, then "
+        "release the study",
     )
 
 
