@@ -97,7 +97,8 @@ def _promise(row: DeliveryRow) -> str:
 def _waits_for(row: DeliveryRow) -> str:
     """Say whom it waits for, and how that one is doing."""
     if row.followed_state is None:
-        return f"waits for {row.follows}, which was never asked for; `intu-fhir replay --rebuild`"
+        again = f"`intu-fhir replay --rebuild --study {row.study_instance_uid}`"
+        return f"waits for {row.follows}, which was never asked for; {again}"
     if row.followed_state == DELIVERED and row.followed_commitment:
         return f"waits for {row.follows}, {PROMISES[row.followed_commitment]}"
     cause = f": {row.followed_error}" if row.followed_error else ""

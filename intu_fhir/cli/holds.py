@@ -17,7 +17,7 @@ from intu_fhir.cli.program import (
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
 from intu_fhir.db.audit import seal
-from intu_fhir.db.holds import Release, release
+from intu_fhir.db.holds import Release, release, study_of_hold
 from intu_fhir.db.review import HoldRow, list_holds
 from intu_fhir.observe.clock import SystemClock
 from intu_fhir.observe.login import login
@@ -84,8 +84,9 @@ def release_command(
             with database.write() as connection:
                 now = SystemClock().now()
                 found = release(connection, hold, by=(by or login())[:64], now=now)
+                uid = study_of_hold(connection, hold)
             open_ones += found not in _REFUSED
-            say(f"Hold {hold}{_SAID[found]}", stderr=found in _REFUSED)
+            say(f"Hold {hold}{_SAID[found].format(uid=uid)}", stderr=found in _REFUSED)
         seal(database)
     if open_ones < len(holds):
         ctx.exit(1)
@@ -97,7 +98,7 @@ _SAID = {
     Release.ASKED_AGAIN: " is released; the destination judges the study again, and holds it "
     "again unless the cause is gone.",
     Release.NEEDS_REBUILD: " stays: a resource with errors is never sent. Read its findings with "
-    "`intu-fhir study`, mend the images or the mapping, then `intu-fhir replay --rebuild --study` "
-    "with its UID.",
+    "`intu-fhir study {uid}`, mend the images or the mapping, then `intu-fhir replay --rebuild "
+    "--study {uid}`.",
     Release.NOT_OPEN: " is not open; see `intu-fhir holds list`.",
 }

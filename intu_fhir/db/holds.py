@@ -93,6 +93,13 @@ def hold_delivery(
     )
 
 
+def study_of_hold(connection: Connection, hold_key: int) -> str:
+    """Return the UID of the study that is held; empty where there is no such hold."""
+    found = sa.select(studies.c.study_instance_uid).join(holds).where(holds.c.hold_key == hold_key)
+    uid: str | None = connection.execute(found).scalar_one_or_none()
+    return uid or ""
+
+
 def lock_study(connection: Connection, study_key: int) -> None:
     """Take a study's turn until the transaction ends.
 

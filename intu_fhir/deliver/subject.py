@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
-from intu_fhir.deliver.answers import Json, objects, place_in_headers, place_of, words
+from intu_fhir.deliver.answers import STUDY_SYSTEM, Json, objects, place_in_headers, place_of, words
 from intu_fhir.deliver.auth import TokenRefused, TokenUnavailable
 from intu_fhir.deliver.demographics import SEXES, birth_date, mismatches, name_groups
 from intu_fhir.deliver.exchange import NoAnswer
@@ -62,14 +62,14 @@ def _logical(resource: Json, patient: Values, server: FhirServer, guard: Guard) 
 def _conditional(resource: Json, patient: Values, server: FhirServer, guard: Guard) -> Linked:
     identifier = _identifier(resource)
     if identifier is None:
-        return _unidentified()
+        return _unidentified(resource)
     return _with_reference(resource, f"Patient?identifier={token(*identifier)}")
 
 
 def _search(resource: Json, patient: Values, server: FhirServer, guard: Guard) -> Linked:
     identifier = _identifier(resource)
     if identifier is None:
-        return _unidentified()
+        return _unidentified(resource)
     found = _find(identifier, server, private_values(resource))
     if not isinstance(found, list):
         return found
@@ -77,7 +77,7 @@ def _search(resource: Json, patient: Values, server: FhirServer, guard: Guard) -
         return Hold(
             NOT_FOUND,
             "The server has no patient with this identifier; enter the patient there and release "
-            "the study, or correct identifiers.patient, restart and replay it with --rebuild",
+            f"the study, or correct identifiers.patient, restart, then {_rebuild(resource)}",
         )
     return _linked(resource, patient, found)
 
@@ -86,7 +86,7 @@ def _create(resource: Json, patient: Values, server: FhirServer, guard: Guard) -
     """Link the patient that is there, else create a thin one."""
     identifier = _identifier(resource)
     if identifier is None:
-        return _unidentified()
+        return _unidentified(resource)
     found = _find(identifier, server, private_values(resource))
     if found == []:
         with guard:
@@ -205,12 +205,19 @@ def _with_reference(resource: Json, reference: str) -> Json:
     return {**resource, "subject": {**kept, "reference": reference, "type": PATIENT}}
 
 
-def _unidentified() -> Hold:
+def _unidentified(resource: Json) -> Hold:
     return Hold(
         NOT_FOUND,
-        "The study names no patient with an identifier system; configure identifiers.patient or "
-        "correct the images, then `intu-fhir replay --rebuild --study` with its UID",
+        "The study names no patient with an identifier system; configure identifiers.patient and "
+        f"restart, or correct the images, then {_rebuild(resource)}",
     )
+
+
+def _rebuild(resource: Json) -> str:
+    """Return the command that builds a study again."""
+    found = objects(resource.get("identifier"))
+    uids = [words(one.get("value")) for one in found if one.get("system") == STUDY_SYSTEM]
+    return f"`intu-fhir replay --rebuild --study {''.join(uids[:1]).removeprefix('urn:oid:')}`"
 
 
 def _ambiguous(found: Sequence[Json] = ()) -> Hold:

@@ -300,6 +300,7 @@ def test_what_a_release_does(site: Path, database: Database, ask: Ask) -> None:
     code, out, err = ask("holds", "release", "1", "2", "3")
     assert code == 1
     assert "Hold 1 stays: a resource with errors is never sent." in err
+    assert f"`intu-fhir replay --rebuild --study {uid('good')}`" in err
     assert "Hold 2 is released; the destination judges the study again" in out
     assert "Hold 3 is not open" in err
     assert [row["hold_key"] for row in _json(ask, "holds", "list")] == [1]

@@ -81,7 +81,9 @@ def _held(outcome: object, code: str, remedy: str = "release the study") -> None
 
 def test_nobody_found_is_held(client: FhirClient) -> None:
     """A patient is never made up where the server knows none."""
-    _held(_link(client), "patient_not_found")
+    outcome = _link(client)
+    _held(outcome, "patient_not_found")
+    assert "`intu-fhir replay --rebuild --study 1.2.3`" in outcome.detail
 
 
 def test_several_found_are_held(ehr: StandInEhr, client: FhirClient) -> None:
@@ -114,7 +116,7 @@ def test_subject_without_identifier_is_held(client: FhirClient) -> None:
     _held(
         _link(client, subject={"display": "unknown"}),
         "patient_not_found",
-        "replay --rebuild --study",
+        "`intu-fhir replay --rebuild --study 1.2.3`",
     )
 
 
