@@ -47,8 +47,13 @@ def _ids(groups: Iterable[HeaderGroup]) -> set[str]:
 def _shared_series(study: StudyHeaders) -> StudyHold | None:
     if not study.shared_series:
         return None
+    pairs = sorted(study.shared_series)
+    named = [f"series {series} stands in study {other} as well" for series, other in pairs[:3]]
+    more = f", and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+    series = sorted({series for series, _ in pairs})
+    remedy = "find out which study it belongs to, then release the hold"
     return StudyHold(
         SERIES_IN_TWO_STUDIES,
-        f"series {', '.join(sorted(study.shared_series)[:3])} stands in another study as well; "
-        "find out which study it belongs to, then release the hold",
+        f"{', '.join(named)}{more}; {remedy}",
+        f"series {', '.join(series[:3])} stands in another study as well; {remedy}",
     )

@@ -93,7 +93,7 @@ class BuildStep:
         by_release = {resource.release: resource for resource in built}
         reasons = left_out(destinations, study, channels)
         wishes = {
-            name: _wish(destination, by_release, reasons.get(name, ""))
+            name: _wish(claim.study_instance_uid, destination, by_release, reasons.get(name, ""))
             for name, destination in destinations.items()
         }
         return Finished(record, claim.want, wishes)
@@ -162,7 +162,10 @@ HOOK_DROPPED = "the channel's transformer dropped this study"
 
 
 def _wish(
-    destination: AnyDestination, built: Mapping[str, BuiltResource], left_out: str
+    study_uid: str,
+    destination: AnyDestination,
+    built: Mapping[str, BuiltResource],
+    left_out: str,
 ) -> DeliveryWish:
     """Decide what one destination gets, unless the whole study is held."""
     if any(resource.state == FILTERED for resource in built.values()):
@@ -173,15 +176,15 @@ def _wish(
         return DeliveryWish(WAITING)
     resource = built[destination.release]
     if resource.state == INVALID:
-        return DeliveryWish(HELD, again=True, hold=_invalid(resource))
+        return DeliveryWish(HELD, again=True, hold=_invalid(study_uid, resource))
     return DeliveryWish(WAITING, again=True)
 
 
-def _invalid(resource: BuiltResource) -> StudyHold:
+def _invalid(study_uid: str, resource: BuiltResource) -> StudyHold:
     codes = sorted({finding.code for finding in errors(list(resource.findings))})
     return StudyHold(
         INVALID_RESOURCE,
         f"the {resource.release} resource has errors ({', '.join(codes)[:200]}); read its findings "
-        "with `intu-fhir study`, mend the images or the mapping, then "
-        "`intu-fhir replay --rebuild --study` with its UID",
+        f"with `intu-fhir study {study_uid}`, mend the images or the mapping, then "
+        f"`intu-fhir replay --rebuild --study {study_uid}`",
     )

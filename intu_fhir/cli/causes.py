@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from intu_fhir.cli.destinations import not_up, standing
 from intu_fhir.cli.program import Program, console, print_json, say
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import local_time, zone_name
+from intu_fhir.db.destinations import names_with_work
 from intu_fhir.db.failures import Cause, causes, left_out
 from intu_fhir.db.review import gather_holds
 from intu_fhir.model.cause import remedy_of
@@ -23,12 +25,19 @@ def show_causes(program: Program, destination: str | None, *, wants_json: bool) 
         found = causes(connection, destination)
         cut = left_out(connection, found, destination)
         held = _held(connection, destination)
+        names = [destination] if destination else names_with_work(connection)
+        kept = not_up(connection, names)
     if wants_json:
         print_json([asdict(one) | {"remedy": remedy_of(one.example)} for one in found])
     elif not found:
         say("Nothing fails.")
     else:
         show_table(console(), found, _columns(), below=_BELOW)
+    if not wants_json:
+        for one in kept.values():
+            waits = counted(one.waiting, "delivery", "deliveries")
+            verb = "waits" if one.waiting == 1 else "wait"
+            say(f"{standing(one)}\n  {waits} {verb} for it besides, not tried yet.")
     if cut:
         say(cut, stderr=True)
     if found and not wants_json:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 
 import click
 
 from intu_fhir.cli.causes import show_causes
+from intu_fhir.cli.destinations import not_up, standing
 from intu_fhir.cli.program import (
     Program,
     command,
@@ -27,8 +30,10 @@ from intu_fhir.db.delivery_report import (
     count_deliveries,
     list_deliveries,
 )
+from intu_fhir.db.destinations import DestinationRow
 from intu_fhir.model.archive_commitment import PROMISES
 from intu_fhir.model.counting import counted
+from intu_fhir.model.destination import PAUSED
 from intu_fhir.model.work import DEAD, DELIVERED, FILTERED, HELD, RETRYING, RUNNING, WAITING
 
 DELIVERY_STATES = (WAITING, RUNNING, RETRYING, DELIVERED, DEAD, HELD, FILTERED)
@@ -36,23 +41,36 @@ _FEW = 3
 OPEN_STATES = (WAITING, RUNNING, RETRYING, DEAD, HELD)
 
 
-def delivery_columns() -> list[Column[DeliveryRow]]:
-    """Return what a list of deliveries shows."""
+def delivery_columns(kept: Mapping[str, DestinationRow]) -> list[Column[DeliveryRow]]:
+    """Return what a list of deliveries shows.
+
+    Args:
+        kept: the destinations that are not simply up.
+    """
     return [
         Column("STATE", lambda row: row.state, style=state_style),
         Column("DESTINATION", lambda row: row.destination, shrinks=True),
         Column("HAS/WANTS", lambda row: f"{row.have}/{row.want}", right=True),
         Column("TRIES", lambda row: row.attempts or "", right=True),
-        Column(f"NEXT TRY ({zone_name()})", _next_try, optional=True),
+        Column(f"NEXT TRY ({zone_name()})", partial(_next_try, kept), optional=True),
         Column("STATUS", lambda row: row.last_status, shrinks=True),
     ]
 
 
-def _next_try(row: DeliveryRow) -> str:
-    return local_time(row.due_at) if row.state in {WAITING, RETRYING} else ""
+def _next_try(kept: Mapping[str, DestinationRow], row: DeliveryRow) -> str:
+    """Say when it is tried, which is not before its destination may get anything."""
+    if row.state not in {WAITING, RETRYING} or row.due_at is None:
+        return ""
+    at = kept.get(row.destination)
+    if at is None:
+        return local_time(row.due_at)
+    if at.state == PAUSED:
+        return ""
+    times = (row.due_at, at.next_probe_at, at.free_at)
+    return local_time(max(time for time in times if time is not None))
 
 
-def _why(row: DeliveryRow) -> str:
+def _why(kept: Mapping[str, DestinationRow], row: DeliveryRow) -> str:
     """Say why it is not there, or how it is there."""
     if row.state == WAITING and row.follows and row.due_at is None:
         return _waits_for(row)
@@ -62,6 +80,8 @@ def _why(row: DeliveryRow) -> str:
         return row.reason
     if row.last_error:
         return row.last_error
+    if row.state == WAITING and row.destination in kept:
+        return f"waits for {row.destination}, which is {kept[row.destination].state}"
     if row.state == DELIVERED:
         version = f"version {row.server_version}" if row.server_version else ""
         named = " ".join(part for part in ("id", row.server_id, version) if part)
@@ -80,14 +100,19 @@ def _promise(row: DeliveryRow) -> str:
 def _waits_for(row: DeliveryRow) -> str:
     """Say whom it waits for, and how that one is doing."""
     if row.followed_state is None:
-        return f"waits for {row.follows}, which was never asked for; `intu-fhir replay --rebuild`"
+        again = f"`intu-fhir replay --rebuild --study {row.study_instance_uid}`"
+        return f"waits for {row.follows}, which was never asked for; {again}"
     if row.followed_state == DELIVERED and row.followed_commitment:
         return f"waits for {row.follows}, {PROMISES[row.followed_commitment]}"
     cause = f": {row.followed_error}" if row.followed_error else ""
     return f"waits for {row.follows}, which is {row.followed_state}{cause}"
 
 
-WHY: Column[DeliveryRow] = Column("WHY", _why)
+def why_column(kept: Mapping[str, DestinationRow]) -> Column[DeliveryRow]:
+    """Return the line below a delivery."""
+    return Column("WHY", partial(_why, kept))
+
+
 _UID: Column[DeliveryRow] = Column("STUDY INSTANCE UID", lambda row: row.study_instance_uid)
 
 
@@ -153,24 +178,30 @@ def deliveries_command(
             of_study = known_study(connection, study_instance_uid, "--study").study_key
         rows = list_deliveries(connection, wanted)
         counts = count_deliveries(connection, of_study)
+        kept = not_up(connection, counts)
     if wants_json:
         print_json(rows)
         return
-    _show(wanted, rows, counts)
+    _show(wanted, rows, counts, kept)
 
 
 def _show(
-    wanted: DeliveryFilter, rows: list[DeliveryRow], counts: dict[str, dict[str, int]]
+    wanted: DeliveryFilter,
+    rows: list[DeliveryRow],
+    counts: dict[str, dict[str, int]],
+    kept: Mapping[str, DestinationRow],
 ) -> None:
     for destination, by_state in counts.items():
         numbers = ", ".join(f"{number} {state}" for state, number in by_state.items())
         say(f"{clean(destination)}: {numbers}")
+    for one in kept.values():
+        say(standing(one))
     if not rows:
         say(_nothing(wanted, counts))
         return
     say()
     shown, more = _few_alike(rows) if _gathers(wanted) else (rows, Counter())
-    show_table(console(), shown, delivery_columns(), below=[_UID, WHY])
+    show_table(console(), shown, delivery_columns(kept), below=[_UID, why_column(kept)])
     for (destination, reason), number in more.items():
         say(clean(f"... and {number} more held at {destination} for {reason}"))
     if any(row.state == DEAD for row in rows):

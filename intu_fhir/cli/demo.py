@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from intu_fhir.model.work import HELD
 from intu_fhir.observe.logging import configure_logging
 from intu_fhir.settings.web import Web
 
-_MOST_NAMED = 20
+_MOST_NAMED, _MOST_REASONS = 3, 10
 
 
 @command("demo", "intu-fhir demo", "intu-fhir demo ~/my-dicom-files --release r5")
@@ -119,7 +120,13 @@ def _show(result: DemoResult) -> None:
 
 
 def _name_some(what: str, named: Sequence[tuple[str, str]]) -> None:
-    for name, reason in named[:_MOST_NAMED]:
-        say(f"{what}: {clean(name)} ({clean(reason)})", stderr=True)
-    if len(named) > _MOST_NAMED:
-        say(f"... and {len(named) - _MOST_NAMED} more {what}; --json names all", stderr=True)
+    """Say what was left out and why, each reason once, so that the table stays in sight."""
+    reasons = Counter(reason for _, reason in named)
+    for reason, number in reasons.most_common(_MOST_REASONS):
+        names = dict.fromkeys(clean(name) for name, why in named if why == reason)
+        such = ", such as " if len(names) > _MOST_NAMED else ": "
+        count = f"{number} objects{such}" if number > 1 else ""
+        some = ", ".join(list(names)[:_MOST_NAMED])
+        say(f"{what}: {count}{some} ({clean(reason)})", stderr=True)
+    if len(reasons) > _MOST_REASONS or len(named) > len(reasons) * _MOST_NAMED:
+        say(f"--json names all that was {what}", stderr=True)

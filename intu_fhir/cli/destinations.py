@@ -19,7 +19,7 @@ from intu_fhir.cli.program import (
     say,
 )
 from intu_fhir.cli.table import Column, show_table, state_style
-from intu_fhir.cli.text import local_minute, local_time, zone_name
+from intu_fhir.cli.text import clean, local_minute, local_time, zone_name
 from intu_fhir.db.audit import seal
 from intu_fhir.db.destinations import (
     DestinationRow,
@@ -28,8 +28,8 @@ from intu_fhir.db.destinations import (
     pause,
     resume,
 )
-from intu_fhir.db.session import Database
-from intu_fhir.model.destination import DOWN, LATER, PAUSED, RECOVERING
+from intu_fhir.db.session import Connection, Database
+from intu_fhir.model.destination import DOWN, FAILING, LATER, PAUSED, RECOVERING, UP
 from intu_fhir.observe.clock import SystemClock
 
 
@@ -68,18 +68,30 @@ def _list(program: Program, wants_json: bool) -> None:
         say("No destination is configured, and nothing was ever to be delivered.")
 
 
+def not_up(connection: Connection, names: Iterable[str]) -> dict[str, DestinationRow]:
+    """Return the destinations that get nothing now, or less than they could, by name."""
+    rows = list_destinations(connection, names, SystemClock().now())
+    return {row.name: row for row in rows if row.state != UP}
+
+
+def standing(row: DestinationRow) -> str:
+    """Say in one line how a destination stands that is not up."""
+    state = "" if row.state == PAUSED else f"{row.state}: "
+    return clean(f"{row.name} is {state}{why_not_up(row)}")
+
+
 def _oldest(row: DestinationRow) -> str:
     return local_minute(row.oldest_due)
 
 
-def _why(row: DestinationRow) -> str:
+def why_not_up(row: DestinationRow) -> str:
     """Say why a destination is not up, and what follows."""
     if row.state == PAUSED:
         reason = f": {row.pause_reason}" if row.pause_reason else ""
         return f"paused by {row.paused_by} at {local_time(row.paused_at)}{reason}"
     if row.state == DOWN:
         return (
-            f"no answer since {local_time(row.opened_at)} ({row.last_error}); "
+            f"nothing gets there since {local_time(row.opened_at)}: {row.last_error}; "
             f"next probe at {local_time(row.next_probe_at)}"
         )
     if row.state == LATER:
@@ -88,11 +100,14 @@ def _why(row: DestinationRow) -> str:
         )
     if row.state == RECOVERING:
         return f"answers again; {row.allowed} at the same time until it has shown that it copes"
+    if row.shown == FAILING:
+        what = "last delivery" if row.failing == 1 else f"last {row.failing} deliveries"
+        return f"the {what} failed for good; `intu-fhir deliveries --by-cause` says why"
     return ""
 
 
 _COLUMNS: list[Column[DestinationRow]] = [
-    Column("STATE", lambda row: row.state, style=state_style),
+    Column("STATE", lambda row: row.shown, style=state_style),
     Column("DESTINATION", lambda row: row.name, shrinks=True),
     Column("WAITING", lambda row: row.waiting, right=True),
     Column("RUNNING", lambda row: row.running, right=True),
@@ -102,7 +117,7 @@ _COLUMNS: list[Column[DestinationRow]] = [
     Column("LAST HOUR", lambda row: row.delivered_last_hour, right=True),
     Column(f"OLDEST DUE ({zone_name()})", _oldest, optional=True),
 ]
-_WHY: Column[DestinationRow] = Column("WHY", _why)
+_WHY: Column[DestinationRow] = Column("WHY", why_not_up)
 
 
 @destinations_command.add_command

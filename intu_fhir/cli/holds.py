@@ -23,7 +23,7 @@ from intu_fhir.cli.text import clean, local_time, zone_name
 from intu_fhir.cli.uid import UID, known_study
 from intu_fhir.cli.unknown import refuse_unknown
 from intu_fhir.db.audit import seal
-from intu_fhir.db.holds import Release, release
+from intu_fhir.db.holds import Release, release, study_of_hold
 from intu_fhir.db.review import HoldGroup, HoldRow, gather_holds, list_holds
 from intu_fhir.db.session import Database
 from intu_fhir.model.counting import counted
@@ -178,8 +178,9 @@ def release_command(
             with database.write() as connection:
                 now, person = SystemClock().now(), (by or login())[:64]
                 found = release(connection, hold, by=person, why=reason, now=now)
+                uid = study_of_hold(connection, hold)
             open_ones += found not in _REFUSED
-            say(f"Hold {hold}{_SAID[found]}", stderr=found in _REFUSED)
+            say(f"Hold {hold}{_SAID[found].format(uid=uid)}", stderr=found in _REFUSED)
         seal(database)
     if open_ones < len(holds):
         ctx.exit(1)
@@ -206,7 +207,7 @@ _SAID = {
     Release.ASKED_AGAIN: " is released; the destination judges the study again, and holds it "
     "again unless the cause is gone.",
     Release.NEEDS_REBUILD: " stays: a resource with errors is never sent. Read its findings with "
-    "`intu-fhir study`, mend the images or the mapping, then `intu-fhir replay --rebuild --study` "
-    "with its UID.",
+    "`intu-fhir study {uid}`, mend the images or the mapping, then `intu-fhir replay --rebuild "
+    "--study {uid}`.",
     Release.NOT_OPEN: " is not open; see `intu-fhir holds list`.",
 }

@@ -14,12 +14,12 @@ import click
 from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import Program, command, json_option, print_json, say
 from intu_fhir.cli.progress import progress
-from intu_fhir.cli.text import TIME
+from intu_fhir.cli.text import TIME, clean
 from intu_fhir.cli.uid import UID, known_study
 from intu_fhir.cli.unknown import refuse_unknown_destination
 from intu_fhir.db.audit import seal
 from intu_fhir.db.delivery_report import count_deliveries
-from intu_fhir.db.failures import states_of
+from intu_fhir.db.failures import causes, causes_with, states_of
 from intu_fhir.db.readonly import RefusedQuery
 from intu_fhir.db.replay import ReplayFilter, ReplayQuery, replay_columns
 from intu_fhir.db.session import Database
@@ -31,6 +31,7 @@ from intu_fhir.pipeline.replay import Replayed, ReplaySelection, chosen_rows, re
 _GOES_ON = frozenset({WAITING, RUNNING, RETRYING})
 _LOOK_SECONDS = 0.5
 _LONGEST_REASON = 500
+_MOST_LISTED = 20
 
 
 def _show_columns(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -59,7 +60,11 @@ def _show_columns(ctx: click.Context, _parameter: click.Parameter, value: bool) 
 @click.option("--since", type=TIME, help="Changed since; with --rebuild: received since.")
 @click.option("--until", type=TIME, help="Changed before; with --rebuild: received before.")
 @click.option("--where", metavar="SQL", help="A predicate over the columns of --columns.")
-@click.option("--cause", metavar="TEXT", help="For this cause, as `deliveries --by-cause` has it.")
+@click.option(
+    "--cause",
+    metavar="TEXT",
+    help="For this cause, as `deliveries --by-cause` has it, or a part of it.",
+)
 @click.option("--rebuild", is_flag=True, help="Build again first: the mapping changed.")
 @click.option("--force", is_flag=True, help="Send again what the destination has already.")
 @click.option("--all", "everything", is_flag=True, help="Needed where nothing else is selected.")
@@ -138,6 +143,7 @@ def replay_command(
     asks = not (dry_run or yes or wants_json) and sys.stdin.isatty()
     with program.database() as database:
         _refuse_unknown(database, wanted)
+        selection = replace(selection, filter=_with_cause(database, wanted))
         try:
             _act(database, selection, asks=asks, wants_json=wants_json, wait=wait)
         except RefusedQuery as error:
@@ -186,19 +192,36 @@ def _watch(database: Database, delivery_keys: Sequence[int], work_keys: Sequence
 
 def _refuse_unknown(database: Database, wanted: ReplayFilter) -> None:
     """Refuse a name that nothing has: a typing mistake must not look like a job done."""
-    study, destination, cause = wanted.study_instance_uid, wanted.destination, wanted.cause
+    study, destination = wanted.study_instance_uid, wanted.destination
     with database.read() as connection:
         if study:
             known_study(connection, study, "--study")
         known = count_deliveries(connection)
     if destination and known:
         refuse_unknown_destination(destination, known)
-    if cause and not ReplayQuery(database, ReplayFilter(cause=cause)).counts():
-        raise click.BadParameter(
+
+
+def _with_cause(database: Database, wanted: ReplayFilter) -> ReplayFilter:
+    """Replace a part of a cause by the whole of it, where there is one that has it."""
+    cause = wanted.cause
+    if not cause or ReplayQuery(database, ReplayFilter(cause=cause)).counts():
+        return wanted
+    with database.read() as connection:
+        found = causes_with(causes(connection, wanted.destination), cause)
+    if len(found) == 1:
+        return replace(wanted, cause=found[0])
+    if not found:
+        words = (
             "nothing fails for this cause now; `intu-fhir deliveries --by-cause` lists the causes "
-            "there are",
-            param_hint="--cause",
+            "there are"
         )
+    else:
+        listed = "".join(f"\n  {clean(text)}" for text in found[:_MOST_LISTED])
+        more = f"\n  and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+        words = (
+            f"{len(found)} causes have these words; give more of the one you mean:{listed}{more}"
+        )
+    raise click.BadParameter(words, param_hint="--cause")
 
 
 def _show(done: Replayed) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import NamedTuple, TypeVar
 
@@ -11,11 +11,13 @@ import click
 from rich.console import Console
 
 from intu_fhir.cli.auditing import tell_audit
-from intu_fhir.cli.deliveries import WHY, delivery_columns
+from intu_fhir.cli.deliveries import delivery_columns, why_column
+from intu_fhir.cli.destinations import not_up
 from intu_fhir.cli.program import Program, command, console, json_option, print_json
 from intu_fhir.cli.table import Column, show_table, state_style
 from intu_fhir.cli.text import clean, dicom_date, duration, local_time, zone_name
 from intu_fhir.cli.uid import UID, refuse_study
+from intu_fhir.db.destinations import DestinationRow
 from intu_fhir.db.study_report import ImagesRow, ResourceRow, SeriesRow, StudyReport, study_report
 from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.db.timeline import Event, timeline
@@ -42,14 +44,16 @@ def study_command(program: Program, uid: str, wants_json: bool) -> None:
             report = study_report(connection, uid)
             if report is None:
                 refuse_study(connection, uid, "UID")
+            names = [row.destination for row in report.deliveries]
+            kept = not_up(connection, names)
         tell_audit(database, Action.VIEWED, study=uid, reason="study")
     if wants_json:
         print_json(asdict(report) | {"timeline": timeline(report)})
         return
-    _show(console(), report)
+    _show(console(), report, kept)
 
 
-def _show(screen: Console, report: StudyReport) -> None:
+def _show(screen: Console, report: StudyReport, kept: Mapping[str, DestinationRow]) -> None:
     _show_head(screen, report)
     _section(screen, "Series", report.series, _SERIES, [_SERIES_UID])
     _section(screen, "Timeline", timeline(report), _timeline_columns(), [_EVENT_DETAIL])
@@ -60,7 +64,8 @@ def _show(screen: Console, report: StudyReport) -> None:
         for finding in row.findings
     )
     _section(screen, "Findings", list(findings.items()), _FINDINGS, [_FINDING])
-    _section(screen, "Deliveries", report.deliveries, delivery_columns(), [WHY])
+    columns, why = delivery_columns(kept), why_column(kept)
+    _section(screen, "Deliveries", report.deliveries, columns, [why])
     _section(screen, "Images at archives", report.images, _IMAGES)
 
 

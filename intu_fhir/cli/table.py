@@ -30,6 +30,7 @@ STATE_STYLES = {
     "invalid": "bold red",
     "held": "yellow",
     "paused": "yellow",
+    "failing": "yellow",
     "later": "yellow",
     "recovering": "yellow",
     "retrying": "yellow",

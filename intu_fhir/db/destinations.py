@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.audit import record_audit
+from intu_fhir.db.conditions import given
 from intu_fhir.db.kept_back import state_of
 from intu_fhir.db.tables import deliveries, destination_states
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.audit import Action, AuditEvent
-from intu_fhir.model.destination import CLOSED
+from intu_fhir.model.destination import CLOSED, FAILING, UP
 from intu_fhir.model.work import DEAD, HELD, RETRYING, RUNNING, WAITING
 
 _AN_HOUR = timedelta(hours=1)
@@ -36,6 +37,7 @@ class DestinationRow:
         waiting: deliveries that are due or will be, and were not tried yet.
         retrying: deliveries that failed and are tried again.
         delivered_last_hour: studies that it has confirmed within the last hour.
+        failing: its newest deliveries, as far as they failed for good one after the other.
         oldest_due: since when the delivery that waits longest has been due.
     """
 
@@ -58,6 +60,12 @@ class DestinationRow:
     held: int
     delivered_last_hour: int
     oldest_due: datetime | None
+    failing: int = 0
+
+    @property
+    def shown(self) -> str:
+        """Its state in one word; one that is up and takes nothing is ``failing``."""
+        return FAILING if self.state == UP and self.failing else self.state
 
     @property
     def backlog(self) -> int:
@@ -131,6 +139,7 @@ def _row(
         held=counts.get((name, HELD), 0),
         delivered_last_hour=_delivered_since(connection, name, now - _AN_HOUR),
         oldest_due=_oldest_due(connection, name),
+        failing=_failing(connection, name) if counts.get((name, DEAD)) else 0,
     )
 
 
@@ -151,6 +160,17 @@ def _delivered_since(connection: Connection, name: str, since: datetime) -> int:
     d = deliveries.c
     counted = sa.select(sa.func.count()).where(d.destination == name, d.delivered_at >= since)
     return int(connection.execute(counted).scalar_one())
+
+
+def _failing(connection: Connection, name: str) -> int:
+    """Count what has failed for good since the destination has confirmed anything."""
+    d = deliveries.c
+    delivered = sa.select(sa.func.max(d.delivered_at)).where(d.destination == name)
+    newest = connection.execute(delivered).scalar_one()
+    counted = sa.select(sa.func.count()).where(d.destination == name, d.state == DEAD)
+    return int(
+        connection.execute(counted.where(*given(d.last_failed_at.__gt__, newest))).scalar_one()
+    )
 
 
 def _oldest_due(connection: Connection, name: str) -> datetime | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -76,6 +76,14 @@ def causes(connection: Connection, destination: str | None = None) -> list[Cause
     """Return what fails now by place and cause, what concerns most first."""
     found = [one for queue in (deliveries, work) for one in _causes(connection, queue, destination)]
     return sorted(found, key=lambda one: (-one.dead, -one.retrying, one.destination, one.cause))
+
+
+def causes_with(found: Iterable[Cause], part: str) -> list[str]:
+    """Return the one cause that is this text, else all that it is a part of, each once."""
+    wanted = part.replace("...", "…").casefold()
+    texts = dict.fromkeys(one.cause for one in found)
+    same = [text for text in texts if text.casefold() == wanted]
+    return same or [text for text in texts if wanted in text.casefold()]
 
 
 def number_of_causes(connection: Connection, destination: str | None = None) -> int:

@@ -52,7 +52,7 @@ def hold_study(
         )
     }
     for hold in reasons:
-        if (hold.reason, hold.detail) not in known:
+        if known.isdisjoint({(hold.reason, hold.detail), (hold.reason, hold.before)}):
             connection.execute(
                 sa.insert(holds).values(
                     study_key=study_key,
@@ -91,6 +91,13 @@ def hold_delivery(
             study_key=study_key, destination=destination, reason=hold.reason, **values
         )
     )
+
+
+def study_of_hold(connection: Connection, hold_key: int) -> str:
+    """Return the UID of the study that is held; empty where there is no such hold."""
+    found = sa.select(studies.c.study_instance_uid).join(holds).where(holds.c.hold_key == hold_key)
+    uid: str | None = connection.execute(found).scalar_one_or_none()
+    return uid or ""
 
 
 def lock_study(connection: Connection, study_key: int) -> None:

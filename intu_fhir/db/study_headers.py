@@ -157,11 +157,11 @@ def _calling_ae_titles(connection: Connection, study_key: int) -> tuple[str, ...
     return tuple(dict.fromkeys(r.calling_ae_title for r in rows if r.calling_ae_title))
 
 
-def _shared_series(connection: Connection, study_key: int) -> tuple[str, ...]:
-    """Return the series of this study that another study has as well."""
+def _shared_series(connection: Connection, study_key: int) -> tuple[tuple[str, str], ...]:
+    """Return the series of this study that another study has as well, and that study's UID."""
     other = series.alias("other")
     found = connection.execute(
-        sa.select(series.c.series_instance_uid)
+        sa.select(series.c.series_instance_uid, studies.c.study_instance_uid)
         .join(
             other,
             sa.and_(
@@ -169,7 +169,8 @@ def _shared_series(connection: Connection, study_key: int) -> tuple[str, ...]:
                 other.c.study_key != series.c.study_key,
             ),
         )
+        .join(studies, studies.c.study_key == other.c.study_key)
         .where(series.c.study_key == study_key)
         .distinct()
-    ).scalars()
-    return tuple(sorted(found))
+    )
+    return tuple(sorted((row.series_instance_uid, row.study_instance_uid) for row in found))

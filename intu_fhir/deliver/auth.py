@@ -189,7 +189,9 @@ class TokenHeader:
             message += f"; its clock and ours differ by {abs(ahead).total_seconds():.0f} s"
         if answer.status >= 500 or answer.status in {200, 408, 425, 429}:
             return TokenUnavailable(f"{message}; it is tried again by itself")
-        return TokenRefused(f"{message}; check client id, key, kid, scope and clock, then replay")
+        return TokenRefused(
+            f"{message}; check client id, key, kid, scope and clock, restart, then replay"
+        )
 
 
 def _life(expires_in: Any) -> float:
@@ -307,7 +309,7 @@ class SmartAssertion:
             )
         raise TokenRefused(
             f"The server's smart-configuration (HTTP {answer.status}) names no {scheme} "
-            "token_endpoint; set auth.token_url, then replay"
+            "token_endpoint; set auth.token_url, restart, then replay"
         )
 
 

@@ -130,7 +130,7 @@ class CommitmentScu:
         try:
             association = self._associate()
         except Rejected as error:
-            return Conversation(rejected(error.result, error.source, error.reason))
+            return Conversation(self._rejected(error))
         except NotOffered as error:
             return Conversation(Dead(NO_CONTEXT, str(error)))
         except (NotConnected, Broken, BadAnswer, Stopped) as error:
@@ -158,7 +158,7 @@ class CommitmentScu:
         try:
             self._associate().release()
         except Rejected as error:
-            return rejected(error.result, error.source, error.reason)
+            return self._rejected(error)
         except NotOffered as error:
             return Dead(NO_CONTEXT, str(error))
         except (NotConnected, Broken, BadAnswer, Stopped) as error:
@@ -193,9 +193,17 @@ class CommitmentScu:
                     return
                 raise
 
+    def _rejected(self, error: Rejected) -> Retry | Dead:
+        theirs, ours = self._place, self.ours
+        return rejected(error.result, error.source, error.reason, theirs=theirs, ours=ours)
+
     def _where(self, reason: str) -> str:
+        return f"{self._place}: {reason}"
+
+    @property
+    def _place(self) -> str:
         host, port = self._address
-        return f"{self.theirs} at {host}:{port}: {reason}"
+        return f"{self.theirs} at {host}:{port}"
 
 
 def _refusal(accepted: Accepted) -> str:

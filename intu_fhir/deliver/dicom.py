@@ -10,7 +10,7 @@ from intu_fhir.deliver.association import Association, Rejected
 from intu_fhir.deliver.decoder import Decoder
 from intu_fhir.deliver.idle import Idle
 from intu_fhir.deliver.line import Batch, Line, batches
-from intu_fhir.deliver.outcomes import rejected
+from intu_fhir.deliver.outcomes import rejected, sentence
 from intu_fhir.deliver.sender import DAMAGED_FILE as DAMAGED_FILE
 from intu_fhir.deliver.sender import FILE_AWAY as FILE_AWAY
 from intu_fhir.deliver.sender import LOCKED_FILE as LOCKED_FILE
@@ -22,7 +22,7 @@ from intu_fhir.deliver.sender import CutShort, Sender
 from intu_fhir.deliver.stored import ObjectToSend as ObjectToSend
 from intu_fhir.deliver.tally import NO_ANSWER, Tally
 from intu_fhir.deliver.tls import tls_context
-from intu_fhir.deliver.transport import Broken, NotConnected, Stopped
+from intu_fhir.deliver.transport import Aborted, Broken, NotConnected, Stopped
 from intu_fhir.deliver.upper_layer import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     VERIFICATION,
@@ -129,9 +129,9 @@ class StorageScu:
                 raise
             association.release()
         except Rejected as error:
-            return rejected(error.result, error.source, error.reason), ""
+            return self._rejected(error), ""
         except (NotConnected, Broken, BadAnswer) as error:
-            return Retry(NO_ANSWER, self._where(str(error))), ""
+            return Retry(NO_ANSWER, self._where(error)), ""
         if status == 0:
             return Delivered("0000"), accepted.implementation_class_uid
         return Retry(f"{status:04X}", f"The PACS answers C-ECHO with {status:04X}"), ""
@@ -153,7 +153,7 @@ class StorageScu:
             except (Broken, BadAnswer, Stopped) as error:
                 line.association.abort()
                 if not _was_gone(error, sender):
-                    return tally.interrupted(str(error))
+                    return tally.interrupted(self._place, str(error), self._remedy(error))
                 tally.in_hand, kept = "", False
             except BaseException:
                 line.association.abort()
@@ -172,11 +172,11 @@ class StorageScu:
         try:
             association, accepted = self._associate(batch.contexts, keep_going)
         except Rejected as error:
-            return rejected(error.result, error.source, error.reason)
+            return self._rejected(error)
         except Stopped as error:
-            return Retry(NO_ANSWER, self._where(str(error)))
+            return Retry(NO_ANSWER, self._where(error))
         except (NotConnected, Broken, BadAnswer) as error:
-            return Retry(NO_ANSWER, self._where(str(error)), silent=True)
+            return Retry(NO_ANSWER, self._where(error), silent=True)
         return Line(association, batch.contexts, accepted, time.monotonic())
 
     def _kept_line(self, batch: Batch, keep_going: Callable[[], bool]) -> Line | None:
@@ -219,9 +219,24 @@ class StorageScu:
             association.close()
             raise
 
-    def _where(self, reason: str) -> str:
+    def _rejected(self, error: Rejected) -> Retry | Dead:
+        theirs, ours = self._place, self._destination.ae_title
+        return rejected(error.result, error.source, error.reason, theirs=theirs, ours=ours)
+
+    def _where(self, error: Exception) -> str:
+        return sentence(f"{self._place}: {error}", remedy=self._remedy(error))
+
+    @property
+    def _place(self) -> str:
         to = self._destination
-        return f"{to.called_ae_title} at {to.host}:{to.port}: {reason}"
+        return f"{to.called_ae_title} at {to.host}:{to.port}"
+
+    def _remedy(self, error: Exception) -> str:
+        """Return what a person may have to do: many PACS abort where they mean to reject."""
+        if not isinstance(error, Aborted):
+            return ""
+        ours = self._destination.ae_title
+        return f"if it does so each time, have {ours} and this machine's address entered there"
 
 
 def _was_gone(error: Exception, sender: Sender) -> bool:

@@ -201,14 +201,16 @@ class Exchange:
             finally:
                 response.close()
         except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
-            raise NoAnswer(_connect_words(error), maybe_done=False) from error
+            raise NoAnswer(_connect_words(error, _origin(request.url)), maybe_done=False) from error
         except httpcore.TimeoutException as error:
             raise NoAnswer(
-                f"no complete answer within {self.timeout_seconds:g} s", maybe_done=True
+                f"no complete answer within {self.timeout_seconds:g} s from {_origin(request.url)}",
+                maybe_done=True,
             ) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError) as error:
             raise NoAnswer(
-                f"the connection broke before the answer was complete ({type(error).__name__})",
+                f"the connection to {_origin(request.url)} broke before the answer was complete "
+                f"({type(error).__name__})",
                 maybe_done=True,
             ) from error
 
@@ -254,15 +256,21 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _connect_words(error: Exception) -> str:
+def _origin(url: httpx.URL) -> str:
+    """Return whom a request goes to, without what may be a secret or of a patient."""
+    return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
+
+
+def _connect_words(error: Exception, origin: str) -> str:
     """Say why no connection came about; a certificate that is not trusted has its own words."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the server's certificate is not trusted ({cause.verify_message}); set ca_file"
+            why = cause.verify_message
+            return f"the certificate of {origin} is not trusted ({why}); set ca_file and restart"
         if answers_plainly(cause):
-            return "no connection: the server answers without TLS; is it http, or another port?"
+            return f"no connection to {origin}: it answers without TLS; is it http?"
         if isinstance(cause, OSError) and cause.strerror:
-            return f"no connection: {cause.strerror}"
+            return f"no connection to {origin}: {cause.strerror}"
         cause = cause.__cause__ or cause.__context__
-    return f"no connection ({type(error).__name__})"
+    return f"no connection to {origin} ({type(error).__name__})"

@@ -37,7 +37,7 @@ class Rule:
 
 
 _MEND = "mend what the server objects to (mapping or data), then replay"
-_CONFIGURE = "correct base_url or the server, then replay"
+_CONFIGURE = "correct base_url and restart, or correct the server, then replay"
 _LATER = "it is tried again by itself"
 
 HTTP_STATUSES: Mapping[int, Rule] = {
@@ -49,7 +49,7 @@ HTTP_STATUSES: Mapping[int, Rule] = {
     401: Rule(
         Verdict.RENEW_TOKEN,
         "the server does not accept the credentials",
-        "check auth of this destination, then replay",
+        "check auth of this destination, restart where it was wrong, then replay",
     ),
     403: Rule(
         Verdict.DEAD,
@@ -70,7 +70,7 @@ HTTP_STATUSES: Mapping[int, Rule] = {
     413: Rule(
         Verdict.SHRINK,
         "the resource is too large for the server",
-        "raise the server's limit or lower max_instances, then replay",
+        "raise the server's limit, or lower max_instances and restart, then replay",
     ),
     415: Rule(Verdict.DEAD, "the server does not take FHIR JSON", _CONFIGURE),
     422: Rule(Verdict.DEAD, "the server's rules refuse the resource", _MEND),
@@ -90,7 +90,7 @@ _OTHER_HTTP: Mapping[int, Rule] = {
     3: Rule(
         Verdict.DEAD,
         "the server redirects; redirects are never followed",
-        "set base_url to the address that the server means, then replay",
+        "set base_url to the address that the server means, restart, then replay",
     ),
     4: Rule(Verdict.DEAD, "the server refuses the request", _MEND),
     5: Rule(Verdict.RETRY, "the server failed", _LATER),
@@ -149,6 +149,9 @@ def unproven(status: int, shows: str, content_type: str) -> Retry:
 
 _SEND_OTHER = "the PACS does not take this instance as it is; change it or the PACS, then replay"
 
+SOP_CLASS_NOT_SUPPORTED, NO_SUCH_CLASS = 0x0122, "SOP class not supported"
+"""Status of C-STORE; what it and result 3 of a presentation context mean."""
+
 DIMSE_STATUSES: Mapping[int, Rule] = {
     0x0000: Rule(Verdict.DELIVERED, "success"),
     0x0001: Rule(Verdict.WARNING, "a warning without more words"),
@@ -158,7 +161,9 @@ DIMSE_STATUSES: Mapping[int, Rule] = {
     0x0112: Rule(Verdict.DEAD, "no such SOP class", _SEND_OTHER),
     0x0116: Rule(Verdict.WARNING, "attribute value out of range"),
     0x0117: Rule(Verdict.DEAD, "invalid SOP instance", _SEND_OTHER),
-    0x0122: Rule(Verdict.DEAD, "SOP class not supported", "have it enabled at the PACS, replay"),
+    SOP_CLASS_NOT_SUPPORTED: Rule(
+        Verdict.DEAD, NO_SUCH_CLASS, "have it enabled at the PACS, then replay"
+    ),
     0x0124: Rule(Verdict.DEAD, "not authorised", "have our AE title allowed at the PACS, replay"),
     0x0210: Rule(Verdict.RETRY, "duplicate invocation", _LATER),
     0x0211: Rule(Verdict.DEAD, "unrecognised operation", "check that the peer is a storage SCP"),
@@ -198,12 +203,12 @@ CONTEXT_RESULTS: Mapping[int, str] = {
     0: "acceptance",
     1: "user rejection",
     2: "no reason given",
-    3: "SOP class not supported",
+    3: NO_SUCH_CLASS,
     4: "transfer syntax not supported",
 }
 """Results of a presentation context (PS3.8 table 9-18)."""
 
-_ALLOW = "have our ae_title entered at the PACS, or correct it, then replay"
+_ALLOW = "have our ae_title entered at the PACS, or correct it and restart, then replay"
 
 REJECTIONS: Mapping[tuple[int, int], Rule] = {
     (1, 1): Rule(Verdict.RETRY, "no reason given", _LATER),
@@ -212,7 +217,7 @@ REJECTIONS: Mapping[tuple[int, int], Rule] = {
     (1, 7): Rule(
         Verdict.DEAD,
         "the PACS does not know the called AE title",
-        "correct called_ae_title, then replay",
+        "correct called_ae_title, restart, then replay",
     ),
     (2, 1): Rule(Verdict.RETRY, "no reason given by the ACSE provider", _LATER),
     (2, 2): Rule(Verdict.DEAD, "protocol version not supported", "check that it is a PACS"),
@@ -225,11 +230,18 @@ _TRANSIENT = 2
 _UNKNOWN_REJECTION = Rule(Verdict.RETRY, "a reason that no standard names", _LATER)
 
 
-def rejected(result: int, source: int, reason: int) -> Retry | Dead:
-    """Return the outcome of an A-ASSOCIATE-RJ; what the peer calls transient is tried again."""
+def rejected(result: int, source: int, reason: int, *, theirs: str, ours: str) -> Retry | Dead:
+    """Return the outcome of an A-ASSOCIATE-RJ; what the peer calls transient is tried again.
+
+    Args:
+        theirs: the AE title that was called, and where.
+        ours: the AE title that called.
+    """
     rule = REJECTIONS.get((source, reason), _UNKNOWN_REJECTION)
     status = f"A-ASSOCIATE-RJ {result}/{source}/{reason}"
-    detail = sentence(f"The PACS rejects the association: {rule.meaning}", "", rule.remedy)
+    detail = sentence(
+        f"{theirs} rejects the association of {ours}: {rule.meaning}", "", rule.remedy
+    )
     if result == _TRANSIENT or rule.verdict is Verdict.RETRY:
         return Retry(status, detail)
     return Dead(status, detail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from intu_fhir.deliver.association import Source
@@ -12,7 +12,13 @@ from intu_fhir.deliver.decoder import Decoder
 from intu_fhir.deliver.edited import Changes, NotEditable
 from intu_fhir.deliver.explicit_vr import NotConvertible
 from intu_fhir.deliver.line import Agreed, Line
-from intu_fhir.deliver.outcomes import Rule, Verdict, dimse_rule
+from intu_fhir.deliver.outcomes import (
+    NO_SUCH_CLASS,
+    SOP_CLASS_NOT_SUPPORTED,
+    Rule,
+    Verdict,
+    dimse_rule,
+)
 from intu_fhir.deliver.scrub import scrub
 from intu_fhir.deliver.stored import (
     DAMAGED,
@@ -22,6 +28,7 @@ from intu_fhir.deliver.stored import (
     NotNow,
     ObjectToSend,
     is_sound,
+    name_of,
     not_converted,
     not_edited,
     not_now,
@@ -112,7 +119,7 @@ class Sender:
         self.tally.add(
             one.sop_instance_uid,
             f"{response.status:04X}",
-            dimse_rule(response.status),
+            _of_class(one, response.status),
             scrub(response.comment)[:100],
             granted if granted != one.transfer_syntax_uid else "",
         )
@@ -161,8 +168,19 @@ class Sender:
 
 
 def _no_context(one: ObjectToSend, reason: str) -> Rule:
+    what = name_of(one.sop_class_uid)
+    if reason != NO_SUCH_CLASS:
+        what = f"{what} in {name_of(one.transfer_syntax_uid)}"
     return Rule(
         Verdict.DEAD,
-        f"the PACS takes no {one.sop_class_uid} in {one.transfer_syntax_uid}: {reason}",
+        f"the PACS takes no {what}: {reason}",
         "have it enabled at the PACS, then replay",
     )
+
+
+def _of_class(one: ObjectToSend, status: int) -> Rule:
+    """Return the row of a status, with the name of the SOP class where that is what is refused."""
+    rule = dimse_rule(status)
+    if status != SOP_CLASS_NOT_SUPPORTED:
+        return rule
+    return replace(rule, meaning=f"the PACS takes no {name_of(one.sop_class_uid)}: {rule.meaning}")

@@ -50,13 +50,14 @@ from intu_fhir.observe.clock import Clock, SystemClock
 from intu_fhir.settings.schema import FhirDestination
 
 _ERRORS = (
-    "the resource has errors; read its findings with `intu-fhir study`, mend the images or the "
-    "mapping, then `intu-fhir replay --rebuild --study` with its UID"
+    "the resource has errors; read its findings with `intu-fhir study {uid}`, mend the images or "
+    "the mapping, then `intu-fhir replay --rebuild --study {uid}`"
 )
 _NO_DOCUMENT = (
-    "no valid DocumentReference was built for it; read its findings with `intu-fhir study`, then "
-    "`intu-fhir replay --rebuild --study` with its UID"
+    "no valid DocumentReference was built for it; read its findings with `intu-fhir study {uid}`, "
+    "then `intu-fhir replay --rebuild --study {uid}`"
 )
+_NOT_BUILT = "Nothing was built for it; `intu-fhir replay --rebuild --study {uid}`"
 _OF_IMAGES = frozenset({"series", "numberOfSeries", "numberOfInstances", "endpoint"})
 
 FLUSH_EVERY = 25
@@ -137,7 +138,7 @@ class FhirDelivery:
         found = self._companions(stored, frozenset({DOCUMENT}))
         document = next((one for one in found if one.kind == DOCUMENT), None)
         if document is None:
-            return Hold("invalid_resource", _NO_DOCUMENT)
+            return Hold("invalid_resource", _NO_DOCUMENT.format(uid=claim.study_instance_uid))
         base = None if _is_expired(stored) else wanted.wado_rs
         address = study_address(base, publication.resource, claim.study_instance_uid)
         publisher = DocumentPublisher(
@@ -182,9 +183,9 @@ class FhirDelivery:
                 connection, claim.study_key, self.destination.release, generation=claim.want
             )
         if stored is None or stored.resource is None:
-            return Dead(detail="Nothing was built for it; replay it with --rebuild")
+            return Dead(detail=_NOT_BUILT.format(uid=claim.study_instance_uid))
         if stored.state != VALID:
-            return Hold("invalid_resource", _ERRORS)
+            return Hold("invalid_resource", _ERRORS.format(uid=claim.study_instance_uid))
         return stored
 
     def _publication(self, claim: Claim, stored: StoredResource) -> Publication | DeliveryOutcome:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from pydicom._uid_dict import UID_dictionary
+
 from intu_fhir.deliver.association import Source
 from intu_fhir.deliver.edited import Changes, EditedDataSet, NotEditable
 from intu_fhir.deliver.explicit_vr import NotConvertible
@@ -64,6 +66,11 @@ class NotNow(TransientError):
     """An instance cannot be sent now, for a reason of this house: the PACS is not to blame."""
 
 
+def name_of(uid: str) -> str:
+    """Return the name of a SOP class or a transfer syntax (PS3.6 annex A), or the UID itself."""
+    return UID_dictionary[uid][0] if uid in UID_dictionary else uid
+
+
 def unreadable(error: OSError) -> NotNow:
     """Say that the store could not be read; it is tried again."""
     reason = error.strerror or type(error).__name__
@@ -88,8 +95,9 @@ def not_converted(transfer_syntax_uid: str, error: NotConvertible) -> Rule:
     """Say that an instance waits for a person: the PACS does not take it as it is."""
     return Rule(
         Verdict.DEAD,
-        f"the PACS does not take {transfer_syntax_uid}, and it cannot be decompressed: {error}",
-        "have this transfer syntax enabled at the PACS, or install a decoder for it, then replay",
+        f"the PACS takes no {name_of(transfer_syntax_uid)}, and it cannot be decompressed: {error}",
+        "have this transfer syntax enabled at the PACS, or install a decoder for it and restart, "
+        "then replay",
     )
 
 
@@ -107,7 +115,7 @@ DAMAGED = Rule(
 LOCKED = Rule(
     Verdict.DEAD,
     "the stored file was sealed with a key that is not there",
-    "add its key file to object_store.key_files, then replay",
+    "add its key file to object_store.key_files, restart, then replay",
 )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
-from intu_fhir.deliver.answers import Json, objects, place_in_headers, place_of, words
+from intu_fhir.deliver.answers import STUDY_SYSTEM, Json, objects, place_in_headers, place_of, words
 from intu_fhir.deliver.auth import TokenRefused, TokenUnavailable
 from intu_fhir.deliver.demographics import SEXES, birth_date, mismatches, name_groups
 from intu_fhir.deliver.exchange import NoAnswer
@@ -23,6 +23,8 @@ NOT_FOUND = "patient_not_found"
 AMBIGUOUS = "patient_ambiguous"
 MISMATCH = "patient_mismatch"
 _MERGES = 5
+_NAMED = 5
+"""So many of several patients are named."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DAMAGED = re.compile("[\N{REPLACEMENT CHARACTER}\ud800-\udfff]")
 
@@ -63,14 +65,14 @@ def _logical(resource: Json, patient: Values, server: FhirServer, guard: Guard) 
 def _conditional(resource: Json, patient: Values, server: FhirServer, guard: Guard) -> Linked:
     identifier = _identifier(resource)
     if identifier is None:
-        return _unidentified()
+        return _unidentified(resource)
     return _with_reference(resource, f"Patient?identifier={token(*identifier)}")
 
 
 def _search(resource: Json, patient: Values, server: FhirServer, guard: Guard) -> Linked:
     identifier = _identifier(resource)
     if identifier is None:
-        return _unidentified()
+        return _unidentified(resource)
     found = _find(identifier, server, private_values(resource))
     if not isinstance(found, list):
         return found
@@ -78,7 +80,7 @@ def _search(resource: Json, patient: Values, server: FhirServer, guard: Guard) -
         return Hold(
             NOT_FOUND,
             "The server has no patient with this identifier; enter the patient there and release "
-            "the study, or correct identifiers.patient, restart and replay it with --rebuild",
+            f"the study, or correct identifiers.patient, restart, then {_rebuild(resource)}",
         )
     return _linked(resource, patient, found)
 
@@ -87,7 +89,7 @@ def _create(resource: Json, patient: Values, server: FhirServer, guard: Guard) -
     """Link the patient that is there, else create a thin one."""
     identifier = _identifier(resource)
     if identifier is None:
-        return _unidentified()
+        return _unidentified(resource)
     found = _find(identifier, server, private_values(resource))
     if found == []:
         with guard:
@@ -139,7 +141,7 @@ def _find(
         return Dead(
             str(answer.status),
             "The server does not search Patient by identifier; choose another subject.strategy, "
-            "then replay",
+            "restart, then replay",
         )
     survivors: dict[str, Json] = {}
     for patient in found:
@@ -177,15 +179,15 @@ def _replaced_by(patient: Json) -> str:
 def _linked(resource: Json, values: Values, found: list[Json]) -> Linked:
     """Link the one patient that was found, where nothing contradicts."""
     if len(found) > 1:
-        return _ambiguous()
+        return _ambiguous(found)
     place = place_of(found[0])
     if place is None:
         return Retry(detail="The server shows a patient without a usable id")
     if different := mismatches(values, found[0]):
         return Hold(
             MISMATCH,
-            f"The patient with this identifier differs in {', '.join(different)}; correct the "
-            "patient or the images, then release the study",
+            f"{PATIENT}/{place.id}, which has this identifier, differs in {', '.join(different)}; "
+            "correct the patient or the images, then release the study",
         )
     return _with_reference(resource, f"{PATIENT}/{place.id}")
 
@@ -206,19 +208,28 @@ def _with_reference(resource: Json, reference: str) -> Json:
     return {**resource, "subject": {**kept, "reference": reference, "type": PATIENT}}
 
 
-def _unidentified() -> Hold:
+def _unidentified(resource: Json) -> Hold:
     return Hold(
         NOT_FOUND,
-        "The study names no patient with an identifier system; configure identifiers.patient or "
-        "correct the images, then `intu-fhir replay --rebuild --study` with its UID",
+        "The study names no patient with an identifier system; configure identifiers.patient and "
+        f"restart, or correct the images, then {_rebuild(resource)}",
     )
 
 
-def _ambiguous() -> Hold:
+def _rebuild(resource: Json) -> str:
+    """Return the command that builds a study again."""
+    found = objects(resource.get("identifier"))
+    uids = [words(one.get("value")) for one in found if one.get("system") == STUDY_SYSTEM]
+    return f"`intu-fhir replay --rebuild --study {''.join(uids[:1]).removeprefix('urn:oid:')}`"
+
+
+def _ambiguous(found: Sequence[Json] = ()) -> Hold:
+    places = [place.id for one in found[:_NAMED] if (place := place_of(one))]
+    named = f" ({', '.join(f'{PATIENT}/{place}' for place in sorted(places))})" if places else ""
     return Hold(
         AMBIGUOUS,
-        "Several patients at the server have this identifier; merge them there, then release the "
-        "study",
+        f"Several patients at the server have this identifier{named}; merge them there, then "
+        "release the study",
     )
 
 

@@ -99,7 +99,7 @@ class Connection:
         except TimeoutError as error:
             raise Broken("the PACS stopped reading") from error
         except OSError as error:
-            raise Broken(self._last_words() or _words(error)) from error
+            raise self._last_words() or Broken(_words(error)) from error
 
     def has_answer(self) -> bool:
         """Say whether the peer has sent something, without waiting for it.
@@ -156,14 +156,17 @@ class Connection:
         except ssl.SSLCertVerificationError as error:
             plain.close()
             raise NotConnected(
-                f"the PACS's certificate is not trusted ({error.verify_message}); set tls.ca_file"
+                f"the PACS's certificate is not trusted ({error.verify_message}); set tls.ca_file "
+                "and restart"
             ) from error
         except (OSError, Broken) as error:
             plain.close()
             reason = getattr(error, "reason", None) or type(error).__name__
             if answers_plainly(error):
                 reason = "it answers without TLS"
-            raise NotConnected(f"TLS with the PACS fails ({reason}); check tls") from error
+            raise NotConnected(
+                f"TLS with the PACS fails ({reason}); check tls, and restart where it was wrong"
+            ) from error
 
     def _left(self) -> float:
         left = self._until - time.monotonic()
@@ -171,16 +174,16 @@ class Connection:
             raise Broken("no answer in time")
         return left
 
-    def _last_words(self) -> str:
+    def _last_words(self) -> Aborted | None:
         """Return why the peer closed, where its A-ABORT arrived before our writing failed."""
         self.allow(_LINGER_SECONDS)
         try:
             self.read_pdu()
         except Aborted as error:
-            return str(error)
+            return error
         except (Broken, BadAnswer, Stopped):
             pass
-        return ""
+        return None
 
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:

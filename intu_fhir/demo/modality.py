@@ -82,9 +82,13 @@ def send_files(
 
 
 def _said(answer: InstanceOutcome) -> str:
-    """Return status and reason, without the advice for a PACS that refuses: here we are it."""
+    """Return status and reason, without the advice for a PACS that refuses: here we are it.
+
+    Our receiver's own words say more than what the standard means by the status.
+    """
     reason = answer.detail.rpartition("; the PACS")[0] or answer.detail
-    return ": ".join(part for part in (answer.status, reason) if part)
+    own = reason.partition(" (")[2].removesuffix(")")
+    return ": ".join(part for part in (answer.status, own or reason) if part)
 
 
 def _objects(

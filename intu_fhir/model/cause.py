@@ -11,11 +11,16 @@ import re
 LONGEST_CAUSE = 200
 _SAID = " ("
 _REMEDY = "; "
-_UID = re.compile(r"\b(?:\d+(?:\.\d+){3,}|2\.25\.\d+)\b")
+_KEPT = r"\bat \S+:\d+\b|\bhttps?://[^\s/:;,()]+(?::\d+)?|\btakes no [^:;]{1,150}:"
+"""Where a destination is, and what it does not take: without these nobody knows what to do."""
+_UID = r"\b(?:\d+(?:\.\d+){3,}|2\.25\.\d+)\b"
 """2.25 and one number: a UUID as a UID (PS3.5 B.2), which many senders make."""
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_NAMED = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[A-Za-z]+/[A-Za-z0-9.-]+(?:/[^\s;,]*)?")
-_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
+_QUOTED = r"'[^']*'|\"[^\"]*\""
+_NAMED = r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[A-Za-z]+/[A-Za-z0-9.-]+(?:/[^\s;,]*)?"
+_NUMBER = r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])"
+_OF_ONE = re.compile("|".join((f"(?P<kept>{_KEPT})", _UID, _QUOTED, _NAMED, _NUMBER)))
+_STATUS = re.compile(r"HTTP \d{3}\b|[0-9A-F]{4}(?=: )")
+"""HTTP, or C-STORE (PS3.7 annex C)."""
 _TRIES = re.compile(r"; given up after \d+ tries$")
 
 
@@ -37,18 +42,27 @@ _BEFORE_COMMA = re.compile(r"\s+(?=[,.;])")
 _UNREACHED = "see that it runs, and that its address and port are right"
 
 
+def reason_of(detail: str) -> str:
+    """Return a failure's line without what to do."""
+    words = _TRIES.sub("", detail)
+    for found in reversed(list(re.finditer(_REMEDY, words))):
+        before = words[: found.start()]
+        if _without_brackets(before + _REMEDY).endswith(_REMEDY):
+            return before
+    return words
+
+
 def cause_of(detail: str) -> str:
     """Return what a failure's line has in common with others of the same cause.
 
     The far side's words in brackets, UIDs, ids, quotations and numbers are left out, except the
-    status that a line begins with.
+    status that a line begins with, where the destination is, and what it does not take.
     """
     plain = _without_brackets(_TRIES.sub("", detail))
-    head = plain.rpartition(_REMEDY)[0] or plain
-    status = re.match(r"HTTP \d{3}\b", head)
+    head = _BEFORE_COMMA.sub("", plain.rpartition(_REMEDY)[0] or plain)
+    status = _STATUS.match(head)
     rest = head[status.end() :] if status else head
-    for pattern in (_UID, _QUOTED, _NAMED, _NUMBER):
-        rest = pattern.sub("…", rest)
+    rest = _OF_ONE.sub(lambda found: found["kept"] or "…", rest)
     return " ".join(((status[0] if status else "") + rest).split())[:LONGEST_CAUSE]
 
 

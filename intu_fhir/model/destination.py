@@ -11,6 +11,9 @@ CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 UP, PAUSED, DOWN, RECOVERING, LATER = "up", "paused", "down", "recovering", "later"
 """States of a destination, as lists show them; ``later``: it has asked to be left alone."""
 
+FAILING = "failing"
+"""Beside these: it is up, and its newest deliveries have all failed for good."""
+
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:

@@ -47,7 +47,7 @@ class StudyHeaders:
     """What is staged of one study, for conflicts and merging.
 
     Args:
-        shared_series: Series Instance UIDs that another study has as well.
+        shared_series: Series Instance UIDs that another study has as well, each with that study's.
         unread: instances of which attributes are wanted that nothing here holds any more.
     """
 
@@ -55,13 +55,18 @@ class StudyHeaders:
     revision: int
     series: Mapping[str, SeriesHeaders]
     calling_ae_titles: tuple[str, ...] = ()
-    shared_series: tuple[str, ...] = ()
+    shared_series: tuple[tuple[str, str], ...] = ()
     unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StudyHold:
-    """A reason not to publish a study until a person decides."""
+    """A reason not to publish a study until a person decides.
+
+    Args:
+        before: what earlier versions said of the same; who released that has decided on this.
+    """
 
     reason: str
     detail: str
+    before: str = ""

@@ -139,9 +139,9 @@ def _down(kept: KeptBack, waits: int, now: datetime) -> Stuck:
     why = f"{why[0].upper()}{why[1:]}. " if why else ""
     return Stuck(
         "retrying",
-        f"{kept.destination} does not answer",
+        f"Nothing gets to {kept.destination}",
         kept.since,
-        f"{why}{_waiting(waits)}; all goes by itself when it answers.{probe}",
+        f"{why}{_waiting(waits)}; all goes by itself when one gets through.{probe}",
         f"/destinations#{kept.destination}",
         "Show destination",
     )

@@ -37,6 +37,7 @@ GLYPHS: Mapping[str, str] = {
     "held": "‖",
     "paused": "‖",
     "later": "↻",
+    "failing": "!",
     "filtered": "⌀",
     "staged": "▫",
     "none": "·",

@@ -56,7 +56,7 @@ def test_a_pause_and_an_outage_stand_on_the_overview(browser: Browser, served: S
         log_in(window)
         stuck = window.page.locator(".stuck")
         expect(stuck).to_contain_text("archive is paused by anna: new disks until ten")
-        expect(stuck).to_contain_text("ehr does not answer")
+        expect(stuck).to_contain_text("Nothing gets to ehr")
         expect(stuck).not_to_contain_text("nobody takes it")
         for look in LOOKS:
             window.picture("overview-down", look)

@@ -31,6 +31,7 @@ class DestinationAnswer(BaseModel):
     ``state`` is up, paused, down (its breaker is open), recovering, or later: it has asked to be
     left alone until ``free_at``. ``max_per_minute`` is its
     configured rate limit, null = none. ``delivered_last_hour`` is how fast it goes.
+    ``failing`` counts its newest deliveries, as far as they failed for good one after the other.
     ``is_configured`` is false where it only stands in the database.
     """
 
@@ -55,6 +56,7 @@ class DestinationAnswer(BaseModel):
     held: int
     delivered_last_hour: int
     oldest_due: datetime | None
+    failing: int
 
 
 routes = new_router("destinations")

@@ -13,9 +13,11 @@ from intu_fhir.db.destinations import (
     pause,
     resume,
 )
+from intu_fhir.model.destination import FAILING, UP
 from intu_fhir.settings.schema import DicomDestination, FhirDestination
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.context import Site
+from intu_fhir.web.far_sides import Answer
 from intu_fhir.web.fields import one
 from intu_fhir.web.http.identify import person_address
 from intu_fhir.web.rendering import asker_of, is_background, page, site_of
@@ -36,6 +38,7 @@ def show(request: Request) -> Response:
         "destinations.html",
         title="Destinations",
         rows=[(row, configured.get(row.name), site.far_sides.answer(row.name)) for row in rows],
+        shown=shown,
         where=where,
     )
 
@@ -45,6 +48,11 @@ def _rows(site: Site) -> list[DestinationRow]:
     with site.database.snapshot() as connection:
         others = set(names_with_work(connection)) - set(configured)
         return list_destinations(connection, [*configured, *sorted(others)], site.clock.now())
+
+
+def shown(row: DestinationRow, answer: Answer | None) -> str:
+    """Return a destination's state in one word, with what it says when it is asked now."""
+    return FAILING if row.shown == UP and answer is not None and not answer.row.ok else row.shown
 
 
 def where(destination: object) -> str:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from intu_fhir.db.failures import Cause, causes, failures_of, left_out
 from intu_fhir.db.study_names import study_names
 from intu_fhir.model.audit import Action
-from intu_fhir.model.cause import remedy_of
+from intu_fhir.model.cause import reason_of, remedy_of
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.fields import asked, number
 from intu_fhir.web.http.trail import note_look
@@ -30,8 +30,8 @@ def name_of(cause: Cause) -> str:
 
 def reason_in(cause: Cause) -> str:
     """Return what went wrong without what to do: in full where it is the same for all of them."""
-    error = cause.example if cause.is_same else cause.cause
-    return (error.rpartition("; ")[0] or error).strip() or "no reason given"
+    words = reason_of(cause.example) if cause.is_same else cause.cause
+    return words.strip() or "no reason given"
 
 
 def find_cause(found: Iterable[Cause], name: str) -> Cause | None:

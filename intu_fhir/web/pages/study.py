@@ -16,11 +16,12 @@ from intu_fhir.db.holds import NEEDS_REBUILD, Release, release
 from intu_fhir.db.instance_report import list_instances
 from intu_fhir.db.reports import StudyRow, find_study
 from intu_fhir.db.resources import find_resource
-from intu_fhir.db.studies import request_settling
+from intu_fhir.db.studies import demographics, request_settling
 from intu_fhir.db.study_report import StudyReport, study_report
 from intu_fhir.db.study_states import STUDY_STATES
 from intu_fhir.db.timeline import timeline
 from intu_fhir.model.audit import Action
+from intu_fhir.model.values import text
 from intu_fhir.model.work import AGGREGATE, DEAD, RETRYING
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.context import Site
@@ -73,12 +74,16 @@ def show(request: Request) -> Response:
     waiting = [row for row in report.work if row.step == AGGREGATE and row.want > row.have]
     late = _waits_for(site_of(request), study)
     states = {row.state for row in report.deliveries} | {row.state for row in report.work}
+    with site_of(request).database.read() as connection:
+        patient = demographics(connection, study.study_key)
     return page(
         request,
         "study.html",
         title=study.accession_number or study.study_instance_uid,
         report=report,
         study=study,
+        born=text(patient, "PatientBirthDate"),
+        sex=text(patient, "PatientSex"),
         meaning=STUDY_STATES[study.state],
         waits_for=late,
         events=timeline(report),

@@ -68,6 +68,7 @@ def test_a_series_in_two_studies_holds_the_later_one(
         running.rest()
         [hold] = running.rows(holds)
         assert hold.reason == "series_in_two_studies"
+        assert f"stands in study {first.StudyInstanceUID} as well" in hold.detail
         assert len(running.imaging_studies()) == 1
 
 
@@ -199,7 +200,9 @@ def test_an_invalid_study_is_held_until_the_mapping_is_mended(
         assert row.state == "held"
         assert running.ehr.resources() == []
         assert run(["holds", "list", "--config", str(tmp_path)]) == 0
-        assert "invalid_resource" in capsys.readouterr().out
+        out = " ".join(capsys.readouterr().out.split())
+        assert "invalid_resource" in out
+        assert f"`intu-fhir replay --rebuild --study {uid('study')}`" in out
         run(["study", "--config", str(tmp_path), uid("study")])
         assert "S08" in capsys.readouterr().out
         _use_mapping(running, "extends: shipped\n")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,28 @@ def test_a_finding_of_a_study_names_its_attribute_once(ask: Ask, database: Datab
     assert "PatientID it is not usable" in out
 
 
+def test_a_part_of_a_cause_is_enough(ask: Ask, database: Database) -> None:
+    """Words that one cause alone has stand for it; those of several are asked for again."""
+    no_mr = "the PACS takes no MR Image Storage: SOP class not supported"
+    with database.write() as connection:
+        stage(connection, "worse", deliveries={"pacs": "dead"})
+        c = t.deliveries.c
+        dead = t.deliveries.update().where(c.state == "dead")
+        connection.execute(dead.where(c.destination == "pacs").values(cause=no_mr))
+        connection.execute(dead.where(c.destination == "ehr").values(cause="a … of … supported"))
+    options = ["replay", "--dry-run", "--cause"]
+    code, out, _ = ask(*options, "SOP class NOT supported")
+    assert (code, out.startswith("1 delivery would be put back")) == (0, True)
+    assert "1 delivery" in ask(*options, "a ... of ...")[1]
+    code, out, err = ask(*options, "supported")
+    assert (code, out) == (2, "")
+    assert "2 causes have these words" in err
+    assert no_mr in err
+    assert "1 delivery" in ask(*options, "supported", "--destination", "ehr")[1]
+    code, _, err = ask(*options, "no such")
+    assert (code, "nothing fails for this cause" in err) == (2, True)
+
+
 def test_deliveries(ask: Ask) -> None:
     """What is not done is listed with its reason; --all shows the rest."""
     code, out, _ = ask("deliveries")
@@ -177,6 +200,36 @@ def test_deliveries(ask: Ask) -> None:
     assert [row["state"] for row in _json(ask, "deliveries")] == ["dead"]
     assert len(_json(ask, "deliveries", "--all")) == 3
     assert _json(ask, "deliveries", "--state", "delivered", "--destination", "pacs") != []
+
+
+def test_what_waits_for_a_destination_that_is_down(ask: Ask, database: Database) -> None:
+    """Its next try is the next probe, and how the destination stands is told beside what fails."""
+    with database.write() as connection:
+        for number in range(3):
+            stage(connection, f"late {number}", deliveries={"pacs": "waiting"})
+        stage(connection, "tried", deliveries={"pacs": "retrying"})
+        connection.execute(
+            t.destination_states.insert().values(
+                destination="pacs",
+                breaker="open",
+                opened_at=START,
+                next_probe_at=datetime(2099, 3, 1, 12, tzinfo=UTC),
+                last_error="no connection: refused",
+                updated_at=START,
+            )
+        )
+    out = " ".join(ask("deliveries")[1].split())
+    assert "pacs is down: nothing gets there since 2024-03-01" in out
+    assert out.count("2099-03-01") == 5  # one that is retried, three that wait, and the head
+    assert out.count("waits for pacs, which is down") == 3
+    out = " ".join(ask("deliveries", "--by-cause")[1].split())
+    assert "pacs is down: nothing gets there since 2024-03-01" in out
+    assert "3 deliveries wait for it besides, not tried yet" in out
+    assert "2099-03-01" in ask("study", uid("late 0"))[1]
+    assert ask("destinations", "pause", "pacs")[0] == 0
+    out = ask("deliveries")[1]
+    assert "pacs is paused: paused by" not in out
+    assert "pacs is paused by" in out
 
 
 def test_deliveries_say_what_to_do(ask: Ask) -> None:
@@ -382,6 +435,7 @@ def test_what_a_release_does(site: Path, database: Database, ask: Ask) -> None:
     code, out, err = ask("holds", "release", "1", "2", "3")
     assert code == 1
     assert "Hold 1 stays: a resource with errors is never sent." in err
+    assert f"`intu-fhir replay --rebuild --study {uid('good')}`" in err
     assert "Hold 2 is released; the destination judges the study again" in out
     assert "Hold 3 is not open" in err
     assert [row["hold_key"] for row in _json(ask, "holds", "list")] == [1]

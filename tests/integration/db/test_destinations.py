@@ -48,6 +48,27 @@ def _rows(database: Database, clock: FakeClock, *names: str) -> Mapping[str, Des
         return {row.name: row for row in list_destinations(connection, names, clock.now())}
 
 
+def test_one_that_takes_nothing_is_failing(database: Database, clock: FakeClock) -> None:
+    """What failed for good since the last delivery is counted; one delivery ends that."""
+    _stage(database, "dead", "dead", "delivered")
+    _stage(database, "dead", "waiting", destination="ehr")
+    d = deliveries.c
+    late = sa.update(deliveries).where(d.state == "dead")
+    with database.write() as connection:
+        connection.execute(late.values(last_failed_at=START + timedelta(days=1)))
+    rows = _rows(database, clock, "pacs", "ehr")
+    assert [(row.state, row.shown, row.failing) for row in rows.values()] == [
+        ("up", "failing", 2),
+        ("up", "failing", 1),
+    ]
+    newer = sa.update(deliveries).where(d.state == "delivered")
+    with database.write() as connection:
+        connection.execute(newer.values(delivered_at=START + timedelta(days=2)))
+    assert _rows(database, clock, "pacs")["pacs"].shown == "up"
+    _pause(database, clock)
+    assert _rows(database, clock, "pacs")["pacs"].shown == "paused"
+
+
 def test_deliveries_are_counted_by_destination(database: Database, clock: FakeClock) -> None:
     """Each destination shows what waits, fails and was delivered, and since when it is due."""
     _stage(database, "waiting", "waiting", "retrying", "dead", "held", "delivered")

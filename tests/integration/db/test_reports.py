@@ -100,6 +100,19 @@ def test_an_open_hold_is_a_held_study_until_it_is_released(database: Database) -
         assert len(list_holds(connection, released=True)) == 1
 
 
+def test_what_was_released_stays_so_when_its_words_change(database: Database) -> None:
+    """Who decided on what an earlier version said is not asked again by a later one."""
+    old, new = "stands in another study as well", "stands in study 1.2.9 as well"
+    with database.write() as connection:
+        key = stage(connection, "decided")
+        hold_study(connection, key, [StudyHold("series", old)], generation=1, now=START)
+        connection.execute(t.holds.update().values(released_at=START, released_by="me"))
+        hold_study(connection, key, [StudyHold("series", new, old)], generation=2, now=START)
+        assert list_holds(connection) == []
+        hold_study(connection, key, [StudyHold("series", "more", "less")], generation=3, now=START)
+        assert len(list_holds(connection)) == 1
+
+
 def test_filters(database: Database) -> None:
     """Each filter finds what it says, wildcards and case included."""
     hour = timedelta(hours=1)

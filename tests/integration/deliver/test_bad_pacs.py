@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from intu_fhir.model.cause import cause_of, remedy_of
 from intu_fhir.model.outcome import Dead, Delivered, Retry
 from tests.support.certificates import Authority
 from tests.support.far_sides import Behaviour, Peer, RawServer
@@ -281,6 +282,21 @@ def test_abort_is_told_with_its_reason(tmp_path: Path) -> None:
         with RawServer(BAD_PEERS[name]) as server:
             outcome = Sending(server.port, seconds=DEADLINE).send([outgoing(tmp_path, UID, b"x")])
         assert "A-ABORT 2/1" in outcome.detail
+
+
+@pytest.mark.parametrize("name", ["aborts after the data", "aborts instead of answering"])
+def test_an_abort_is_told_with_what_a_person_can_check(tmp_path: Path, name: str) -> None:
+    """Who aborts before taking anything is named with its address, and whom it may not know."""
+    with RawServer(BAD_PEERS[name]) as server:
+        outcome = Sending(server.port, seconds=DEADLINE, ae_title="OURS").send(
+            [outgoing(tmp_path, UID, b"x")]
+        )
+    assert outcome.detail.startswith(f"PACS at 127.0.0.1:{server.port}: the PACS aborted the")
+    assert "have OURS and this machine's address entered there" in remedy_of(outcome.detail)
+    told = cause_of(outcome.detail)
+    assert told.startswith(f"PACS at 127.0.0.1:{server.port}: the PACS aborted the association")
+    assert " ," not in told
+    assert UID not in told
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from intu_fhir.deliver.outcomes import DIMSE_RANGES, DIMSE_STATUSES, Verdict, di
 from intu_fhir.deliver.tally import NO_ANSWER
 from intu_fhir.demo.pacs import ABORT, StandInPacs
 from intu_fhir.errors import ConfigurationError
+from intu_fhir.model.cause import cause_of
 from intu_fhir.model.outcome import Dead, Delivered, Retry
 from tests.support.certificates import Authority
 from tests.support.far_sides import RawServer
@@ -197,6 +198,10 @@ def test_contexts_that_are_not_granted(tmp_path: Path) -> None:
     assert {answer.status for answer in dead.values()} == {NO_CONTEXT}
     assert "SOP class not supported" in dead["1.2.7"].detail
     assert "transfer syntax not supported" in dead["1.2.8"].detail
+    assert "(2 of 4 instances not taken, the first is 1.2.7)" in outcome.detail
+    told = "the PACS takes no MR Image Storage: SOP class not supported"
+    assert cause_of(outcome.detail) == told
+    assert "takes no CT Image Storage in JPEG Lossless" in dead["1.2.8"].detail
 
 
 def test_more_contexts_than_an_association_has(tmp_path: Path) -> None:

@@ -81,14 +81,17 @@ def _held(outcome: object, code: str, remedy: str = "release the study") -> None
 
 def test_nobody_found_is_held(client: FhirClient) -> None:
     """A patient is never made up where the server knows none."""
-    _held(_link(client), "patient_not_found")
+    outcome = _link(client)
+    _held(outcome, "patient_not_found")
+    assert "`intu-fhir replay --rebuild --study 1.2.3`" in outcome.detail
 
 
 def test_several_found_are_held(ehr: StandInEhr, client: FhirClient) -> None:
-    """None of several is chosen."""
-    ehr.store.write(PATIENT)
-    ehr.store.write(PATIENT)
-    _held(_link(client), "patient_ambiguous")
+    """None of several is chosen, and each is named."""
+    both = [ehr.store.write(PATIENT) for _ in range(2)]
+    outcome = _link(client)
+    _held(outcome, "patient_ambiguous")
+    assert all(f"Patient/{one['id']}" in outcome.detail for one in both)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +101,14 @@ def test_several_found_are_held(ehr: StandInEhr, client: FhirClient) -> None:
 def test_another_person_with_this_identifier_is_held(
     ehr: StandInEhr, client: FhirClient, other: dict[str, Any]
 ) -> None:
-    """An identifier that belongs to somebody else by birth date, sex or name is not linked."""
-    ehr.store.write({**PATIENT, **other})
-    _held(_link(client), "patient_mismatch")
+    """An identifier that belongs to somebody else by birth date, sex or name is not linked.
+
+    Which patient it is at the server is told, so that a person can compare them.
+    """
+    patient = ehr.store.write({**PATIENT, **other})
+    outcome = _link(client)
+    _held(outcome, "patient_mismatch")
+    assert f"Patient/{patient['id']}, which has this identifier" in outcome.detail
 
 
 def test_subject_without_identifier_is_held(client: FhirClient) -> None:
@@ -108,7 +116,7 @@ def test_subject_without_identifier_is_held(client: FhirClient) -> None:
     _held(
         _link(client, subject={"display": "unknown"}),
         "patient_not_found",
-        "replay --rebuild --study",
+        "`intu-fhir replay --rebuild --study 1.2.3`",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from intu_fhir.cli.deliveries import WHY
+from intu_fhir.cli.deliveries import why_column
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.delivery_report import DeliveryFilter, DeliveryRow, list_deliveries
 from intu_fhir.db.following import let_all_go
@@ -109,7 +109,7 @@ def test_the_second_waits_for_the_first(route: Route) -> None:
     assert route.run("ehr")
     assert not route.run("ehr")
     assert route.row("ehr").due_at is None
-    assert WHY.value(route.row("ehr")) == "waits for pacs, which is waiting"
+    assert why_column({}).value(route.row("ehr")) == "waits for pacs, which is waiting"
     assert route.published == []
     assert route.run("pacs")
     assert route.run("ehr")
@@ -152,7 +152,9 @@ def test_a_dead_letter_of_the_first_is_the_cause(route: Route) -> None:
     route.pacs = Dead("C000", "the PACS cannot read it")
     route.run("ehr")
     route.run("pacs")
-    assert WHY.value(route.row("ehr")) == ("waits for pacs, which is dead: the PACS cannot read it")
+    assert why_column({}).value(route.row("ehr")) == (
+        "waits for pacs, which is dead: the PACS cannot read it"
+    )
     route.pacs = Delivered("0000")
     with route.database.write() as connection:
         connection.execute(
@@ -179,7 +181,7 @@ def test_nobody_asked_the_first(route: Route) -> None:
     with route.database.write() as connection:
         connection.execute(sa.delete(deliveries).where(deliveries.c.destination == "pacs"))
     route.run("ehr")
-    assert "never asked for" in str(WHY.value(route.row("ehr")))
+    assert "never asked for" in str(why_column({}).value(route.row("ehr")))
 
 
 def test_a_start_lets_everybody_look_again(route: Route) -> None:
@@ -195,7 +197,7 @@ def test_left_out_with_its_reason(route: Route) -> None:
     route.want(2, "pacs", wish=DeliveryWish(FILTERED, reason="only.modalities wants MR"))
     row = route.row("pacs")
     assert (row.state, row.due_at) == (FILTERED, None)
-    assert WHY.value(row) == "only.modalities wants MR"
+    assert why_column({}).value(row) == "only.modalities wants MR"
     route.want(3, "pacs")
     assert (route.row("pacs").state, route.row("pacs").reason) == (WAITING, "")
 

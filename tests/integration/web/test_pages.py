@@ -193,6 +193,23 @@ def test_whoever_sees_a_patient_is_audited(looked: Looked) -> None:
     assert cause_in(looked.get("/failures")) in _all_pages(looked)
 
 
+def test_a_study_shows_what_a_patient_is_told_apart_by(looked: Looked) -> None:
+    """Birth date and sex of the images stand on its page, to be compared with the server's."""
+    shown = looked.get(f"/studies/{uid('good')}")
+    one = make_instance("good")
+    born = f"{one.PatientBirthDate[:4]}-{one.PatientBirthDate[4:6]}-{one.PatientBirthDate[6:]}"
+    assert f"<dt>Born, sex</dt><dd>{born}, {one.PatientSex}</dd>" in shown
+
+
+def test_a_destination_that_took_nothing_of_late_is_not_up(looked: Looked) -> None:
+    """Where the newest delivery failed for good, the destination says so and leads to why."""
+    shown = re.sub(r"\s+", " ", looked.get("/destinations"))
+    ehr, _, pacs = shown.partition('id="pacs"')
+    assert 'class="state failing"' in ehr
+    assert "The last delivery failed for good" in ehr
+    assert "failing" not in pacs
+
+
 def _accession_numbers(looked: Looked) -> set[str]:
     return {row.accession_number for row in looked.running.rows(studies)}
 

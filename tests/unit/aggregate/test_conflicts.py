@@ -7,7 +7,7 @@ from intu_fhir.model.settling import SeriesHeaders, StudyHeaders
 from intu_fhir.model.study import HeaderGroup
 
 
-def _study(*patient_ids: str, shared: tuple[str, ...] = ()) -> StudyHeaders:
+def _study(*patient_ids: str, shared: tuple[tuple[str, str], ...] = ()) -> StudyHeaders:
     groups = tuple(
         HeaderGroup({"PatientID": patient_id}, 1, (1, n, f"1.{n}"))
         for n, patient_id in enumerate(patient_ids)
@@ -30,7 +30,7 @@ def test_edge_spaces_and_missing_ids_are_no_second_patient() -> None:
 
 
 def test_a_series_of_two_studies_holds() -> None:
-    """A Series Instance UID that stands in another study too is named."""
-    [hold] = find_conflicts(_study("P1", shared=("1.2.3.1",)))
+    """A Series Instance UID that stands in another study too is named, and so is that study."""
+    [hold] = find_conflicts(_study("P1", shared=(("1.2.3.1", "1.2.9"),)))
     assert hold.reason == "series_in_two_studies"
-    assert "1.2.3.1" in hold.detail
+    assert hold.detail.startswith("series 1.2.3.1 stands in study 1.2.9 as well; find out")

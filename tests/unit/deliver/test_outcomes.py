@@ -19,6 +19,7 @@ from intu_fhir.deliver.outcomes import (
     sentence,
 )
 from intu_fhir.deliver.waits import retry_after_seconds, wait_asked_for
+from intu_fhir.model.cause import cause_of
 from intu_fhir.model.outcome import Dead, Retry
 
 NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
@@ -89,15 +90,35 @@ def test_dimse_ranges_do_not_overlap_single_rows() -> None:
 def test_every_rejection(where: tuple[int, int]) -> None:
     """What a peer calls transient is tried again; a name it does not know is for a person."""
     expected = next(kind for kind, rows in REJECTIONS_EXPECTED.items() if where in rows)
-    permanent = rejected(PERMANENT, *where)
+    names = {"theirs": "PACS at 10.0.0.7:104", "ours": "OURS"}
+    permanent = rejected(PERMANENT, *where, **names)
     assert isinstance(permanent, expected)
-    assert isinstance(rejected(TRANSIENT, *where), Retry)
+    assert isinstance(rejected(TRANSIENT, *where, **names), Retry)
     assert permanent.status == f"A-ASSOCIATE-RJ 1/{where[0]}/{where[1]}"
 
 
 def test_unknown_rejection_is_tried_again() -> None:
     """A reason that PS3.8 does not name is no reason to give up at once."""
-    assert isinstance(rejected(PERMANENT, 9, 9), Retry)
+    assert isinstance(rejected(PERMANENT, 9, 9, theirs="PACS", ours="OURS"), Retry)
+
+
+def test_a_rejection_names_both_titles_and_the_address() -> None:
+    """Whoever has to correct one sees which; what needs a restart is said."""
+    detail = rejected(PERMANENT, 1, 7, theirs="PACS at 10.0.0.7:104", ours="OURS").detail
+    assert detail == (
+        "PACS at 10.0.0.7:104 rejects the association of OURS: the PACS does not know the called "
+        "AE title; correct called_ae_title, restart, then replay"
+    )
+    assert cause_of(detail) == detail.partition(";")[0]
+
+
+def test_what_is_corrected_in_the_configuration_needs_a_restart() -> None:
+    """A running service does not read its files again, so each such remedy says it."""
+    settings = ("base_url", "auth", "max_instances", "ae_title")
+    rules = [*HTTP_STATUSES.values(), *REJECTIONS.values(), http_rule(301)]
+    named = [rule.remedy for rule in rules if any(name in rule.remedy for name in settings)]
+    assert len(named) >= 9
+    assert [remedy for remedy in named if "restart" not in remedy] == []
 
 
 def test_every_dead_row_has_a_remedy() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intu_fhir.model.cause import LONGEST_CAUSE, cause_of, remedy_of, sentence
+from intu_fhir.model.cause import LONGEST_CAUSE, cause_of, reason_of, remedy_of, sentence
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,11 @@ from intu_fhir.model.cause import LONGEST_CAUSE, cause_of, remedy_of, sentence
         ("Image 2.25.1334642905720266 is refused", "Image 2.25.13697486 is refused"),
         ("The server refuses it (code a)", "The server refuses it (code b)"),
         ("No answer within 30 s", "No answer within 60 s"),
+        ("C000: not understood (no; 1 of 5, the first is 1.2.3)", "C000: not understood (so)"),
+        (
+            "The PACS aborted (A-ABORT 0/0), with instance 1.2.3.4 in hand",
+            "The PACS aborted, with instance 1.2.3.5 in hand",
+        ),
         ("No answer; look; given up after 3 tries", "No answer; look; given up after 12 tries"),
     ],
 )
@@ -27,6 +32,49 @@ def test_failures_that_differ_in_a_detail_have_one_cause(one: str, other: str) -
 def test_the_status_is_part_of_the_cause() -> None:
     """A refusal and an overload are two causes."""
     assert cause_of("HTTP 422: it is invalid") != cause_of("HTTP 503: it is invalid")
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        (
+            "the PACS takes no CT Image Storage: SOP class not supported (2 of 3, the first is "
+            "1.2.3.4); have it enabled",
+            "the PACS takes no CT Image Storage: SOP class not supported",
+        ),
+        (
+            "the PACS takes no 12-lead ECG Waveform Storage in MPEG-4 AVC/H.264: result 9",
+            "the PACS takes no 12-lead ECG Waveform Storage in MPEG-4 AVC/H.264: result …",
+        ),
+        ("PACS at 10.0.0.7:104: no answer", "PACS at 10.0.0.7:104: no answer"),
+        (
+            "no connection to http://10.0.0.7:8080: Connection refused",
+            "no connection to http://10.0.0.7:8080: Connection refused",
+        ),
+        (
+            "aborted (A-ABORT 0/0), with instance 1.2.3.4 in hand",
+            "aborted, with instance … in hand",
+        ),
+        ("0122: refused (2 of 3)", "0122: refused"),
+    ],
+)
+def test_a_cause_says_what_is_needed_to_act(line: str, cause: str) -> None:
+    """What is not taken, by name, and where the destination is stay; its grammar is right."""
+    assert cause_of(line) == cause
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("refused (a; b); mend it (or not), then replay", "refused (a; b)"),
+        ("refused (a; b)", "refused (a; b)"),
+        ("refused; mend it; given up after 3 tries", "refused"),
+        ("a; b; mend it", "a; b"),
+    ],
+)
+def test_the_reason_is_what_stands_before_the_remedy(line: str, reason: str) -> None:
+    """Nothing of what the far side said is cut off with what to do."""
+    assert reason_of(line) == reason
 
 
 def test_the_remedy_is_read_back() -> None:

@@ -174,8 +174,8 @@ def test_a_modality_that_is_turned_away_is_told() -> None:
         (
             {"kept_back": [replace(KEPT, state=DOWN, by="", why="no connection (refused)")]},
             "retrying",
-            "ehr does not answer",
-            "No connection. Nothing waits yet; all goes by itself when it answers.",
+            "Nothing gets to ehr",
+            "No connection. Nothing waits yet; all goes by itself when one gets through.",
             "/destinations#ehr",
         ),
     ],
