@@ -13,7 +13,7 @@ from intu_fhir.settings.yaml_lines import Document
 MIN_SECRET = 32
 PAGES = frozenset(
     {"api", "audit", "destinations", "failures", "grid", "healthz", "holds", "login", "logout"}
-    | {"metrics", "readyz", "replay", "replays", "review", "sql", "static", "studies"}
+    | {"metrics", "quarantine", "readyz", "replay", "replays", "review", "sql", "static", "studies"}
 )
 """What the page has at its own addresses, as their first parts."""
 
