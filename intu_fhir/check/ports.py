@@ -16,6 +16,7 @@ from intu_fhir.check.row import CheckRow
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID
 from intu_fhir.files.writers import somebody_writes
+from intu_fhir.settings.base import host_from_here
 from intu_fhir.settings.schema import DicomDestination, DicomSource, ServerTls
 from intu_fhir.settings.web import Web
 
@@ -23,8 +24,6 @@ _AT_HOME_SECONDS = 2.0
 """How long a program on our own port may take to answer."""
 
 _WHOSE_PAGE = "if that is the page of another site, change web.port of one of them"
-
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def check_port(
@@ -105,7 +104,7 @@ def _our_page(web: Web) -> Mapping[str, object] | None:
     By TLS its certificate alone is looked at.
     """
     if web.tls is not None:
-        host = _ANYWHERE.get(web.host, web.host)
+        host = host_from_here(web.host)
         return {} if _shows_our_certificate((host, web.port), web.tls) else None
     try:
         said = _ask(web, "/readyz").json()
@@ -115,7 +114,7 @@ def _our_page(web: Web) -> Mapping[str, object] | None:
 
 
 def _ask(web: Web, path: str) -> httpx.Response:
-    host = _ANYWHERE.get(web.host, web.host)
+    host = host_from_here(web.host)
     name = f"[{host}]" if ":" in host else host
     return httpx.get(f"http://{name}:{web.port}{path}", timeout=_AT_HOME_SECONDS)
 
@@ -169,7 +168,7 @@ def _is_ours(source: DicomSource) -> bool:
     With TLS the certificate tells, since only who has its key can show it: a C-ECHO may need a
     client certificate that we have not got.
     """
-    host = _ANYWHERE.get(source.host, source.host)
+    host = host_from_here(source.host)
     if source.tls is not None:
         return _shows_our_certificate((host, source.port), source.tls)
     sender = DicomDestination(

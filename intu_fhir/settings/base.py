@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, TypeAlias
 from zoneinfo import ZoneInfo
@@ -44,6 +44,17 @@ def _network(value: str) -> str:
             "not an IP address or network; write for example 10.1.0.0/16, with no bit set behind "
             "the prefix"
         ) from None
+
+
+def host_from_here(host: str) -> str:
+    """Return where this machine reaches what listens at ``host``, perhaps on all interfaces."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
 
 
 AeTitle: TypeAlias = Annotated[str, AfterValidator(_ae_title)]

@@ -10,6 +10,7 @@ from intu_fhir.app.wiring import App
 from intu_fhir.db.session import Database
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.receive.tls import server_context
+from intu_fhir.settings.base import host_from_here
 from intu_fhir.settings.fingerprint import fingerprint
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.users import read_users
@@ -65,7 +66,7 @@ class WebPage:
 
 def address_of(web: Web, port: int) -> str:
     """Return what a browser on this machine is given to see the page."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(web.host, web.host)  # noqa: S104
+    host = host_from_here(web.host)
     return f"{'https' if web.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 

@@ -20,7 +20,6 @@ FORBIDDEN = ("pickle", "cPickle", "dill", "marshal", "shelve", "pynetdicom.apps"
 CALLS = ("eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load")
 
 KNOWN = {
-    ("B104", "check/ports.py"): "compares with the address of all interfaces",
     ("B104", "settings/cross_checks.py"): "compares with the address of all interfaces",
     ("B104", "settings/schema.py"): "modalities come over the network",
     ("B608", "db/replay.py"): "a person's own predicate, run in a read-only session",
