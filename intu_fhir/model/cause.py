@@ -25,9 +25,29 @@ _TRIES = re.compile(r"; given up after \d+ tries$")
 
 
 def sentence(meaning: str, said: str = "", remedy: str = "") -> str:
-    """Put what happened, the far side's words and the remedy into one line."""
-    words = meaning + (f"{_SAID}{said})" if said else "")
+    """Put what happened, the far side's words and the remedy into one line.
+
+    Brackets that those words do not close, or have not opened, become square ones: else the rest of
+    the words would be taken for ours, which go into the log.
+    """
+    words = meaning + (f"{_SAID}{_paired(said)})" if said else "")
     return f"{words}{_REMEDY}{remedy}" if remedy else words
+
+
+def _paired(said: str) -> str:
+    paired: list[str] = []
+    opened: list[int] = []
+    for char in said:
+        if char == "(":
+            opened.append(len(paired))
+        elif char == ")" and not opened:
+            char = "]"
+        elif char == ")":
+            opened.pop()
+        paired.append(char)
+    for place in opened:
+        paired[place] = "["
+    return "".join(paired)
 
 
 def remedy_of(detail: str) -> str:

@@ -89,6 +89,14 @@ def test_the_remedy_is_read_back() -> None:
     assert remedy_of("no connection to 127.0.0.1 port 9").startswith("see that it runs")
 
 
+@given(st.text(st.sampled_from("()a; 1"), min_size=1))
+def test_what_the_far_side_said_is_in_no_cause(said: str) -> None:
+    """Whatever brackets it has: a cause goes into the log, and its words may name a patient."""
+    line = sentence("HTTP 422: refused", said, "mend it")
+    assert cause_of(line) == "HTTP 422: refused"
+    assert remedy_of(line) == "mend it"
+
+
 @given(st.text())
 def test_any_text_has_a_short_cause(text: str) -> None:
     """Whatever a peer says, the cause is one short line."""
