@@ -62,7 +62,7 @@ def _address(destination: FhirDestination) -> str:
     return scrub(str(destination.base_url))
 
 
-_SPEAKS_HTTP = "WRONG_VERSION_NUMBER"
+_SPEAKS_HTTP = "answers without TLS"
 _HTTP = "the server speaks http there: correct base_url, or the port in it"
 
 
