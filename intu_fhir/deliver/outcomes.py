@@ -132,6 +132,21 @@ def failed(status: int, said: str = "", retry_after: float | None = None) -> Ret
     return Dead(str(status), detail)
 
 
+def nothing_there(content_type: str) -> Retry:
+    """Return the outcome of a 404 that no FHIR server has said.
+
+    Application servers and proxies answer so while the FHIR server behind them is being started.
+    """
+    return Retry(
+        "404",
+        sentence(
+            "HTTP 404, and not by a FHIR server",
+            content_type[:60],
+            "correct base_url and restart, if the server is not just being started",
+        ),
+    )
+
+
 def unproven(status: int, shows: str, content_type: str) -> Retry:
     """Return the outcome of a success that comes with something else than it should.
 

@@ -22,7 +22,7 @@ from intu_fhir.deliver.answers import token as token
 from intu_fhir.deliver.auth import Authorizer, TokenRefused, TokenUnavailable, authorizer
 from intu_fhir.deliver.capability import UNKNOWN, Capability, read_capability
 from intu_fhir.deliver.exchange import Exchange, NoAnswer
-from intu_fhir.deliver.outcomes import Verdict, failed, http_rule, unproven
+from intu_fhir.deliver.outcomes import Verdict, failed, http_rule, nothing_there, unproven
 from intu_fhir.deliver.scrub import scrub
 from intu_fhir.deliver.waits import wait_asked_for
 from intu_fhir.model.canonical import exact_number
@@ -39,6 +39,7 @@ _AS_OF_NOW = {"Cache-Control": "no-cache"}
 """HAPI FHIR answers a search with what the like found up to a minute ago, unless it is asked not to
 (hapifhir.io, JPA server, "Search Result Caching"); a proxy may do the same (RFC 9111 5.2.1.4)."""
 
+_NOT_FOUND = 404
 _NO_POST_SEARCH = frozenset({404, 405, 501})
 
 
@@ -173,6 +174,8 @@ class FhirServer:
         if http_rule(answer.status).verdict is Verdict.DELIVERED:
             shows = "something that was not asked for"
             return unproven(answer.status, shows, answer.headers.get("content-type", ""))
+        if answer.status == _NOT_FOUND and not answer.is_fhir:
+            return nothing_there(answer.headers.get("content-type", ""))
         wait = wait_asked_for(answer.status, answer.headers, self._clock.now())
         return failed(answer.status, self.words(answer, private), wait)
 

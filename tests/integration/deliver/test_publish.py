@@ -374,12 +374,13 @@ def test_patient_and_secrets_are_hidden_in_what_is_kept(
     assert "no [hidden]" in outcome.detail
 
 
+@pytest.mark.parametrize("status", [200, 404])
 def test_a_page_instead_of_a_search_result_makes_no_dead_letter(
-    ehr: StandInEhr, client: FhirClient
+    status: int, ehr: StandInEhr, client: FhirClient
 ) -> None:
-    """Who answers 200 with a page is not the server; the study goes out once that is back."""
+    """Who answers with a page is not the server; the study goes out once that is back."""
     page, html = b"<html>We are back soon</html>", {"Content-Type": "text/html"}
-    ehr.fail_next(Fault(200, headers=html, body=page, on=("GET ImagingStudy*",)))
+    ehr.fail_next(Fault(status, headers=html, body=page, on=("GET ImagingStudy*",)))
     outcome = client.publish(publication(imaging_study()))
     assert isinstance(outcome, Retry)
     assert "text/html" in outcome.detail
