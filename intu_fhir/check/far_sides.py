@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+import httpx
+
 from intu_fhir.check.row import CheckRow
 from intu_fhir.deliver.answers import Answer
 from intu_fhir.deliver.capability import UNKNOWN, Capability
@@ -51,15 +53,19 @@ def check_destination(
     try:
         if isinstance(hurried, FhirDestination):
             row = _fhir(name, hurried, clock)
-            return row if row.ok else replace(row, detail=f"{row.detail} ({_address(hurried)})")
+            return row if row.ok else _with_address(row, hurried)
         return _dicom(name, hurried)
     except IntuError as error:
         detail, _, remedy = str(error).partition("; ")
         return CheckRow("destination", name, False, detail, remedy)
 
 
-def _address(destination: FhirDestination) -> str:
-    return scrub(str(destination.base_url))
+def _with_address(row: CheckRow, destination: FhirDestination) -> CheckRow:
+    """Name the server's address, unless what went wrong names it already."""
+    url = httpx.URL(str(destination.base_url))
+    if f"{url.scheme}://{url.netloc.decode()}" in row.detail:
+        return row
+    return replace(row, detail=f"{row.detail} ({scrub(str(url))})")
 
 
 _SPEAKS_HTTP = "answers without TLS"

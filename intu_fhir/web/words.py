@@ -9,6 +9,7 @@ from typing import Any
 
 from intu_fhir.db.delivery_report import DeliveryRow
 from intu_fhir.model.archive_commitment import PROMISES
+from intu_fhir.model.cause import reason_of
 from intu_fhir.model.destination import DOWN, LATER, PAUSED
 from intu_fhir.model.finding import beside
 from intu_fhir.model.work import RETRYING
@@ -154,6 +155,11 @@ def waits(found: Iterable[tuple[str, str]]) -> str:
     return ", ".join(_WAITS[why].format(destination) for destination, why in found)
 
 
+def without_commands(detail: str) -> str:
+    """Leave out what a line says to type: the page has a link or a button for it."""
+    return reason_of(detail) if "`" in detail else detail
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "beside": beside,
     "promise": promise,
@@ -167,4 +173,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "dicom_date": dicom_date,
     "person_name": person_name,
     "visible": visible,
+    "without_commands": without_commands,
 }

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from intu_fhir.db.failures import causes
 from intu_fhir.db.holds import hold_study
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import audit_events, quarantine
+from intu_fhir.db.tables import audit_events, holds, quarantine
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.pages.failures import name_of
@@ -64,6 +65,27 @@ def test_a_study_is_named_where_it_is_held(served: Served) -> None:
         held = client.get("/review").text.partition('id="quarantine"')[0]
     assert [one for one in (*KNOWN_BY, uid("one")) if one not in held] == []
     assert f'href="/studies/{uid("one")}"' in held
+
+
+def test_what_has_to_be_built_again_leads_to_its_findings(
+    served: Served, database: Database
+) -> None:
+    """A page names no commands to type: it leads to what is wrong, and has a button to build."""
+    with database.write() as connection:
+        connection.execute(
+            sa.update(holds).values(
+                reason="invalid_resource",
+                detail="the r4 resource has errors (subject_unknown); read its findings with "
+                "`intu-fhir study 1.2`, then `intu-fhir replay --rebuild --study 1.2`",
+            )
+        )
+    with served.logged_in(Role.OPERATOR) as client:
+        held = client.get("/review").text.partition('id="quarantine"')[0]
+        study = client.get(f"/studies/{uid('one')}").text
+    assert f'href="/studies/{uid("one")}#findings"' in held
+    for page in (held, study):
+        assert "the r4 resource has errors (subject_unknown)" in page
+        assert "intu-fhir study" not in page
 
 
 def test_a_study_is_named_where_it_fails(served: Served, database: Database) -> None:
