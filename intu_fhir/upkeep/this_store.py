@@ -23,9 +23,14 @@ def require_this_store(root: Path, database: Database) -> tuple[str, str | None]
     """
     with database.read() as connection:
         known = known_mark(connection)
-        speaks = not known and speaks_of_files(connection)
     found = read_mark(root)  # afterwards: the folder gets its mark before the database knows it
-    if found is None and (known or (speaks and not holds_files(root))):
+    if found is None and not known and not holds_files(root):
+        with database.read() as connection:
+            speaks = speaks_of_files(connection)
+        found = read_mark(root)  # who began at the same time may have stored an image meanwhile
+        if speaks and found is None:
+            raise StoreUnavailable(_not_mounted(root))
+    elif found is None and known:
         raise StoreUnavailable(_not_mounted(root))
     if found and known and found != known:
         raise StoreUnavailable(_of_another_site(root))

@@ -97,7 +97,7 @@ def test_the_image_does_what_the_pages_promise() -> None:
     told = {
         extra
         for page in (REPOSITORY / "docs").rglob("*.md")
-        for extras in re.findall(r"intu-fhir\[([a-z0-9,]+)\]", page.read_text("utf-8"))
+        for extras in re.findall(r"'\.\[([a-z0-9,]+)\]'", page.read_text("utf-8"))
         for extra in extras.split(",")
     }
     assert told - {"airflow"} == set(installed.split(","))
