@@ -367,12 +367,14 @@ def test_what_was_turned_away_in_the_last_day(site: Path) -> None:
     objects, associations = sorted(kept, key=lambda one: one.detail)
     assert objects.detail.startswith("1 object of CT7 refused in the last day, the last at ")
     assert associations.detail.startswith("the running intu-fhir has rejected ")
-    assert {(one.subject, one.ok) for one in kept} == {("radiology-ingest", True)}
+    assert all(one.ok for one in kept)
 
 
 def _received(site: Path, number: int) -> list[CheckRow]:
     rows = check(load_configuration(site), SystemClock(), offline=True)
-    found = [one for one in rows if one.what == "received"]
+    # What is counted in this process may have been rejected by channels of other tests as well.
+    ours = {channel.id for channel in load_configuration(site).channels}
+    found = [one for one in rows if one.what == "received" and one.subject in ours]
     return found if len(found) == number else []
 
 
