@@ -251,6 +251,17 @@ def test_a_hold_is_released_where_the_study_is(window: Watch, running: Running) 
     assert version_at_ehr(running, "two") == "1"
 
 
+def test_a_hold_leads_to_its_findings(window: Watch, running: Running) -> None:
+    """What was built wrong is read on the page of its study, where it can be built again."""
+    running.send([make_instance("unnamed", PatientID=None, PatientName=None)])
+    settle(running, "unnamed", state="held")
+    page = window.go("/review")
+    page.locator("tr", has_text=uid("unnamed")).get_by_role("link", name="Findings").click()
+    expect(page).to_have_url(re.compile("#findings$"))
+    expect(page.locator("#findings")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Build again")).to_be_visible()
+
+
 def test_two_versions_of_ones_choice_are_compared(window: Watch, running: Running) -> None:
     """The first of three versions is chosen to compare the last one with."""
     address = bring(running, "versions", series=1, instances=1)
@@ -687,6 +698,7 @@ TRIED = {
         "Grid": "test_a_page_that_is_not_there_leads_on",
     },
     "review.html": {
+        "Findings": "test_a_hold_leads_to_its_findings",
         "Release": "test_a_hold_is_released",
         "Remove …": "test_an_object_that_was_put_aside_is_shown",
     },
