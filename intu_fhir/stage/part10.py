@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from intu_fhir.stage.dictionary import keyword_of
 from intu_fhir.stage.elements import KNOWN_VRS, LONG_VRS
@@ -44,10 +46,31 @@ class DataSetPlace:
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
 
+    def is_of(
+        self, offset: int | None, sop_instance_uid: str, transfer_syntax_uid: str | None
+    ) -> bool:
+        """Say whether what stands before the data set says what was received (PS3.10 7.1)."""
+        same = (self.offset, self.transfer_syntax_uid) == (offset, transfer_syntax_uid)
+        return same and self.sop_instance_uid in {"", sop_instance_uid}
+
     @property
     def is_media_directory(self) -> bool:
         """Say whether the file is a DICOMDIR."""
         return self.sop_class_uid == MEDIA_STORAGE_DIRECTORY
+
+
+def with_head(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return what ``find_data_set`` wants to see of a file, however short its first blocks are.
+
+    Returns:
+        The head, and all blocks, those of the head among them.
+    """
+    head = b""
+    for block in blocks:
+        head += block
+        if len(head) >= HEAD_BYTES:
+            break
+    return head[:HEAD_BYTES], chain((head,), blocks)
 
 
 def find_data_set(head: bytes) -> DataSetPlace | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from itertools import chain
 
 from intu_fhir.db.commitments import Unchecked
 from intu_fhir.errors import DamagedFile, StoreUnavailable, UnknownKey
@@ -12,7 +11,7 @@ from intu_fhir.files.digest import digest_of_blocks
 from intu_fhir.files.shortage import could_not_look
 from intu_fhir.files.store import FileStore
 from intu_fhir.model.commitment import FailureReason
-from intu_fhir.stage.part10 import HEAD_BYTES, find_data_set
+from intu_fhir.stage.part10 import find_data_set, with_head
 
 
 class Promise:
@@ -55,14 +54,10 @@ class Promise:
         here as a whole, others would take the request for one that nobody works at.
         """
         with closing(self._blocks(file)) as blocks:
-            head = b""
-            for block in blocks:
-                head += block
-                if len(head) >= HEAD_BYTES:
-                    break
-            if not _fits(head[:HEAD_BYTES], one):
+            head, whole = with_head(blocks)
+            if not _fits(head, one):
                 return False
-            found = digest_of_blocks(chain((head,), blocks), one.data_set_offset or 0)
+            found = digest_of_blocks(whole, one.data_set_offset or 0)
             return found == one.sha256
 
     def _blocks(self, file: str) -> Generator[bytes, None, None]:
@@ -76,8 +71,6 @@ def _fits(head: bytes, one: Unchecked) -> bool:
     place = find_data_set(head)
     return (
         place is not None
-        and place.offset == one.data_set_offset
-        and place.transfer_syntax_uid == one.transfer_syntax_uid
+        and place.is_of(one.data_set_offset, one.sop_instance_uid, one.transfer_syntax_uid)
         and place.sop_class_uid in {"", one.sop_class_uid}
-        and place.sop_instance_uid in {"", one.sop_instance_uid}
     )

@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
 
 import structlog
 
@@ -19,7 +18,7 @@ from intu_fhir.files.digest import digest_of_blocks
 from intu_fhir.files.local import LocalFileStore
 from intu_fhir.files.shortage import could_not_look
 from intu_fhir.observe.clock import Clock
-from intu_fhir.stage.part10 import DataSetPlace, find_data_set
+from intu_fhir.stage.part10 import find_data_set, with_head
 
 _log = structlog.get_logger("intu_fhir.upkeep")
 _BATCH = 200
@@ -185,15 +184,16 @@ class Verifier:
 
     def _is_whole(self, one: KeptFile) -> bool:
         """Read all of a file: its data set, and what stands before it, from which readers learn."""
-        blocks = self.files.blocks(one.file)
-        first = next(blocks, b"")
-        place = find_data_set(first[:_HEAD_BYTES])
+        head, blocks = with_head(self.files.blocks(one.file))
+        place = find_data_set(head)
         offset = one.data_set_offset
         if offset is None:
             offset = place.offset if place else 0
-        elif offset and (place is None or not _is_head_of(one, place)):
-            return False
-        return digest_of_blocks(chain([first], blocks), offset) == one.sha256
+        elif offset:
+            wanted = (offset, one.sop_instance_uid, one.transfer_syntax_uid)
+            if place is None or not place.is_of(*wanted):
+                return False
+        return digest_of_blocks(blocks, offset) == one.sha256
 
     def without_row(self) -> list[str]:
         """Return files that no row speaks of, also when asked again for the object in them."""
@@ -219,11 +219,6 @@ class Verifier:
         except (DamagedFile, OSError):
             return ""
         return place.sop_instance_uid if place else ""
-
-
-def _is_head_of(one: KeptFile, place: DataSetPlace) -> bool:
-    wanted = (one.data_set_offset, one.sop_instance_uid, one.transfer_syntax_uid)
-    return (place.offset, place.sop_instance_uid, place.transfer_syntax_uid) == wanted
 
 
 def _files(faults: dict[int, Fault]) -> dict[int, str]:
