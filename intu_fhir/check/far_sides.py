@@ -16,8 +16,10 @@ from intu_fhir.deliver.capability import UNKNOWN, Capability
 from intu_fhir.deliver.commitment_scu import CommitmentScu
 from intu_fhir.deliver.decoding import missing_decoders
 from intu_fhir.deliver.dicom import StorageScu
+from intu_fhir.deliver.exchange import origin_of
 from intu_fhir.deliver.fhir import FhirClient
 from intu_fhir.deliver.scrub import scrub
+from intu_fhir.deliver.tls import ANSWERS_PLAINLY
 from intu_fhir.errors import IntuError
 from intu_fhir.model.extra import install
 from intu_fhir.model.outcome import Dead, Retry
@@ -63,12 +65,11 @@ def check_destination(
 def _with_address(row: CheckRow, destination: FhirDestination) -> CheckRow:
     """Name the server's address, unless what went wrong names it already."""
     url = httpx.URL(str(destination.base_url))
-    if f"{url.scheme}://{url.netloc.decode()}" in row.detail:
+    if origin_of(url) in row.detail:
         return row
     return replace(row, detail=f"{row.detail} ({scrub(str(url))})")
 
 
-_SPEAKS_HTTP = "answers without TLS"
 _HTTP = "the server speaks http there: correct base_url, or the port in it"
 
 
@@ -83,7 +84,7 @@ def _fhir_server(
     said = client.metadata()
     if isinstance(said, (Retry, Dead)):
         remedy = "correct base_url, tls or auth, or start the server"
-        return row(False, said.detail, _HTTP if _SPEAKS_HTTP in said.detail else remedy)
+        return row(False, said.detail, _HTTP if ANSWERS_PLAINLY in said.detail else remedy)
     if not said.speaks(destination.release):
         return row(False, f"speaks FHIR {said.fhir_version}", "set release to what it speaks")
     kind, wanted = "ImagingStudy", destination.publish.document_reference

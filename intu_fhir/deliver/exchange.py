@@ -20,7 +20,7 @@ import httpx
 
 from intu_fhir.deliver.addresses import each_address
 from intu_fhir.deliver.answers import Answer
-from intu_fhir.deliver.tls import answers_plainly, tls_context
+from intu_fhir.deliver.tls import ANSWERS_PLAINLY, answers_plainly, tls_context
 from intu_fhir.errors import TransientError
 from intu_fhir.settings.schema import ClientTls
 
@@ -201,15 +201,18 @@ class Exchange:
             finally:
                 response.close()
         except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
-            raise NoAnswer(_connect_words(error, _origin(request.url)), maybe_done=False) from error
+            raise NoAnswer(
+                _connect_words(error, origin_of(request.url)), maybe_done=False
+            ) from error
         except httpcore.TimeoutException as error:
             raise NoAnswer(
-                f"no complete answer within {self.timeout_seconds:g} s from {_origin(request.url)}",
+                f"no complete answer within {self.timeout_seconds:g} s "
+                f"from {origin_of(request.url)}",
                 maybe_done=True,
             ) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError) as error:
             raise NoAnswer(
-                f"the connection to {_origin(request.url)} broke before the answer was complete "
+                f"the connection to {origin_of(request.url)} broke before the answer was complete "
                 f"({type(error).__name__})",
                 maybe_done=True,
             ) from error
@@ -256,7 +259,7 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _origin(url: httpx.URL) -> str:
+def origin_of(url: httpx.URL) -> str:
     """Return whom a request goes to, without what may be a secret or of a patient."""
     return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
 
@@ -269,7 +272,7 @@ def _connect_words(error: Exception, origin: str) -> str:
             why = cause.verify_message
             return f"the certificate of {origin} is not trusted ({why}); set ca_file and restart"
         if answers_plainly(cause):
-            return f"no connection to {origin}: it answers without TLS; is it http?"
+            return f"no connection to {origin}: {ANSWERS_PLAINLY}; is it http?"
         if isinstance(cause, OSError) and cause.strerror:
             return f"no connection to {origin}: {cause.strerror}"
         cause = cause.__cause__ or cause.__context__

@@ -9,6 +9,8 @@ from intu_fhir.settings.schema import ClientTls
 
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"})
 """What OpenSSL calls bytes that are no record of TLS."""
+ANSWERS_PLAINLY = "it answers without TLS"
+"""How messages say so."""
 
 
 def tls_context(tls: ClientTls | None) -> ssl.SSLContext:

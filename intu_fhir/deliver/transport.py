@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from intu_fhir.deliver import upper_layer as ul
 from intu_fhir.deliver.addresses import connect
-from intu_fhir.deliver.tls import answers_plainly
+from intu_fhir.deliver.tls import ANSWERS_PLAINLY, answers_plainly
 from intu_fhir.deliver.upper_layer import BadAnswer, Pdu
 from intu_fhir.errors import TransientError
 
@@ -163,7 +163,7 @@ class Connection:
             plain.close()
             reason = getattr(error, "reason", None) or type(error).__name__
             if answers_plainly(error):
-                reason = "it answers without TLS"
+                reason = ANSWERS_PLAINLY
             raise NotConnected(
                 f"TLS with the PACS fails ({reason}); check tls, and restart where it was wrong"
             ) from error
