@@ -16,7 +16,7 @@ from intu_fhir.check.row import CheckRow
 from intu_fhir.deliver.dicom import StorageScu
 from intu_fhir.files.part10 import IMPLEMENTATION_CLASS_UID
 from intu_fhir.files.writers import somebody_writes
-from intu_fhir.settings.base import host_from_here
+from intu_fhir.settings.base import address_from_here, host_from_here
 from intu_fhir.settings.schema import DicomDestination, DicomSource, ServerTls
 from intu_fhir.settings.web import Web
 
@@ -114,9 +114,8 @@ def _our_page(web: Web) -> Mapping[str, object] | None:
 
 
 def _ask(web: Web, path: str) -> httpx.Response:
-    host = host_from_here(web.host)
-    name = f"[{host}]" if ":" in host else host
-    return httpx.get(f"http://{name}:{web.port}{path}", timeout=_AT_HOME_SECONDS)
+    address = address_from_here("http", web.host, web.port)
+    return httpx.get(f"{address}{path}", timeout=_AT_HOME_SECONDS)
 
 
 _REJECTED = re.compile(

@@ -57,6 +57,12 @@ def host_from_here(host: str) -> str:
     return "127.0.0.1" if address.version == 4 else "::1"
 
 
+def address_from_here(scheme: str, host: str, port: int) -> str:
+    """Return the address by which this machine reaches what listens at ``host``."""
+    near = host_from_here(host)
+    return f"{scheme}://{f'[{near}]' if ':' in near else near}:{port}"
+
+
 AeTitle: TypeAlias = Annotated[str, AfterValidator(_ae_title)]
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]

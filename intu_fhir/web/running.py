@@ -10,7 +10,7 @@ from intu_fhir.app.wiring import App
 from intu_fhir.db.session import Database
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.receive.tls import server_context
-from intu_fhir.settings.base import host_from_here
+from intu_fhir.settings.base import address_from_here
 from intu_fhir.settings.fingerprint import fingerprint
 from intu_fhir.settings.web import Web
 from intu_fhir.web.access.users import read_users
@@ -66,8 +66,7 @@ class WebPage:
 
 def address_of(web: Web, port: int) -> str:
     """Return what a browser on this machine is given to see the page."""
-    host = host_from_here(web.host)
-    return f"{'https' if web.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    return address_from_here("https" if web.tls else "http", web.host, port)
 
 
 def require_people(web: Web) -> None:
