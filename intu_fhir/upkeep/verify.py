@@ -22,7 +22,6 @@ from intu_fhir.stage.part10 import find_data_set, with_head
 
 _log = structlog.get_logger("intu_fhir.upkeep")
 _BATCH = 200
-_HEAD_BYTES = 4_096
 _SOUND, _ELSEWHERE = "", "elsewhere"
 MISSING, DAMAGED, UNREADABLE = "missing", "damaged", "unreadable"
 WITHHELD, LOCKED = "withheld", "locked"
@@ -210,7 +209,8 @@ class Verifier:
     def _uid(self, name: str) -> str | None:
         """Return the SOP Instance UID in a file; empty = unknown, None = the file is gone."""
         try:
-            place = find_data_set(next(self.files.blocks(name), b"")[:_HEAD_BYTES])
+            head, _ = with_head(self.files.blocks(name))
+            place = find_data_set(head)
         except FileNotFoundError:
             return None
         except StoreUnavailable:
