@@ -178,7 +178,8 @@ def release_command(
             with database.write() as connection:
                 now, person = SystemClock().now(), (by or login())[:64]
                 found = release(connection, hold, by=person, why=reason, now=now)
-                uid = study_of_hold(connection, hold)
+                named = found is Release.NEEDS_REBUILD
+                uid = study_of_hold(connection, hold) if named else ""
             open_ones += found not in _REFUSED
             say(f"Hold {hold}{_SAID[found].format(uid=uid)}", stderr=found in _REFUSED)
         seal(database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from intu_fhir.db.holds import NEEDS_REBUILD, Release, release
 from intu_fhir.db.instance_report import list_instances
 from intu_fhir.db.reports import StudyRow, find_study
 from intu_fhir.db.resources import find_resource
+from intu_fhir.db.session import Connection
 from intu_fhir.db.studies import demographics, request_settling
 from intu_fhir.db.study_report import StudyReport, study_report
 from intu_fhir.db.study_states import STUDY_STATES
@@ -24,7 +26,6 @@ from intu_fhir.model.audit import Action
 from intu_fhir.model.values import text
 from intu_fhir.model.work import AGGREGATE, DEAD, RETRYING
 from intu_fhir.web.access.roles import Role
-from intu_fhir.web.context import Site
 from intu_fhir.web.difference import difference, pretty
 from intu_fhir.web.fields import asked, number, one
 from intu_fhir.web.http.identify import person_address
@@ -72,9 +73,10 @@ def show(request: Request) -> Response:
     report = _report(request)
     study = report.study
     waiting = [row for row in report.work if row.step == AGGREGATE and row.want > row.have]
-    late = _waits_for(site_of(request), study)
     states = {row.state for row in report.deliveries} | {row.state for row in report.work}
-    with site_of(request).database.read() as connection:
+    site = site_of(request)
+    with site.database.read() as connection:
+        late = _waits_for(connection, study, site.clock.now())
         patient = demographics(connection, study.study_key)
     return page(
         request,
@@ -96,12 +98,11 @@ def show(request: Request) -> Response:
     )
 
 
-def _waits_for(site: Site, study: StudyRow) -> str:
+def _waits_for(connection: Connection, study: StudyRow, now: datetime) -> str:
     """Say who keeps a study waiting that is on its way."""
     if study.state != "delivering":
         return ""
-    with site.database.read() as connection:
-        found = awaited(connection, [study.study_key], site.clock.now())
+    found = awaited(connection, [study.study_key], now)
     return waits(found.get(study.study_key, ()))
 
 
