@@ -18,7 +18,7 @@ from intu_fhir.db.archive_commitments import (
 )
 from intu_fhir.db.deliveries import record_instances, want_delivery
 from intu_fhir.db.instances import NewInstance
-from intu_fhir.db.session import Database
+from intu_fhir.db.session import Connection, Database
 from intu_fhir.db.tables import (
     archive_commitments,
     deliveries,
@@ -50,6 +50,19 @@ class Sent:
             )
         assert claimed is not None
         return claimed
+
+    def take_late(self) -> Claim:
+        """Let a late image come, and claim the delivery that it brings about."""
+        store(self.database, instance(self.clock, "1.2.3.4"))
+        with self.database.write() as connection:
+            self.want(connection, 2, WAITING)
+        return self.take()
+
+    def want(self, connection: Connection, generation: int, state: str) -> None:
+        """Wish for the delivery of a generation."""
+        key = connection.execute(sa.select(studies.c.study_key)).scalar_one()
+        wish = DeliveryWish(state)
+        want_delivery(connection, key, "pacs", generation, wish=wish, now=self.clock.now())
 
     def taken(self, held: Claim) -> None:
         """Note that the PACS took everything."""

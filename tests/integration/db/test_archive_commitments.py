@@ -15,7 +15,6 @@ from intu_fhir.db.archive_commitments import (
     plan,
     put_back,
 )
-from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.following import first_missing
 from intu_fhir.db.replay import ReplayFilter, ReplayQuery
 from intu_fhir.db.replay import put_back as put_back_rows
@@ -23,13 +22,11 @@ from intu_fhir.db.session import Database
 from intu_fhir.db.tables import (
     deliveries,
     instance_deliveries,
-    studies,
 )
 from intu_fhir.errors import StaleClaim
-from intu_fhir.model.work import DELIVERED, FILTERED, HELD, WAITING, DeliveryWish
-from tests.support.asked import THEN, UIDS, Sent, instance, stage_and_send
+from intu_fhir.model.work import DELIVERED, FILTERED, HELD, WAITING
+from tests.support.asked import THEN, UIDS, Sent, stage_and_send
 from tests.support.clock import FakeClock
-from tests.support.staging import store
 
 
 @pytest.fixture
@@ -83,12 +80,7 @@ def test_refusal_during_another_delivery(sent: Sent) -> None:
     """P-05: what is refused while late images are on their way goes once more afterwards."""
     held = sent.claim()
     sent.asked(held)
-    store(sent.database, instance(sent.clock, "1.2.3.4"))
-    with sent.database.write() as connection:
-        key = connection.execute(sa.select(studies.c.study_key)).scalar_one()
-        now = sent.clock.now()
-        want_delivery(connection, key, "pacs", 2, wish=DeliveryWish(WAITING), now=now)
-    late = sent.take()
+    late = sent.take_late()
     sent.clock.advance(1)
     closed = sent.hear(held.transaction_uid, UIDS[1:], {UIDS[0]: 0x0112})
     assert (closed.committed, closed.failed) == (2, 1)
@@ -104,14 +96,9 @@ def test_refusal_of_a_study_that_is_kept_back(sent: Sent, state: str) -> None:
     """P-05: what is held or left out while late images are on their way goes nowhere by it."""
     held = sent.claim()
     sent.asked(held)
-    store(sent.database, instance(sent.clock, "1.2.3.4"))
+    late = sent.take_late()
     with sent.database.write() as connection:
-        key = connection.execute(sa.select(studies.c.study_key)).scalar_one()
-        now = sent.clock.now()
-        want_delivery(connection, key, "pacs", 2, wish=DeliveryWish(WAITING), now=now)
-    late = sent.take()
-    with sent.database.write() as connection:
-        want_delivery(connection, key, "pacs", 3, wish=DeliveryWish(state), now=now)
+        sent.want(connection, 3, state)
     sent.hear(held.transaction_uid, UIDS[1:], {UIDS[0]: 0x0112})
     with sent.database.write() as connection:
         work.finish(connection, late, state=DELIVERED, now=sent.clock.now())
