@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
-import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from intu_fhir.check.row import CheckRow
 from intu_fhir.deliver.dicom import StorageScu
@@ -118,11 +119,6 @@ def _ask(web: Web, path: str) -> httpx.Response:
     return httpx.get(f"{address}{path}", timeout=_AT_HOME_SECONDS)
 
 
-_REJECTED = re.compile(
-    r'^intu_receive_connections_total\{channel="([^"]+)",outcome="rejected"\} (\S+)$', re.MULTILINE
-)
-
-
 def _rejected(web: Web) -> Iterator[CheckRow]:
     """Yield how many associations the running one has rejected, where it tells that to anybody."""
     if web.tls is not None:
@@ -131,11 +127,20 @@ def _rejected(web: Web) -> Iterator[CheckRow]:
         answer = _ask(web, "/metrics")
     except httpx.HTTPError:
         return
-    for channel, count in _REJECTED.findall(answer.text) if answer.is_success else ():
-        if float(count):
-            found = f"the running intu-fhir has rejected {float(count):.0f} of its associations"
+    for labels, count in _connections(answer.text) if answer.is_success else ():
+        if count and labels.get("outcome") == "rejected":
+            found = f"the running intu-fhir has rejected {count:.0f} of its associations"
             remedy = "read why on the Overview, or by connection_without_association in the log"
-            yield CheckRow("received", channel, True, found, remedy)
+            yield CheckRow("received", labels.get("channel", ""), True, found, remedy)
+
+
+def _connections(metrics: str) -> Iterator[tuple[Mapping[str, str], float]]:
+    """Yield labels and value of what is counted of connections; nothing of what cannot be read."""
+    with suppress(ValueError):
+        for metric in text_string_to_metric_families(metrics):
+            for sample in metric.samples:
+                if sample.name == "intu_receive_connections_total":
+                    yield sample.labels, sample.value
 
 
 def held_by_us(source: DicomSource) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from intu_fhir.cli.text import clean
-from intu_fhir.db.part_of import studies_of
+from intu_fhir.db.part_of import studies_with_part
 from intu_fhir.db.quarantine import quarantined_as
 from intu_fhir.db.reports import StudyRow, find_study
 from intu_fhir.model.uid import is_uid
@@ -64,7 +64,7 @@ def refuse_study(connection: Connection, uid: str, hint: str) -> NoReturn:
 def _what_it_is(connection: Connection, uid: str) -> str:
     if not is_uid(uid):
         return f"{clean(uid)!r} is no UID, which is digits and dots"
-    what, studies = studies_of(connection, uid)
+    what, studies = studies_with_part(connection, uid)
     if not studies and (number := quarantined_as(connection, uid)) is not None:
         return f"{uid} is in quarantine; see `intu-fhir quarantine show {number}`"
     if not studies:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.file_tables import removals
+from intu_fhir.db.pruning import want_removed
 from intu_fhir.db.session import be_patient
 from intu_fhir.db.tables import headers, instances, quarantine, studies
 from intu_fhir.db.uploads import Upload, forget_uploads, spool_of, want_uploads
@@ -179,7 +180,7 @@ def restore_file(
     if spool:
         want_uploads(connection, spool, [Upload(file, data_set_offset, sha256)], now)
     if row.pruned_at is None:
-        connection.execute(sa.insert(removals).values(file=row.file, asked_at=now))
+        want_removed(connection, [row.file], now)
     connection.execute(
         sa.update(instances)
         .where(c.instance_key == row.instance_key)

@@ -10,7 +10,7 @@ from intu_fhir.db.tables import instances, series, studies
 _MOST = 5
 
 
-def studies_of(connection: Connection, uid: str) -> tuple[str, list[str]]:
+def studies_with_part(connection: Connection, uid: str) -> tuple[str, list[str]]:
     """Return ``series`` or ``instance`` and the studies that have it; none where nothing does."""
     parts = (
         ("instance", instances.c.study_key, instances.c.sop_instance_uid),
