@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.reliability.crash_points import ASIDE, ASSOCIATION, Areas, make_areas
 from tests.reliability.disk_faults import Fault, faults, provoke, wait_for_room_in_this_minute
+from tests.support.data import REPOSITORY
 from tests.support.mutants import LATE_RESTORE, NO_FILE_SYNC, RETRY_FOLDER_SYNC, RETRY_SYNC
-from tests.support.programs import require
+from tests.support.programs import missing, require
 from tests.support.receivers import Receivers
 from tests.support.sync_log import CALLS, read_calls
 
@@ -50,6 +53,18 @@ def _opening_of_stored_copy(areas: Areas) -> int:
     opened = [call.quoted[0] for call in read_calls(run.place / "trace") if call.name == "openat"]
     run.done()
     return next(number for number, path in enumerate(opened, 1) if path.endswith(".dcm"))
+
+
+def test_a_fault_befalls_its_thread_wherever_the_numbers_of_processes_begin_anew() -> None:
+    """The younger of two threads may have the lower number; each is traced as what it is."""
+    require("strace")
+    own_numbers = (require("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
+    probed = subprocess.run([*own_numbers, "true"], capture_output=True, text=True, check=False)
+    if probed.returncode != 0:
+        missing(f"a system that lets process numbers be given anew: {probed.stderr.strip()}")
+    command = [*own_numbers, sys.executable, "-m", "tests.reliability.renumbered"]
+    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_a_receiver_that_hides_a_failed_folder_sync_is_caught(

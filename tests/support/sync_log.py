@@ -23,6 +23,8 @@ _UNFINISHED = "<unfinished ...>"
 _DESCRIPTOR = re.compile(r"\d+<([^>]*)>")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _RESULT = re.compile(r" = (-?\d+)[^=]*$")
+_END_OF_LINE = 200
+"""So many characters hold what became of a call."""
 _STORE_RESPONSE, _DATA_PDU = 0x8001, 4
 _SYNCS = frozenset({"fsync", "fdatasync"})
 _WRITES = frozenset({"write", "writev", "pwrite64", "pwritev"})
@@ -58,6 +60,11 @@ class Call:
         return self.path.endswith("-wal")
 
     @property
+    def is_injected(self) -> bool:
+        """Say whether strace answered it, and not the system."""
+        return "(INJECTED)" in self.text[-_END_OF_LINE:]
+
+    @property
     def quoted(self) -> list[str]:
         """The texts that the call was given."""
         return _QUOTED.findall(self.text)
@@ -91,7 +98,7 @@ def _lines(log: Path) -> Iterator[tuple[float, str, str]]:
 
 
 def _result(text: str) -> int:
-    found = _RESULT.search(text[-200:])
+    found = _RESULT.search(text[-_END_OF_LINE:])
     return int(found[1]) if found else -1
 
 
