@@ -37,7 +37,7 @@ def traced(
     Raises:
         RuntimeError: not all that they did is in the log.
     """
-    command = [require("strace"), "-y", "-ttt", "-o", str(log), "-s", str(text_bytes)]
+    command = [require("strace"), "-y", "-ttt", "-T", "-o", str(log), "-s", str(text_bytes)]
     command += ["-e", f"trace={calls}", "-e", "signal=none"]
     command += [part for one in inject for part in ("-e", f"inject={one}")]
     command += ["-f"] if follow else []

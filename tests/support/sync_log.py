@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,7 @@ _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)", re.DOTALL)
 _UNFINISHED = "<unfinished ...>"
 _DESCRIPTOR = re.compile(r"\d+<([^>]*)>")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_TOOK = re.compile(r" <(\d+\.\d+)>$")
 _RESULT = re.compile(r" = (-?\d+)[^=]*$")
 _END_OF_LINE = 200
 """So many characters hold what became of a call."""
@@ -34,7 +36,7 @@ _COMMIT, _ROLLBACK = r"Q\0\0\0\vCOMMIT\0", r"Q\0\0\0\rROLLBACK\0"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One system call; ``begun`` and ``ended`` are line numbers of the log."""
+    """One system call; ``begun`` and ``ended`` say where in the order of all that the logs show."""
 
     task: str
     begun: int
@@ -71,9 +73,18 @@ class Call:
 
 
 def read_calls(*logs: Path) -> Iterator[Call]:
-    """Give the calls of logs that were written at the same time, in the order of their end."""
+    """Give the calls of logs that were written at the same time, in the order of their end.
+
+    A log that shows nothing else while a call lasts has one line for it, which says how long that
+    was; meanwhile there may be lines in another log.
+    """
     open_calls: dict[str, tuple[int, str, str]] = {}
-    for number, (_, task, rest) in enumerate(heapq.merge(*map(_lines, logs), key=itemgetter(0))):
+    lasting: list[tuple[float, int, str, str, str]] = []
+    numbers = count()
+    for time, task, rest in heapq.merge(*map(_lines, logs), key=itemgetter(0)):
+        while lasting and lasting[0][0] <= time:
+            yield _ended(*heapq.heappop(lasting)[1:], next(numbers))
+        number = next(numbers)
         resumed = _RESUMED.match(rest)
         if resumed and task in open_calls:
             begun, name, text = open_calls.pop(task)
@@ -84,8 +95,16 @@ def read_calls(*logs: Path) -> Iterator[Call]:
             continue
         if rest.endswith(_UNFINISHED):
             open_calls[task] = (number, call[1], call[2].removesuffix(_UNFINISHED))
+        elif took := _TOOK.search(rest[-_END_OF_LINE:]):
+            heapq.heappush(lasting, (time + float(took[1]), number, task, call[1], call[2]))
         else:
             yield Call(task, number, number, call[1], call[2], _result(rest))
+    while lasting:
+        yield _ended(*heapq.heappop(lasting)[1:], next(numbers))
+
+
+def _ended(begun: int, task: str, name: str, text: str, ended: int) -> Call:
+    return Call(task, begun, ended, name, text, _result(text))
 
 
 def _lines(log: Path) -> Iterator[tuple[float, str, str]]:

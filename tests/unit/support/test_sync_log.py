@@ -144,6 +144,18 @@ def test_the_entry_of_a_new_folder_is_not_synced_by_who_was_told_of_a_loss(tmp_p
     assert early(tmp_path, [*made, *again[:1], *made, *again[1:], *STORED]) == {}
 
 
+@pytest.mark.parametrize(("answered", "expected"), [(61, {"row": 1}), (63, {})])
+def test_a_sync_that_another_log_shows_says_nothing_before_its_end(
+    tmp_path: Path, answered: int, expected: dict[str, int]
+) -> None:
+    """A thread that is traced alone has one line for a call, which says when it began and took."""
+    logs = [tmp_path / "association", tmp_path / "commit"]
+    stored = "".join(f"{at}.000000 {line}\n" for at, line in enumerate(kept("one"), 1))
+    logs[0].write_text(f"{stored}{answered}.000000 {answer()} <0.000010>\n")
+    logs[1].write_text(f"50.000000 {row('one')}\n60.000000 {sync(WAL, 8)} <2.000000>\n")
+    assert judge(logs, {UID: [Path(f"{FILES}/one.dcm")]}).counts() == expected
+
+
 @pytest.mark.parametrize("call", ["write", "pwrite64", "writev"])
 def test_bytes_that_are_written_under_the_final_name_are_synced_as_well(
     tmp_path: Path, call: str
