@@ -9,6 +9,7 @@ process must take everything and leave no file that no row speaks of.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -124,8 +125,12 @@ def wait_for_room_in_this_minute() -> None:
         time.sleep(60.5 - second)
 
 
-def provoke(areas: Areas, chosen: list[Fault]) -> Found:
-    """Let each fault happen in a run of its own."""
+def provoke(areas: Areas, chosen: list[Fault], keep: Path | None = None) -> Found:
+    """Let each fault happen in a run of its own.
+
+    Args:
+        keep: a folder for what is left of a run that is bad, its logs and its staging area.
+    """
     found = Found()
     for fault in chosen:
         run = areas.fresh()
@@ -135,6 +140,9 @@ def provoke(areas: Areas, chosen: list[Fault]) -> Found:
         found.broken.add(broken)
         if broken or found.bad() > before:
             print(f"{fault}: {found.line()} {broken}", *found.false_success[-1:], file=sys.stderr)
+            if keep is not None:
+                kept = shutil.copytree(run.place, keep / f"{found.faults}")
+                print(f"Its logs `faulty` and `other` are kept in {kept}", file=sys.stderr)
         run.done()
     return found
 
@@ -189,9 +197,10 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th fault")
     options = parser.parse_args()
     begun = time.monotonic()
+    keep = Path(tempfile.gettempdir()) / time.strftime("disk-faults-%Y%m%d-%H%M%S")
     with Receivers() as receivers, tempfile.TemporaryDirectory() as folder:
         areas = make_areas(receivers, Path(folder))
-        found = provoke(areas, faults(areas)[:: options.every])
+        found = provoke(areas, faults(areas)[:: options.every], keep)
     print(f"{found.line()}, {time.monotonic() - begun:.0f} s")
     return found.is_bad()
 

@@ -77,6 +77,16 @@ def test_a_receiver_that_hides_a_failed_folder_sync_is_caught(
     assert found.false_success
 
 
+def test_what_was_traced_of_a_broken_promise_is_kept(receivers: Receivers, tmp_path: Path) -> None:
+    """Both logs of such a fault can be looked at afterwards, and those of a harmless one go."""
+    require("strace")
+    fault = Fault(ASSOCIATION, "fsync", "EIO", 1, lasting=False)
+    for kept, mutant in ((tmp_path / "good", ""), (tmp_path / "bad", NO_FILE_SYNC)):
+        provoke(make_areas(receivers, tmp_path, mutant), [fault], keep=kept)
+    assert not (tmp_path / "good").exists()
+    assert all((tmp_path / "bad" / "1" / log).stat().st_size > 0 for log in ("faulty", "other"))
+
+
 def test_a_database_opened_while_it_could_only_be_read_is_opened_anew(
     receivers: Receivers, tmp_path: Path
 ) -> None:
