@@ -153,6 +153,7 @@ class _Disk:
         self.openings: dict[tuple[str, int], list[Call]] = defaultdict(list)
         self.syncs: dict[str, list[Call]] = defaultdict(list)
         self.failed_syncs: dict[str, list[Call]] = defaultdict(list)
+        self.failed_writes: dict[str, list[Call]] = defaultdict(list)
         self._said: dict[str, str] = defaultdict(str)
         for call in calls:
             self._take(call)
@@ -164,7 +165,8 @@ class _Disk:
         elif call.name in _SYNCS:
             (self.failed_syncs if call.result < 0 else self.syncs)[call.path].append(call)
         elif call.result < 0:
-            return
+            if call.is_sqlite and call.name in _WRITES:
+                self.failed_writes[call.path].append(call)
         elif call.name in _WRITES:
             self._take_write(call)
         elif call.name == "openat":
@@ -249,11 +251,13 @@ class _Disk:
     def logged(self, row: Call, before: int) -> bool:
         """Say whether a row is on disk in its log at a moment.
 
-        After a sync that failed no later one of the same log says anything of it: SQLite writes
-        over what it could not commit, and whoever wants the row there writes it again.
+        After a sync that failed no later one of the same log says anything of it, nor after a write
+        that failed: SQLite writes over what it could not commit, and whoever wants the row there
+        writes it again.
         """
         syncs = [one for one in self.syncs[row.path] if _between(row, one, before)]
-        failed = [one for one in self.failed_syncs[row.path] if _between(row, one, before)]
+        failures = self.failed_syncs[row.path] + self.failed_writes[row.path]
+        failed = [one for one in failures if _between(row, one, before)]
         first = min((one.ended for one in failed), default=before)
         return any(sync.ended < first for sync in syncs)
 

@@ -96,6 +96,17 @@ def test_a_sync_after_a_failed_one_of_the_log_says_nothing_of_its_row(tmp_path: 
     assert early(tmp_path, [*failed, row("one"), sync(WAL, 8), answer()]) == {}
 
 
+def test_a_sync_after_a_failed_write_to_the_log_says_nothing_of_the_rows_before_it(
+    tmp_path: Path,
+) -> None:
+    """A transaction one of whose pages was not taken is none; the next one writes over it."""
+    refused = f'pwrite64(8<{WAL}>, "x", 1, 90) = -1 ENOSPC (No space left on device)'
+    failed = [*kept("one"), row("one"), refused, sync(WAL, 8)]
+    assert early(tmp_path, [*failed, answer()]) == {"row": 1}
+    assert early(tmp_path, [*failed, row("one"), sync(WAL, 8), answer()]) == {}
+    assert early(tmp_path, [*STORED[:-1], refused, answer()]) == {}
+
+
 def test_a_sync_that_fails_after_a_good_one_of_the_log_costs_its_row_nothing(
     tmp_path: Path,
 ) -> None:
