@@ -125,7 +125,7 @@ _SPOILED_BEFORE = 4
 def thread_of(receiver: RunningReceiver, role: str) -> int:
     """Return the thread of a role."""
     threads = {COMMIT: receiver.committing_thread, ASIDE: receiver.aside_thread}
-    return threads.get(role, receiver.newest_thread)
+    return threads.get(role) or receiver.association_thread
 
 
 class Run:

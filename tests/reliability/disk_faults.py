@@ -9,6 +9,7 @@ process must take everything and leave no file that no row speaks of.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ from tests.reliability.crash_points import (
 from tests.reliability.sync_order import files_by_uid
 from tests.support.promises import Broken, examine
 from tests.support.receivers import Receivers, RunningReceiver
-from tests.support.senders import Sample, Sender
+from tests.support.senders import SUCCESS, Sample, Sender
 from tests.support.strace import traced
 from tests.support.sync_log import CALLS, TEXT_BYTES, judge, read_calls
 
@@ -65,25 +66,38 @@ class Fault:
 
 @dataclass
 class Found:
-    """What the faults showed."""
+    """What the faults showed.
+
+    Args:
+        hit: how many of the faults befell a call.
+        unseen: where the logs show fewer answers of Success than came, so that they prove nothing.
+    """
 
     faults: int = 0
+    hit: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     false_success: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
     broken: Broken = field(default_factory=Broken)
 
     def is_bad(self) -> bool:
         """Say whether a promise broke."""
-        return bool(self.false_success or self.unanswered or self.slow or self.broken)
+        return bool(self.broken) or self.bad() > 0
+
+    def bad(self) -> int:
+        """Return how often a promise broke, or could not be judged."""
+        return sum(map(len, (self.false_success, self.unseen, self.unanswered, self.slow)))
 
     def line(self) -> str:
         """Return it in one line."""
         broken = {name: len(what) for name, what in vars(self.broken).items()}
         return (
-            f"{self.faults} faults, answers {dict(sorted(self.statuses.items()))}, "
-            f"false success {len(self.false_success)}, unanswered {len(self.unanswered)}, "
+            f"{self.faults} faults, {self.hit} of them hit, "
+            f"answers {dict(sorted(self.statuses.items()))}, "
+            f"false success {len(self.false_success)}, not judged {len(self.unseen)}, "
+            f"unanswered {len(self.unanswered)}, "
             f"not taken {_RETURN_SECONDS:g} s after the fault {len(self.slow)}, broken {broken}"
         )
 
@@ -111,17 +125,24 @@ def wait_for_room_in_this_minute() -> None:
         time.sleep(60.5 - second)
 
 
-def provoke(areas: Areas, chosen: list[Fault]) -> Found:
-    """Let each fault happen in a run of its own."""
+def provoke(areas: Areas, chosen: list[Fault], keep: Path | None = None) -> Found:
+    """Let each fault happen in a run of its own.
+
+    Args:
+        keep: a folder for what is left of a run that is bad, its logs and its staging area.
+    """
     found = Found()
     for fault in chosen:
         run = areas.fresh()
-        before = len(found.slow) + len(found.unanswered) + len(found.false_success)
+        before = found.bad()
         broken = _provoke(areas.receivers, run, fault, found)
         found.faults += 1
         found.broken.add(broken)
-        if broken or len(found.slow) + len(found.unanswered) + len(found.false_success) > before:
+        if broken or found.bad() > before:
             print(f"{fault}: {found.line()} {broken}", *found.false_success[-1:], file=sys.stderr)
+            if keep is not None:
+                kept = shutil.copytree(run.place, keep / f"{found.faults}")
+                print(f"Its logs `faulty` and `other` are kept in {kept}", file=sys.stderr)
         run.done()
     return found
 
@@ -141,8 +162,11 @@ def _provoke(receivers: Receivers, run: Run, fault: Fault, found: Found) -> Brok
     sender.close()
     found.statuses.update("none" if one is None else f"{one:04X}" for one in statuses)
     found.unanswered += [f"{fault}" for one in statuses if one is None]
-    early = judge(logs, files_by_uid(run.order())).early
-    found.false_success += [f"{fault}: {what}" for what in early]
+    found.hit += any(call.is_injected for call in read_calls(logs[0]))
+    verdict = judge(logs, files_by_uid(run.order()))
+    found.false_success += [f"{fault}: {what}" for what in verdict.early]
+    if verdict.answers < statuses.count(SUCCESS):
+        found.unseen.append(f"{fault}")
     _send_again(receiver, run, fault, found)
     broken, _ = examine(run.database, run.files, run.journal.acknowledged)
     receiver.kill()
@@ -173,9 +197,10 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take each N-th fault")
     options = parser.parse_args()
     begun = time.monotonic()
+    keep = Path(tempfile.gettempdir()) / time.strftime("disk-faults-%Y%m%d-%H%M%S")
     with Receivers() as receivers, tempfile.TemporaryDirectory() as folder:
         areas = make_areas(receivers, Path(folder))
-        found = provoke(areas, faults(areas)[:: options.every])
+        found = provoke(areas, faults(areas)[:: options.every], keep)
     print(f"{found.line()}, {time.monotonic() - begun:.0f} s")
     return found.is_bad()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.reliability.crash_points import ASIDE, ASSOCIATION, Areas, make_areas
 from tests.reliability.disk_faults import Fault, faults, provoke, wait_for_room_in_this_minute
+from tests.support.data import REPOSITORY
 from tests.support.mutants import LATE_RESTORE, NO_FILE_SYNC, RETRY_FOLDER_SYNC, RETRY_SYNC
-from tests.support.programs import require
+from tests.support.programs import missing, require
 from tests.support.receivers import Receivers
 from tests.support.sync_log import CALLS, read_calls
 
@@ -52,6 +55,18 @@ def _opening_of_stored_copy(areas: Areas) -> int:
     return next(number for number, path in enumerate(opened, 1) if path.endswith(".dcm"))
 
 
+def test_a_fault_befalls_its_thread_wherever_the_numbers_of_processes_begin_anew() -> None:
+    """The younger of two threads may have the lower number; each is traced as what it is."""
+    require("strace")
+    own_numbers = (require("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
+    probed = subprocess.run([*own_numbers, "true"], capture_output=True, text=True, check=False)
+    if probed.returncode != 0:
+        missing(f"a system that lets process numbers be given anew: {probed.stderr.strip()}")
+    command = [*own_numbers, sys.executable, "-m", "tests.reliability.renumbered"]
+    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_a_receiver_that_hides_a_failed_folder_sync_is_caught(
     receivers: Receivers, tmp_path: Path
 ) -> None:
@@ -60,6 +75,16 @@ def test_a_receiver_that_hides_a_failed_folder_sync_is_caught(
     areas = make_areas(receivers, tmp_path, NO_FILE_SYNC)
     found = provoke(areas, [Fault(ASSOCIATION, "fsync", "EIO", 1, lasting=False)])
     assert found.false_success
+
+
+def test_what_was_traced_of_a_broken_promise_is_kept(receivers: Receivers, tmp_path: Path) -> None:
+    """Both logs of such a fault can be looked at afterwards, and those of a harmless one go."""
+    require("strace")
+    fault = Fault(ASSOCIATION, "fsync", "EIO", 1, lasting=False)
+    for kept, mutant in ((tmp_path / "good", ""), (tmp_path / "bad", NO_FILE_SYNC)):
+        provoke(make_areas(receivers, tmp_path, mutant), [fault], keep=kept)
+    assert not (tmp_path / "good").exists()
+    assert all((tmp_path / "bad" / "1" / log).stat().st_size > 0 for log in ("faulty", "other"))
 
 
 def test_a_database_opened_while_it_could_only_be_read_is_opened_anew(

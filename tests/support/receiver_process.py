@@ -2,15 +2,17 @@
 
 The program loads the product once and then forks a receiver for each line of JSON that it reads,
 so that a thousand restarts take minutes. What it prints, one JSON object a line: ``forked`` with
-the process id, then ``port`` once that receiver listens.
+the process id, then ``port`` once that receiver listens, and the numbers of its threads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import faulthandler
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +79,8 @@ def _run(order: Order) -> None:
     if order.held:
         _wait_for_tracer()
     begun = time.monotonic()
-    listener, removed = _start(order)
-    say(port=listener.port, removed=removed, seconds=time.monotonic() - begun)
+    started = _start(order)
+    say(**dataclasses.asdict(started), seconds=time.monotonic() - begun)
     while True:
         signal.pause()
 
@@ -91,7 +93,24 @@ def _wait_for_tracer() -> None:
         time.sleep(0.002)
 
 
-def _start(order: Order) -> tuple[Listener, int]:
+@dataclass(frozen=True)
+class _Started:
+    """What is told of a receiver that listens.
+
+    Args:
+        threads: the numbers that the system gave its threads.
+        committing_thread: the one that stores rows.
+        aside_thread: the one that stores what goes beside them.
+    """
+
+    port: int
+    removed: int
+    threads: list[int]
+    committing_thread: int
+    aside_thread: int
+
+
+def _start(order: Order) -> _Started:
     """Put a receiver together as the application does, and start it."""
     clock = SystemClock()
     database = Database(order.database)
@@ -119,9 +138,10 @@ def _start(order: Order) -> tuple[Listener, int]:
     if order.mutant == mutants.EARLY_COMMIT:
         kind = mutants.EarlyCommit
     rows = commit_rows(writer, wait_seconds=order.wait_seconds, kind=kind)
-    rows.start()
+    committing = _number_of(rows.start)
     accept: Any = Accept(files, database, rows, clock, order.name, {CHANNEL: 30.0})
-    accept.asides.start()  # it starts with the first that it gets, too late to be traced
+    # It starts with the first that it gets, too late to be traced.
+    aside = _number_of(accept.asides.start)
     if order.mutant == mutants.ACK_FIRST:
         accept = mutants.AckFirst(accept)
     if order.mutant == mutants.HOPEFUL:
@@ -149,7 +169,19 @@ def _start(order: Order) -> tuple[Listener, int]:
         shares_port=order.port > 0,
     )
     listener.start()
-    return listener, removed
+    return _Started(listener.port, removed, _numbers(), committing, aside)
+
+
+def _number_of(start: Callable[[], None]) -> int:
+    """Start something that is one thread; return its number."""
+    before = set(_numbers())
+    start()
+    (number,) = set(_numbers()) - before
+    return number
+
+
+def _numbers() -> list[int]:
+    return [int(task.name) for task in Path("/proc/self/task").iterdir()]
 
 
 def _commitments(

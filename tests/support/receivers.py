@@ -33,12 +33,18 @@ class RunningReceiver:
     Args:
         removed: files that recovery removed at its start.
         seconds: what its start took, recovery included.
+        committing_thread: the one that stores rows.
+        aside_thread: the one that stores what goes beside the rows: quarantine, restored files.
+        first_threads: those that it had when it came to listen.
     """
 
     pid: int
     port: int = 0
     removed: int = 0
     seconds: float = 0.0
+    committing_thread: int = 0
+    aside_thread: int = 0
+    first_threads: frozenset[int] = frozenset()
 
     def kill(self) -> None:
         """End it as a power cut would, and wait until it is gone."""
@@ -60,24 +66,15 @@ class RunningReceiver:
                 raise TimeoutError(f"process {self.pid} does not end")
             time.sleep(0.001)
 
-    def threads(self) -> list[int]:
-        """Return its threads in the order of their making."""
-        return sorted(int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir())
+    def threads(self) -> set[int]:
+        """Return its threads; their numbers say nothing of their order, as they begin anew."""
+        return {int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir()}
 
     @property
-    def committing_thread(self) -> int:
-        """The thread that stores rows."""
-        return self.threads()[1]
-
-    @property
-    def aside_thread(self) -> int:
-        """The thread that stores what goes beside the rows: quarantine, restored files."""
-        return self.threads()[2]
-
-    @property
-    def newest_thread(self) -> int:
-        """The thread of the association that was made last."""
-        return self.threads()[-1]
+    def association_thread(self) -> int:
+        """The thread of its only association."""
+        (thread,) = self.threads() - self.first_threads
+        return thread
 
 
 class Receivers:
@@ -128,6 +125,9 @@ class Receivers:
             raise ReceiverFailed(said["failed"])
         receiver.port, receiver.removed = said["port"], said["removed"]
         receiver.seconds = said["seconds"]
+        receiver.committing_thread = said["committing_thread"]
+        receiver.aside_thread = said["aside_thread"]
+        receiver.first_threads = frozenset(said["threads"])
         return receiver
 
     def _said(self, receiver: RunningReceiver | None = None) -> dict[str, Any]:

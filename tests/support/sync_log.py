@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +23,10 @@ _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)", re.DOTALL)
 _UNFINISHED = "<unfinished ...>"
 _DESCRIPTOR = re.compile(r"\d+<([^>]*)>")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_TOOK = re.compile(r" <(\d+\.\d+)>$")
 _RESULT = re.compile(r" = (-?\d+)[^=]*$")
+_END_OF_LINE = 200
+"""So many characters hold what became of a call."""
 _STORE_RESPONSE, _DATA_PDU = 0x8001, 4
 _SYNCS = frozenset({"fsync", "fdatasync"})
 _WRITES = frozenset({"write", "writev", "pwrite64", "pwritev"})
@@ -32,7 +36,7 @@ _COMMIT, _ROLLBACK = r"Q\0\0\0\vCOMMIT\0", r"Q\0\0\0\rROLLBACK\0"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One system call; ``begun`` and ``ended`` are line numbers of the log."""
+    """One system call; ``begun`` and ``ended`` say where in the order of all that the logs show."""
 
     task: str
     begun: int
@@ -58,15 +62,29 @@ class Call:
         return self.path.endswith("-wal")
 
     @property
+    def is_injected(self) -> bool:
+        """Say whether strace answered it, and not the system."""
+        return "(INJECTED)" in self.text[-_END_OF_LINE:]
+
+    @property
     def quoted(self) -> list[str]:
         """The texts that the call was given."""
         return _QUOTED.findall(self.text)
 
 
 def read_calls(*logs: Path) -> Iterator[Call]:
-    """Give the calls of logs that were written at the same time, in the order of their end."""
+    """Give the calls of logs that were written at the same time, in the order of their end.
+
+    A log that shows nothing else while a call lasts has one line for it, which says how long that
+    was; meanwhile there may be lines in another log.
+    """
     open_calls: dict[str, tuple[int, str, str]] = {}
-    for number, (_, task, rest) in enumerate(heapq.merge(*map(_lines, logs), key=itemgetter(0))):
+    lasting: list[tuple[float, int, str, str, str]] = []
+    numbers = count()
+    for time, task, rest in heapq.merge(*map(_lines, logs), key=itemgetter(0)):
+        while lasting and lasting[0][0] <= time:
+            yield _ended(*heapq.heappop(lasting)[1:], next(numbers))
+        number = next(numbers)
         resumed = _RESUMED.match(rest)
         if resumed and task in open_calls:
             begun, name, text = open_calls.pop(task)
@@ -77,8 +95,16 @@ def read_calls(*logs: Path) -> Iterator[Call]:
             continue
         if rest.endswith(_UNFINISHED):
             open_calls[task] = (number, call[1], call[2].removesuffix(_UNFINISHED))
+        elif took := _TOOK.search(rest[-_END_OF_LINE:]):
+            heapq.heappush(lasting, (time + float(took[1]), number, task, call[1], call[2]))
         else:
             yield Call(task, number, number, call[1], call[2], _result(rest))
+    while lasting:
+        yield _ended(*heapq.heappop(lasting)[1:], next(numbers))
+
+
+def _ended(begun: int, task: str, name: str, text: str, ended: int) -> Call:
+    return Call(task, begun, ended, name, text, _result(text))
 
 
 def _lines(log: Path) -> Iterator[tuple[float, str, str]]:
@@ -91,7 +117,7 @@ def _lines(log: Path) -> Iterator[tuple[float, str, str]]:
 
 
 def _result(text: str) -> int:
-    found = _RESULT.search(text[-200:])
+    found = _RESULT.search(text[-_END_OF_LINE:])
     return int(found[1]) if found else -1
 
 
@@ -127,6 +153,7 @@ class _Disk:
         self.openings: dict[tuple[str, int], list[Call]] = defaultdict(list)
         self.syncs: dict[str, list[Call]] = defaultdict(list)
         self.failed_syncs: dict[str, list[Call]] = defaultdict(list)
+        self.failed_writes: dict[str, list[Call]] = defaultdict(list)
         self._said: dict[str, str] = defaultdict(str)
         for call in calls:
             self._take(call)
@@ -138,7 +165,8 @@ class _Disk:
         elif call.name in _SYNCS:
             (self.failed_syncs if call.result < 0 else self.syncs)[call.path].append(call)
         elif call.result < 0:
-            return
+            if call.is_sqlite and call.name in _WRITES:
+                self.failed_writes[call.path].append(call)
         elif call.name in _WRITES:
             self._take_write(call)
         elif call.name == "openat":
@@ -223,11 +251,13 @@ class _Disk:
     def logged(self, row: Call, before: int) -> bool:
         """Say whether a row is on disk in its log at a moment.
 
-        After a sync that failed no later one of the same log says anything of it: SQLite writes
-        over what it could not commit, and whoever wants the row there writes it again.
+        After a sync that failed no later one of the same log says anything of it, nor after a write
+        that failed: SQLite writes over what it could not commit, and whoever wants the row there
+        writes it again.
         """
         syncs = [one for one in self.syncs[row.path] if _between(row, one, before)]
-        failed = [one for one in self.failed_syncs[row.path] if _between(row, one, before)]
+        failures = self.failed_syncs[row.path] + self.failed_writes[row.path]
+        failed = [one for one in failures if _between(row, one, before)]
         first = min((one.ended for one in failed), default=before)
         return any(sync.ended < first for sync in syncs)
 

@@ -96,6 +96,17 @@ def test_a_sync_after_a_failed_one_of_the_log_says_nothing_of_its_row(tmp_path: 
     assert early(tmp_path, [*failed, row("one"), sync(WAL, 8), answer()]) == {}
 
 
+def test_a_sync_after_a_failed_write_to_the_log_says_nothing_of_the_rows_before_it(
+    tmp_path: Path,
+) -> None:
+    """A transaction one of whose pages was not taken is none; the next one writes over it."""
+    refused = f'pwrite64(8<{WAL}>, "x", 1, 90) = -1 ENOSPC (No space left on device)'
+    failed = [*kept("one"), row("one"), refused, sync(WAL, 8)]
+    assert early(tmp_path, [*failed, answer()]) == {"row": 1}
+    assert early(tmp_path, [*failed, row("one"), sync(WAL, 8), answer()]) == {}
+    assert early(tmp_path, [*STORED[:-1], refused, answer()]) == {}
+
+
 def test_a_sync_that_fails_after_a_good_one_of_the_log_costs_its_row_nothing(
     tmp_path: Path,
 ) -> None:
@@ -142,6 +153,18 @@ def test_the_entry_of_a_new_folder_is_not_synced_by_who_was_told_of_a_loss(tmp_p
     again = [sync("/f/instances", 4, fails=True), sync("/f/instances", 4)]
     assert early(tmp_path, [*made, *again, *STORED]) == {"parent folder": 1, "file before row": 1}
     assert early(tmp_path, [*made, *again[:1], *made, *again[1:], *STORED]) == {}
+
+
+@pytest.mark.parametrize(("answered", "expected"), [(61, {"row": 1}), (63, {})])
+def test_a_sync_that_another_log_shows_says_nothing_before_its_end(
+    tmp_path: Path, answered: int, expected: dict[str, int]
+) -> None:
+    """A thread that is traced alone has one line for a call, which says when it began and took."""
+    logs = [tmp_path / "association", tmp_path / "commit"]
+    stored = "".join(f"{at}.000000 {line}\n" for at, line in enumerate(kept("one"), 1))
+    logs[0].write_text(f"{stored}{answered}.000000 {answer()} <0.000010>\n")
+    logs[1].write_text(f"50.000000 {row('one')}\n60.000000 {sync(WAL, 8)} <2.000000>\n")
+    assert judge(logs, {UID: [Path(f"{FILES}/one.dcm")]}).counts() == expected
 
 
 @pytest.mark.parametrize("call", ["write", "pwrite64", "writev"])
