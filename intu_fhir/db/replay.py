@@ -303,12 +303,16 @@ def build_again(connection: Connection, study_keys: Collection[int], *, now: dat
 
 
 def _want_build(connection: Connection, study_keys: list[int], now: datetime) -> int:
+    """Have done one less than is wanted, which is the newest generation.
+
+    What is wanted is not asked of the study: PostgreSQL, which waits here for one that settles,
+    would write down the generation from before.
+    """
     written = connection.execute(
         sa.update(work)
         .where(work.c.step == BUILD, work.c.study_key.in_(study_keys))
         .values(
-            want=_generation(work),
-            have=_generation(work) - 1,
+            have=work.c.want - 1,
             state=WAITING,
             attempts=0,
             backlog=True,
