@@ -206,7 +206,8 @@ class Recorder:
             hold_delivery(
                 connection, study_key, destination, wish.hold, generation=generation, now=now
             )
-        elif wish.state == WAITING:
+        else:
+            # Those were about what was built before; what holds the whole study goes on.
             close_holds(connection, study_key, destination=destination, by="build", now=now)
 
     def _failed(
