@@ -176,7 +176,8 @@ class Recorder:
                 trace_parent=trace_parent,
             )
         held = is_held(connection, claim.study_key)
-        for destination, wish in result.deliveries.items():
+        for destination in sorted(result.deliveries):  # the order of who puts them back
+            wish = result.deliveries[destination]
             if held and wish.state == WAITING:
                 wish = replace(wish, state=HELD)
             self._want(connection, claim, destination, result.generation, wish, now, trace_parent)

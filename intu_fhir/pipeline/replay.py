@@ -10,7 +10,14 @@ from typing import Any
 
 from intu_fhir.db.audit import record_audit
 from intu_fhir.db.failures import build_keys
-from intu_fhir.db.replay import ReplayFilter, ReplayQuery, ReplayRow, build_again, put_back
+from intu_fhir.db.replay import (
+    ReplayFilter,
+    ReplayQuery,
+    ReplayRow,
+    build_again,
+    put_back,
+    take_in_turn,
+)
 from intu_fhir.db.session import Database
 from intu_fhir.model.audit import Action, Actor, AuditEvent
 from intu_fhir.model.work import (
@@ -169,6 +176,7 @@ def _act(
     """Put rows back and tell the audit trail; return those that were."""
     done: list[ReplayRow] = []
     with database.write() as connection:
+        take_in_turn(connection, rows)
         for some, due_at in _paced(rows, selection.per_minute, now):
             already = [row for row in some if row.state == DELIVERED]
             failed = [row for row in some if row.state != DELIVERED]

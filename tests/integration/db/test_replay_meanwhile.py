@@ -1,16 +1,19 @@
-"""A study settles anew while somebody has it built again, on another connection."""
+"""A study goes on while somebody has it put back or built again, on another connection."""
 
 from __future__ import annotations
 
 import threading
 
+import pytest
 import sqlalchemy as sa
 
-from intu_fhir.db.replay import build_again
+from intu_fhir.db.deliveries import want_delivery
+from intu_fhir.db.replay import ReplayFilter, build_again
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import studies, work
+from intu_fhir.db.tables import deliveries, studies, work
 from intu_fhir.db.work import want_step
-from intu_fhir.model.work import BUILD
+from intu_fhir.model.work import BUILD, WAITING, DeliveryWish
+from intu_fhir.pipeline.replay import Replayed, ReplaySelection, replay
 from tests.support.clock import FakeClock
 from tests.support.rows import row_waiters, rows_of
 from tests.support.seeded import stage
@@ -37,3 +40,27 @@ def test_what_settles_meanwhile_is_built(database: Database, clock: FakeClock) -
     rebuilding.join(60)
     [build] = [row for row in rows_of(database, work) if row.step == BUILD]
     assert (build.want, build.have) == (2, 1)
+
+
+@pytest.mark.parametrize("ehr", ["retrying", "delivered"])
+def test_a_replay_takes_the_deliveries_of_a_study_in_the_order_of_a_build(
+    database: Database, clock: FakeClock, ehr: str
+) -> None:
+    """A replay waits for a study that was just built without holding a delivery of it."""
+    if database.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    now, wish = clock.now(), DeliveryWish(WAITING, again=True)
+    with database.write() as connection:
+        key = stage(connection, "one", deliveries={"ehr": ehr, "pacs": "dead"})
+    done: list[Replayed] = []
+    wanted = ReplaySelection(ReplayFilter(), force=True)
+    replaying = threading.Thread(target=lambda: done.append(replay(database, clock, wanted)))
+    with database.write() as built:
+        want_delivery(built, key, "ehr", 2, wish=wish, now=now)
+        replaying.start()
+        wait_until(lambda: row_waiters(database) > 0)
+        built.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
+        want_delivery(built, key, "pacs", 2, wish=wish, now=now)
+    replaying.join(60)
+    assert len(done) == 1
+    assert [row.want for row in rows_of(database, deliveries)] == [2, 2]
