@@ -183,7 +183,7 @@ def request_settling(
     due = connection.execute(
         sa.update(work)
         .where(work.c.study_key == key, work.c.step == AGGREGATE, work.c.want > work.c.have)
-        .values(due_at=now, state=WAITING, updated_at=now)
+        .values(due_at=now, state=WAITING, attempts=0, updated_at=now)
     )
     if due.rowcount == 0:
         connection.execute(

@@ -13,6 +13,7 @@ from intu_fhir.db import work
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.holds import hold_study, release
 from intu_fhir.db.session import Database
+from intu_fhir.db.studies import request_settling
 from intu_fhir.db.tables import attempts, deliveries, holds, studies
 from intu_fhir.db.tables import work as work_table
 from intu_fhir.errors import PermanentError, TransientError
@@ -275,3 +276,21 @@ def test_a_result_that_the_database_undid_is_written_once_more(pipeline: Pipelin
         other.execute(sa.select(studies).with_for_update())
     delivering.join(60)
     assert pipeline.row(deliveries).state == "delivered"
+
+
+def test_a_study_that_failed_is_settled_when_a_person_asks(pipeline: Pipeline) -> None:
+    """Settling a study on request is tried in earnest, though all tries of it were used up."""
+
+    def fail(claim: Claim) -> StepResult:
+        raise TransientError("not now")
+
+    pipeline.does[AGGREGATE] = fail
+    while pipeline.row(work_table).state != "dead":
+        pipeline.clock.advance(1_000)
+        assert pipeline.runner().run_one(Lane(AGGREGATE))
+    pipeline.does[AGGREGATE] = lambda claim: Finished(lambda connection: None, 1)
+    with pipeline.database.write() as connection:
+        assert request_settling(connection, "1.2.3", by="jo", now=pipeline.clock.now())
+    assert pipeline.runner().run_one(Lane(AGGREGATE))
+    [settled, _] = pipeline.rows(work_table)
+    assert (settled.state, settled.last_error) == ("done", "")
