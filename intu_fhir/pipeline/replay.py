@@ -48,6 +48,11 @@ CHANGED = "it changed while this was being done; look at it again"
 _HANDFUL_SECONDS = 5
 """How finely a pace is kept."""
 
+STUDIES_AT_A_TIME = 1_000
+"""Studies of one transaction of a rebuild. One that settles meanwhile waits for it, and holds up
+the senders of its images and whoever settles.
+"""
+
 RETRIABLE = frozenset({DEAD, RETRYING, RUNNING})
 """States that are put back; a running row only where its worker is gone."""
 
@@ -144,10 +149,11 @@ def _rebuild(
 ) -> Replayed:
     studies = query.studies()
     ready = [study_key for study_key, generation in studies.items() if generation > 0]
-    if not selection.dry_run:
+    for begin in range(0, 0 if selection.dry_run else len(ready), STUDIES_AT_A_TIME):
+        some = ready[begin : begin + STUDIES_AT_A_TIME]
         with database.write() as connection:
-            build_again(connection, ready, now=now)
-            _tell(connection, selection, Action.REBUILT, len(ready), now)
+            build_again(connection, some, now=now)
+            _tell(connection, selection, Action.REBUILT, len(some), now)
     waiting = len(studies) - len(ready)
     left = {NOT_SETTLED: waiting} if waiting else {}
     return Replayed(0, 0, len(ready), left, selection.dry_run)
