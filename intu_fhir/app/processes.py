@@ -6,6 +6,7 @@ are there and whenever one of them has died.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -110,15 +111,22 @@ class Processes:
         pause = _FIRST_PAUSE
         while not self._stopping.is_set():
             begun = time.monotonic()
-            code = self._run(child)
+            code = self._ended(child)
             if self._stopping.is_set():
                 return
             if time.monotonic() > begun + _STEADY_SECONDS:
                 pause = _FIRST_PAUSE
-            _log.error("receiver_died", worker=str(child.number), status=str(code))
+            _log.error("receiver_died", worker=str(child.number), status=code)
             self._on_death(child.number)
             self._stopping.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _ended(self, child: _Child) -> str:
+        """Run a process to its end; return its exit code, or why it could not be run."""
+        try:
+            return str(self._run(child))
+        except OSError as error:  # no memory, or no process to spare, as after what killed it
+            return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
     def _run(self, child: _Child) -> int:
         """Run a process to its end and read what it says."""

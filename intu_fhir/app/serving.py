@@ -14,7 +14,7 @@ from intu_fhir.app.hearing import who_may_answer
 from intu_fhir.app.processes import Processes, receiver_name
 from intu_fhir.app.wiring import COMMIT, DESCRIBE, UPLOAD, App
 from intu_fhir.engines.local import LocalEngine
-from intu_fhir.errors import TransientError
+from intu_fhir.errors import IntuError
 from intu_fhir.model.archive_commitment import CommitmentAnswer
 from intu_fhir.model.commitment import CommitmentRequest
 from intu_fhir.model.instance import Accepted, Disposition, ReceivedObject
@@ -136,7 +136,7 @@ class Site:
         self.ledger.clear(number)
         try:
             self._tidy(receiver_name(self.app.receiver, number))
-        except (TransientError, OSError) as error:
+        except (IntuError, OSError) as error:
             # Nothing acknowledged depends on it; the next start does it.
             log.warning("not_recovered", worker=str(number), error=type(error).__name__)
 

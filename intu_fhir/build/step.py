@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from intu_fhir.db.old_headers import be_first_at_headers
 from intu_fhir.db.resources import FILTERED, INVALID, VALID, BuiltResource, store_resource
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import channels_of, generation_revision
+from intu_fhir.errors import TransientError
 from intu_fhir.mappings import Mapping as StudyMapping
 from intu_fhir.mappings import Release
 from intu_fhir.model.canonical import content_hash
@@ -28,6 +29,10 @@ from intu_fhir.settings.schema import AnyDestination, FhirDestination
 
 INVALID_RESOURCE = "invalid_resource"
 DEFAULT_RELEASE: Release = "r4"
+_NO_CHANNEL = (
+    "It came through {names}, and this worker's configuration has no such channel; bring it back "
+    "(with `enabled: false` it need not listen) and restart the worker"
+)
 
 LoadStudy = Callable[[Any, int, int], tuple[Study, int]]
 """Reads study key and generation; returns the merged study and the revision it shows."""
@@ -48,7 +53,7 @@ class BuildStep:
     """Builds the ImagingStudy of a generation for every release its destinations speak.
 
     Args:
-        fallback: the plan of studies whose channels are no longer configured.
+        fallback: the plan of previews of studies whose channels are not configured.
         companions: what builds that which goes beside a study, where a destination asks for it.
     """
 
@@ -73,7 +78,7 @@ class BuildStep:
             channels = channels_of(connection, claim.study_key)
         if revision != settled:
             return Finished(lambda connection: None, claim.want)
-        plans = [self.plans[name] for name in channels if name in self.plans] or [self.fallback]
+        plans = self._plans(channels)
         destinations = {name: d for plan in plans for name, d in plan.destinations.items()}
         built = [
             self._with_companions(
@@ -97,6 +102,18 @@ class BuildStep:
             for name, destination in destinations.items()
         }
         return Finished(record, claim.want, wishes)
+
+    def _plans(self, channels: Sequence[str]) -> list[ChannelPlan]:
+        """Return what the channels of a study want.
+
+        Raises:
+            TransientError: none of them is configured here, such as while a new one was added for
+                the receivers already; the study would go to no destination, and nobody would know.
+        """
+        known = [self.plans[name] for name in channels if name in self.plans]
+        if not known:
+            raise TransientError(_NO_CHANNEL.format(names=", ".join(sorted(channels))))
+        return known
 
     def build_release(self, study: Study, plan: ChannelPlan, release: Release) -> BuiltResource:
         """Build, transform and validate the resource of one release."""

@@ -18,9 +18,18 @@ from intu_fhir.db.tables import (
     studies,
 )
 from intu_fhir.db.upsert import insert
-from intu_fhir.db.work import raised
+from intu_fhir.db.work import counts, raised
 from intu_fhir.model.outcome import Attempt, Dead, Delivered, Hold, InstanceOutcome, Retry
-from intu_fhir.model.work import DEAD, DELIVERED, HELD, RETRYING, WAITING, Claim, DeliveryWish
+from intu_fhir.model.work import (
+    DEAD,
+    DELIVERED,
+    FILTERED,
+    HELD,
+    RETRYING,
+    WAITING,
+    Claim,
+    DeliveryWish,
+)
 
 OUTCOME_NAMES: Mapping[type, str] = {
     Delivered: DELIVERED,
@@ -63,12 +72,14 @@ def want_delivery(
         trace_parent=trace_parent,
     )
     new = statement.excluded
+    newer = counts(deliveries, new, again=wish.again)
+    given = sa.or_(new.want > deliveries.c.want, sa.and_(newer, new.state == FILTERED))
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["study_key", "destination"],
             set_={
-                **raised(deliveries, new, keep_backoff=not wish.again, again=wish.again),
-                "reason": sa.case((new.want > deliveries.c.want, new.reason), else_=_REASON),
+                **raised(deliveries, new, keep_backoff=not wish.again, newer=newer),
+                "reason": sa.case((given, new.reason), else_=_REASON),
             },
         )
     )

@@ -215,6 +215,23 @@ class ReplayQuery:
                 yield [step, c.key.in_(keys)]
 
 
+def take_in_turn(connection: Connection, rows: Collection[ReplayRow]) -> None:
+    """Take rows study by study, in the order in which a step takes those of its study.
+
+    Who puts back and who records could wait for each other else. SQLite has one writer anyway.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    by_code_point = deliveries.c.destination.collate("C")
+    for queue, name in ((work, work.c.step), (deliveries, by_code_point)):
+        ours = [row for row in rows if (row.step == DELIVER) == (queue is deliveries)]
+        ordered = sorted(ours, key=lambda row: (row.study_key, row.step, row.destination))
+        for keys in _chunks(row.key for row in ordered):
+            found = sa.select(key_of(queue)).where(key_of(queue).in_(keys))
+            in_turn = found.order_by(queue.c.study_key, name)
+            connection.execute(in_turn.with_for_update(key_share=True))
+
+
 def put_back(
     connection: Connection,
     rows: Collection[ReplayRow],
@@ -303,12 +320,16 @@ def build_again(connection: Connection, study_keys: Collection[int], *, now: dat
 
 
 def _want_build(connection: Connection, study_keys: list[int], now: datetime) -> int:
+    """Have done one less than is wanted, which is the newest generation.
+
+    What is wanted is not asked of the study: PostgreSQL, which waits here for one that settles,
+    would write down the generation from before.
+    """
     written = connection.execute(
         sa.update(work)
         .where(work.c.step == BUILD, work.c.study_key.in_(study_keys))
         .values(
-            want=_generation(work),
-            have=_generation(work) - 1,
+            have=work.c.want - 1,
             state=WAITING,
             attempts=0,
             backlog=True,

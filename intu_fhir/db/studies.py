@@ -111,7 +111,10 @@ def record_generation(
     detail: str,
     now: datetime,
 ) -> None:
-    """Record that a study settled, and show the merged values in its columns."""
+    """Record that a study settled, and show the merged values in its columns.
+
+    ``lock_study`` first.
+    """
     connection.execute(
         sa.insert(generations).values(
             study_key=study_key,
@@ -125,12 +128,15 @@ def record_generation(
         )
     )
     modalities = sorted({text(s.values, "Modality").upper() for s in study.series} - {""})
+    # Two receivers that add a series each at the same moment do not see each other's.
+    all_series = sa.select(sa.func.count()).where(series.c.study_key == study_key)
     connection.execute(
         sa.update(studies)
         .where(studies.c.study_key == study_key)
         .values(
             generation=study.generation,
             settle_requested_by=None,
+            number_of_series=all_series.scalar_subquery(),
             modalities=",".join(modalities)[:256],
             **_merged(STUDY_COLUMNS, study.values),
         )
@@ -177,7 +183,7 @@ def request_settling(
     due = connection.execute(
         sa.update(work)
         .where(work.c.study_key == key, work.c.step == AGGREGATE, work.c.want > work.c.have)
-        .values(due_at=now, state=WAITING, updated_at=now)
+        .values(due_at=now, state=WAITING, attempts=0, updated_at=now)
     )
     if due.rowcount == 0:
         connection.execute(

@@ -230,14 +230,29 @@ def want_step(
     )
 
 
-def raised(queue: Table, new: Any, *, keep_backoff: bool, again: bool = False) -> dict[str, Any]:
+def counts(queue: Table, new: Any, *, again: bool) -> sa.ColumnElement[bool]:
+    """Say whether a wish is newer than what a row wants, or takes its place.
+
+    With ``again`` the same wish does, since its content may have changed. One that leaves out what
+    was wanted does as long as it is not there.
+    """
+    same = new.want == queue.c.want
+    left_out = sa.and_(new.state == FILTERED, queue.c.have < new.want)
+    return sa.or_(new.want > queue.c.want, same if again else sa.and_(same, left_out))
+
+
+def raised(
+    queue: Table, new: Any, *, keep_backoff: bool, newer: sa.ColumnElement[bool] | None = None
+) -> dict[str, Any]:
     """Return the SET of a conflict: a newer wish makes the row due again, or keeps it back.
 
     A leased row stays leased, its worker sees the newer wish when it finishes. With
     ``keep_backoff`` a row that waits for its next try goes on waiting, unless it is kept back.
-    With ``again`` the same wish makes the row due as well, since its content may have changed.
+
+    Args:
+        newer: whether the wish counts; by default where it wants more.
     """
-    newer = new.want >= queue.c.want if again else new.want > queue.c.want
+    newer = new.want > queue.c.want if newer is None else newer
     goes_on = new.state == WAITING
     leased = queue.c.lease_holder != ""
     backing_off = sa.and_(queue.c.state == RETRYING, goes_on) if keep_backoff else sa.false()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -133,11 +134,15 @@ class LocalEngine:
             if not self._runner.guard(signal, self._may_work):
                 event.wait(IDLE_SECONDS)
             elif not self._runner.guard(signal, do_some):
-                event.wait(max(self._idle_seconds(idle), LEAST_SECONDS))
+                event.wait(max(self._idle_seconds(signal, idle), LEAST_SECONDS))
 
-    @staticmethod
-    def _idle_seconds(idle: Callable[[], float]) -> float:
-        try:
-            return idle()
-        except TransientError:
-            return IDLE_SECONDS
+    def _idle_seconds(self, signal: str, idle: Callable[[], float]) -> float:
+        """Return how long to wait; what goes wrong in asking ends no worker either."""
+        found: list[float] = []
+
+        def ask() -> bool:
+            with contextlib.suppress(TransientError):  # the work itself has told of it
+                found.append(idle())
+            return bool(found)
+
+        return found[0] if self._runner.guard(signal, ask) else IDLE_SECONDS

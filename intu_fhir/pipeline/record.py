@@ -176,7 +176,8 @@ class Recorder:
                 trace_parent=trace_parent,
             )
         held = is_held(connection, claim.study_key)
-        for destination, wish in result.deliveries.items():
+        for destination in sorted(result.deliveries):  # the order of who puts them back
+            wish = result.deliveries[destination]
             if held and wish.state == WAITING:
                 wish = replace(wish, state=HELD)
             self._want(connection, claim, destination, result.generation, wish, now, trace_parent)
@@ -206,7 +207,8 @@ class Recorder:
             hold_delivery(
                 connection, study_key, destination, wish.hold, generation=generation, now=now
             )
-        elif wish.state == WAITING:
+        else:
+            # Those were about what was built before; what holds the whole study goes on.
             close_holds(connection, study_key, destination=destination, by="build", now=now)
 
     def _failed(

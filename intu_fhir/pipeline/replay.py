@@ -10,7 +10,14 @@ from typing import Any
 
 from intu_fhir.db.audit import record_audit
 from intu_fhir.db.failures import build_keys
-from intu_fhir.db.replay import ReplayFilter, ReplayQuery, ReplayRow, build_again, put_back
+from intu_fhir.db.replay import (
+    ReplayFilter,
+    ReplayQuery,
+    ReplayRow,
+    build_again,
+    put_back,
+    take_in_turn,
+)
 from intu_fhir.db.session import Database
 from intu_fhir.model.audit import Action, Actor, AuditEvent
 from intu_fhir.model.work import (
@@ -40,6 +47,11 @@ CHANGED = "it changed while this was being done; look at it again"
 
 _HANDFUL_SECONDS = 5
 """How finely a pace is kept."""
+
+STUDIES_AT_A_TIME = 1_000
+"""Studies of one transaction of a rebuild. One that settles meanwhile waits for it, and holds up
+the senders of its images and whoever settles.
+"""
 
 RETRIABLE = frozenset({DEAD, RETRYING, RUNNING})
 """States that are put back; a running row only where its worker is gone."""
@@ -137,10 +149,11 @@ def _rebuild(
 ) -> Replayed:
     studies = query.studies()
     ready = [study_key for study_key, generation in studies.items() if generation > 0]
-    if not selection.dry_run:
+    for begin in range(0, 0 if selection.dry_run else len(ready), STUDIES_AT_A_TIME):
+        some = ready[begin : begin + STUDIES_AT_A_TIME]
         with database.write() as connection:
-            build_again(connection, ready, now=now)
-            _tell(connection, selection, Action.REBUILT, len(ready), now)
+            build_again(connection, some, now=now)
+            _tell(connection, selection, Action.REBUILT, len(some), now)
     waiting = len(studies) - len(ready)
     left = {NOT_SETTLED: waiting} if waiting else {}
     return Replayed(0, 0, len(ready), left, selection.dry_run)
@@ -169,6 +182,7 @@ def _act(
     """Put rows back and tell the audit trail; return those that were."""
     done: list[ReplayRow] = []
     with database.write() as connection:
+        take_in_turn(connection, rows)
         for some, due_at in _paced(rows, selection.per_minute, now):
             already = [row for row in some if row.state == DELIVERED]
             failed = [row for row in some if row.state != DELIVERED]

@@ -14,7 +14,7 @@ import structlog
 from intu_fhir.db import work
 from intu_fhir.db.session import Database
 from intu_fhir.db.studies import traces_of
-from intu_fhir.errors import PermanentError, StaleClaim, TransientError
+from intu_fhir.errors import Deadlocked, PermanentError, StaleClaim, TransientError
 from intu_fhir.model.cause import cause_of
 from intu_fhir.model.outcome import Dead, DeliveryOutcome, Hold, Retry
 from intu_fhir.model.work import (
@@ -149,17 +149,12 @@ class Runner:
 
     def _record(self, claim: Claim, result: StepResult, started_at: datetime) -> None:
         span = self._begin(claim, result, started_at)
+        trace_parent = span.trace_parent if span else ""
         try:
-            with self.database.write() as connection:
-                state = self.recorder.record(
-                    connection,
-                    claim,
-                    result,
-                    started_at,
-                    self.clock.now(),
-                    self.chance(),
-                    trace_parent=span.trace_parent if span else "",
-                )
+            try:
+                state = self._written(claim, result, started_at, trace_parent)
+            except Deadlocked:  # all of it was undone: what was done is not forgotten for that
+                state = self._written(claim, result, started_at, trace_parent)
         except StaleClaim as error:
             log.warning(
                 "work_lost", step=claim.step, study=claim.study_instance_uid, reason=str(error)
@@ -174,6 +169,21 @@ class Runner:
             )
         if not isinstance(result, NotYet | Follows):
             _log_result(claim, result, state)
+
+    def _written(
+        self, claim: Claim, result: StepResult, started_at: datetime, trace_parent: str
+    ) -> str:
+        """Write a result and end the lease; return the state of the row."""
+        with self.database.write() as connection:
+            return self.recorder.record(
+                connection,
+                claim,
+                result,
+                started_at,
+                self.clock.now(),
+                self.chance(),
+                trace_parent=trace_parent,
+            )
 
 
 SPANS = {AGGREGATE: "settle study", BUILD: "build resources", DELIVER: "deliver study"}

@@ -1,21 +1,24 @@
-"""Settling a study whose headers do not come, on SQLite and PostgreSQL."""
+"""Settling a study, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 from intu_fhir.aggregate.step import AggregateStep
 from intu_fhir.db.described import store_described, undescribed
+from intu_fhir.db.instances import store_instances
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import generations
+from intu_fhir.db.tables import generations, studies
 from intu_fhir.model.values import Values
 from intu_fhir.model.work import AGGREGATE
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Lane, Runner
 from intu_fhir.settings.schema import RetrySettings, Settle
 from tests.support.clock import FakeClock
-from tests.support.rows import rows_of
-from tests.support.staging import describe_all, described, header, new_instance, store
+from tests.support.rows import row_waiters, rows_of
+from tests.support.staging import describe_all, described, header, new_instance, origin, store
+from tests.support.waiting import wait_until
 
 
 def _runner(database: Database, clock: FakeClock) -> Runner:
@@ -62,3 +65,24 @@ def test_a_number_without_end_keeps_no_study_from_settling(
         store_described(connection, [one], clock.now())
     assert _runner(database, clock).run_one(Lane(AGGREGATE))
     assert [row.evidence for row in rows_of(database, generations)] == ["quiet"]
+
+
+def test_series_that_came_at_once_are_all_counted(database: Database, clock: FakeClock) -> None:
+    """A study whose series are stored at the same moment by two receivers settles with them all."""
+    now = clock.now()
+    store(database, new_instance(now, header(series="1.2.3.1"), quiet_seconds=0))
+    one, other = (
+        new_instance(now, header(series=f"1.2.3.{n}"), quiet_seconds=0, came_by=origin(f"a{n}"))
+        for n in (2, 3)
+    )
+    storing = threading.Thread(target=store, args=(database, other))
+    with database.write() as connection:
+        store_instances(connection, [one], receiver="there")
+        storing.start()
+        if not database.is_sqlite:  # which has one writer at a time
+            wait_until(lambda: row_waiters(database) > 0)
+    storing.join(60)
+    describe_all(database, now)
+    assert _runner(database, clock).run_one(Lane(AGGREGATE))
+    assert [row.number_of_series for row in rows_of(database, generations)] == [3]
+    assert [row.number_of_series for row in rows_of(database, studies)] == [3]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from intu_fhir.db import work
 from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.holds import hold_study, release
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import attempts, deliveries, holds
+from intu_fhir.db.studies import request_settling
+from intu_fhir.db.tables import attempts, deliveries, holds, studies
 from intu_fhir.db.tables import work as work_table
 from intu_fhir.errors import PermanentError, TransientError
 from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
@@ -29,7 +32,9 @@ from intu_fhir.model.work import (
 from intu_fhir.pipeline.runner import Lane, StepResult
 from tests.support.clock import FakeClock
 from tests.support.pipeline import PACS, Pipeline
+from tests.support.rows import row_waiters
 from tests.support.staging import header, new_instance, store
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -245,3 +250,47 @@ def test_what_is_built_anew_during_a_delivery_is_delivered_next(pipeline: Pipeli
     pipeline.does[DELIVER] = lambda claim: Delivered("new")
     assert pipeline.runner().run_one(PACS)
     assert pipeline.row(deliveries).last_status == "new"
+
+
+def test_a_result_that_the_database_undid_is_written_once_more(pipeline: Pipeline) -> None:
+    """What was delivered is known although PostgreSQL ended the transaction that was to say so."""
+    if pipeline.database.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    pipeline.bring_to_delivery()
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def deliver(claim: Claim) -> DeliveryOutcome:
+        begun.set()
+        assert goes_on.wait(60)
+        return Delivered("0000")
+
+    pipeline.does[DELIVER] = deliver
+    delivering = threading.Thread(target=lambda: pipeline.runner().run_one(PACS))
+    delivering.start()
+    assert begun.wait(60)
+    with pipeline.database.write() as other:
+        other.exec_driver_sql("SET LOCAL deadlock_timeout = '30s'")  # let it not be this one
+        other.execute(sa.select(deliveries).with_for_update())
+        goes_on.set()
+        wait_until(lambda: row_waiters(pipeline.database) > 0)
+        other.execute(sa.select(studies).with_for_update())
+    delivering.join(60)
+    assert pipeline.row(deliveries).state == "delivered"
+
+
+def test_a_study_that_failed_is_settled_when_a_person_asks(pipeline: Pipeline) -> None:
+    """Settling a study on request is tried in earnest, though all tries of it were used up."""
+
+    def fail(claim: Claim) -> StepResult:
+        raise TransientError("not now")
+
+    pipeline.does[AGGREGATE] = fail
+    while pipeline.row(work_table).state != "dead":
+        pipeline.clock.advance(1_000)
+        assert pipeline.runner().run_one(Lane(AGGREGATE))
+    pipeline.does[AGGREGATE] = lambda claim: Finished(lambda connection: None, 1)
+    with pipeline.database.write() as connection:
+        assert request_settling(connection, "1.2.3", by="jo", now=pipeline.clock.now())
+    assert pipeline.runner().run_one(Lane(AGGREGATE))
+    [settled, _] = pipeline.rows(work_table)
+    assert (settled.state, settled.last_error) == ("done", "")

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from intu_fhir.app import processes
 from intu_fhir.app.processes import Processes
 from intu_fhir.observe.summed import OtherProcesses
+from tests.support.waiting import wait_until
 
 _HALF = r"print('ready'); print('counted [[\"counter\", \"intu', end='', flush=True)"
 
@@ -44,3 +46,19 @@ def test_half_a_line_of_a_dying_process_is_its_death_alone(
     more.stop(5)
     assert set(died) == {2}
     assert len(commands) >= 2
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where memory or processes are lacking for a while, a receiver is started after that."""
+    deaths: list[int] = []
+    monkeypatch.setattr(processes.sys, "executable", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(processes, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(processes, "_LONGEST_PAUSE", 0.01)
+    with capture_logs() as logs, (tmp_path / "ledger").open("wb") as ledger:
+        more = Processes(tmp_path, 2, ledger.fileno(), deaths.append, OtherProcesses())
+        more.start(ready_seconds=0.1)
+        wait_until(lambda: len(deaths) >= 2)
+        more.stop(5)
+    assert {line.get("status") for line in logs if line["event"] == "receiver_died"} == {"ENOENT"}
