@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
 import zipfile
@@ -27,8 +28,18 @@ _REFERENCED_FILE_ID = 0x00041500
 _MAX_DIRECTORY_BYTES = 256 * 1024**2
 _LEADS_ON = "a DICOMDIR: it lists objects and holds none"
 _ZIP_START = b"PK\3\4"
-# What reading media can raise; RuntimeError is how zipfile says encrypted or unsupported.
-_UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+# What reading media can raise; RuntimeError is how zipfile says encrypted or unsupported, and
+# ValueError and IndexError are what it trips over: names that are no UTF-8, or none at all.
+_UNREADABLE = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    IndexError,
+)
 
 
 class UnreadableMedia(PermanentError):

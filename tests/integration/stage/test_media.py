@@ -206,6 +206,24 @@ def test_damaged_archives_are_named(tmp_path: Path) -> None:
     assert all(isinstance(item, Unreadable) for item in find_objects([path]))
 
 
+@pytest.mark.parametrize("place", ["central", "local", "packed"])
+def test_no_damage_of_an_archive_stops_the_others(tmp_path: Path, place: str) -> None:
+    """Names that are no UTF-8, and damaged LZMA: the next archive is still opened."""
+    content = write_file(make_instance(), tmp_path / "x").read_bytes()
+    (tmp_path / "x").unlink()
+    path, name = tmp_path / "1.zip", "ä.dcm".encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("ä.dcm", content)
+    whole = path.read_bytes()
+    local, central = whole.index(name), whole.rindex(name)
+    at = {"central": central, "local": local, "packed": local + len(name) + 4}[place]
+    path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+    _zipped(tmp_path / "2.zip", {"2.dcm": content})
+    first, second = find_objects([tmp_path])
+    assert isinstance(first, Unreadable)
+    assert isinstance(second, Candidate)
+
+
 def test_an_archive_inside_an_archive_stays_closed(tmp_path: Path) -> None:
     """Archives are opened one level deep."""
     inner = io.BytesIO()
