@@ -377,6 +377,30 @@ class TestReferences:
         assert mistake.startswith("intu.yaml:2: database: ")
         assert words in mistake
 
+    @pytest.mark.parametrize(
+        "value", ["${env:EMPTY}", "${file:../../empty}", "${env:EMPTY}${env:EMPTY}"]
+    )
+    def test_leading_to_nothing(self, tmp_path: Path, value: str) -> None:
+        """A value that is empty once its references are followed is a mistake, no empty secret."""
+        (tmp_path / "empty").write_text("\n")
+        channel = "id: a\nsource:\n  type: dicom\n  port: 4104\n  users:\n"
+        _site(tmp_path, a=f"{channel}    - {{name: ct, passcode: '{value}'}}\n")
+        mistake = _only_mistake(tmp_path, {"EMPTY": ""})
+        assert mistake.startswith("channels/a/channel.yaml:6: source.users[0].passcode: ")
+        assert f"{value} is empty; give it a value, or remove the key" in mistake
+
+    def test_the_last_line_break_of_a_variable(self, tmp_path: Path) -> None:
+        """A variable that was made of a file, as Kubernetes does, loses its last line break."""
+        _site(tmp_path, "time_zone: '${env:ZONE}'\n")
+        zone = "Europe/Berlin"
+        assert load_configuration(tmp_path, {"ZONE": f"{zone}\r\n"}).site.time_zone == zone
+
+    def test_a_variable_that_is_no_text(self, tmp_path: Path) -> None:
+        """A variable that is not UTF-8 is a mistake as a file is, and is not shown."""
+        _site(tmp_path, "database: 'postgresql://u:${env:PW}@h/x'\n")
+        mistake = _only_mistake(tmp_path, {"PW": "p\udce4ss"})
+        assert "the environment variable PW is not UTF-8 text" in mistake
+
     def test_secrets_that_are_not_needed(self, tmp_path: Path) -> None:
         """What is named as not needed may lead nowhere; all else may not."""
         site = (
@@ -402,6 +426,15 @@ class TestReferences:
         """A wrong value of a secret key is not quoted, and repr hides the right one."""
         auth = "destinations:\n a:\n  type: fhir\n  base_url: https://x\n  auth: {type: %s}\n"
         _site(tmp_path, auth % "basic, username: u, password: 4711")
+        assert "4711" not in _only_mistake(tmp_path)
+        for token in ("two words", "ends\\n", "schlüssel", ""):
+            (tmp_path / "intu.yaml").write_text(auth % f'bearer, token: "{token}"')
+            mistake = _only_mistake(tmp_path)
+            assert "token: must be one word of ASCII letters, digits and signs" in mistake
+            assert not token or token not in mistake
+        (tmp_path / "intu.yaml").write_text("object_store: {secret_access_key: 4711}\n")
+        assert "4711" not in _only_mistake(tmp_path)
+        (tmp_path / "intu.yaml").write_text("tracing: {headers: {key: 4711}}\n")
         assert "4711" not in _only_mistake(tmp_path)
         (tmp_path / "intu.yaml").write_text(auth % "bearer, token: hunter2")
         assert "hunter2" not in repr(load_configuration(tmp_path))
