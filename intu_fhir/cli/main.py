@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import version
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -167,7 +166,7 @@ def require_checks() -> None:
 def _fit_output() -> None:
     """Write letters that the terminal lacks as escapes, and nothing where output is closed."""
     if sys.stdout is None:
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 from intu_fhir.aggregate.step import AggregateStep
 from intu_fhir.db.described import store_described, undescribed
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import generations
+from intu_fhir.db.tables import generations, series, studies
 from intu_fhir.model.values import Values
 from intu_fhir.model.work import AGGREGATE
 from intu_fhir.pipeline.record import Recorder
@@ -62,3 +63,20 @@ def test_a_number_without_end_keeps_no_study_from_settling(
         store_described(connection, [one], clock.now())
     assert _runner(database, clock).run_one(Lane(AGGREGATE))
     assert [row.evidence for row in rows_of(database, generations)] == ["quiet"]
+
+
+def test_a_value_of_any_length_keeps_no_study_from_settling(
+    database: Database, clock: FakeClock
+) -> None:
+    """Columns show so much of a value as an index takes, after settling as before."""
+    store(database, new_instance(clock.now(), header(), quiet_seconds=0))
+    chance = random.Random(1)
+    long = "".join(chr(chance.randrange(0x20000, 0x2A6D0)) for _ in range(16_000))
+    with database.write() as connection:
+        (waiting,) = undescribed(connection, 1)
+        one = described(waiting, {"PatientID": long, "PatientName": long, "Modality": long})
+        store_described(connection, [replace(one, digest="d")], clock.now())
+    assert _runner(database, clock).run_one(Lane(AGGREGATE))
+    assert len(rows_of(database, generations)) == 1
+    assert [row.patient_id for row in rows_of(database, studies)] == [long[:640]]
+    assert [row.modality for row in rows_of(database, series)] == [long[:640]]
