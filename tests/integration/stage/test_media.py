@@ -136,6 +136,32 @@ def test_a_directory_never_leads_outside_its_folder(tmp_path: Path, reference: s
     assert "outside the folder of its DICOMDIR: not followed" in _problems(found).values()
 
 
+def test_a_reference_that_no_file_can_have_stops_nothing(tmp_path: Path) -> None:
+    """A Referenced File ID too long for a name is named, and the references behind it followed."""
+    write_file(make_instance(), tmp_path / "1")
+    found = list(find_objects([write_directory(tmp_path, "A" * 300, "1")]))
+    assert _problems(found)["A" * 300] == "File name too long"
+    assert _names(found) == ["1"]
+
+
+def test_a_folder_in_lower_case_is_looked_into_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Media that Linux shows in lower case costs one look, however many files lie in a folder."""
+    content = write_file(make_instance(), tmp_path / "x").read_bytes()
+    (tmp_path / "x").unlink()
+    names = [f"im{number:03}" for number in range(200)]
+    (tmp_path / "images").mkdir()
+    for name in names:
+        (tmp_path / "images" / name).write_bytes(content)
+    directory = write_directory(tmp_path, *(f"IMAGES\\{name.upper()}" for name in names))
+    looked: list[Path] = []
+    look = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: looked.append(path) or look(path))
+    assert _names(list(find_objects([directory]))) == names
+    assert looked == [tmp_path, tmp_path / "images"]
+
+
 def test_a_damaged_directory_is_named(tmp_path: Path) -> None:
     """A DICOMDIR that cannot be read to its end gives what it gave and says so."""
     write_file(make_instance(), tmp_path / "A")
