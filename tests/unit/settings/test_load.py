@@ -346,6 +346,25 @@ class TestMistakes:
         assert "would be ignored" in _only_mistake(tmp_path)
 
 
+class TestTheFileThatIsNamed:
+    """``--config`` may name the file in place of its folder."""
+
+    def test_one_of_another_name(self, tmp_path: Path) -> None:
+        """Each process reads intu.yaml of the folder: another file would count for some of them."""
+        _site(tmp_path).joinpath("test.yaml").write_text("{}\n")
+        with pytest.raises(ConfigurationError, match="move it into a folder of its own, as intu.yaml"):
+            load_configuration(tmp_path / "test.yaml")
+
+    def test_a_link(self, tmp_path: Path) -> None:
+        """A link, as Kubernetes mounts files, stands in its folder, not where it leads."""
+        (tmp_path / "..2026").mkdir()
+        (tmp_path / "site").mkdir()
+        _site(tmp_path / "..2026")
+        (tmp_path / "site" / "intu.yaml").symlink_to(tmp_path / "..2026" / "intu.yaml")
+        loaded = [load_configuration(tmp_path / "site" / name) for name in ("", "intu.yaml")]
+        assert [one.folder for one in loaded] == [tmp_path / "site"] * 2
+
+
 class TestReferences:
     """Secrets come from elsewhere and show up nowhere."""
 
