@@ -346,6 +346,14 @@ class TestMistakes:
         assert "would be ignored" in _only_mistake(tmp_path)
 
 
+def test_a_user_that_is_named_twice(tmp_path: Path) -> None:
+    """Only one passcode of a user can count, so the other one is a mistake and not ignored."""
+    users = "[{name: ct, passcode: a}, {name: mr}, {name: ct, passcode: b}]"
+    _site(tmp_path, a=f"id: a\nsource: {{type: dicom, port: 4104, users: {users}}}\n")
+    mistake = _only_mistake(tmp_path)
+    assert "source.users[2].name: ct stands here twice; keep one" in mistake
+
+
 class TestTheFileThatIsNamed:
     """``--config`` may name the file in place of its folder."""
 
