@@ -87,7 +87,8 @@ def airflow_dags_command(
         path = dags / f"{name}_pools.json"
         _write(path, pools_file(site, options))
         say(f"Next: airflow pools import {path}  (tasks of a pool that is missing never start)")
-    say(f"DAGs: {', '.join([*planned, f'{name}_rebuild', f'{name}_replay'])}")
+    batch = [f"{name}_{kind}" for kind in ("rebuild", "replay", "prune")]
+    say(f"DAGs: {', '.join([*planned, *batch])}")
 
 
 def _write(path: Path, text: str) -> None:

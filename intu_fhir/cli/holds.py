@@ -9,6 +9,7 @@ import click
 
 from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import (
+    KEY,
     Program,
     command,
     console,
@@ -142,7 +143,7 @@ def _columns(released: bool) -> list[Column[HoldRow]]:
     "intu-fhir holds release 7 8 --reason 'the order was corrected'",
     "intu-fhir holds release --held-for patient_not_found --destination ehr_fhir",
 )
-@click.argument("holds", nargs=-1, type=int, metavar="[HOLD]...")
+@click.argument("holds", nargs=-1, type=KEY, metavar="[HOLD]...")
 @_held_for()
 @_destination()
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit trail.")

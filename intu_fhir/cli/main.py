@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something needs a person, 2 wrong use or wrong configurati
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -124,6 +125,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code."""
     require_checks()
+    _fit_output()
     arguments = sys.argv[1:] if arguments is None else arguments
     sys.exit(run(arguments))
 
@@ -147,6 +149,8 @@ def run(arguments: Sequence[str]) -> int:
         # The reader, such as `head`, has what it wanted; nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        return _complain(_refused(error), NEEDS_A_PERSON, debug)
     except Exception as error:  # noqa: BLE001  (one of the three places that catch everything)
         message = f"unexpected {type(error).__name__}; run again with --debug and report it"
         return _complain(message, NEEDS_A_PERSON, debug)
@@ -157,6 +161,20 @@ def require_checks() -> None:
     """End where Python's -O leaves out what the program makes sure of as it goes."""
     if not __debug__:
         sys.exit(_complain("start it without -O, which leaves out its checks", WRONG_USE, False))
+
+
+def _fit_output() -> None:
+    """Write letters that the terminal lacks as escapes, and nothing where output is closed."""
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _refused(error: OSError) -> str:
+    """Say what the system refused: a file that cannot be written, a disk that is full."""
+    reason = error.strerror or f"unexpected {type(error).__name__}"
+    return f"{reason}: {clean(error.filename)}" if error.filename else reason
 
 
 def _complain(message: str, code: int, debug: bool) -> int:

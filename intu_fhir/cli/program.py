@@ -96,6 +96,9 @@ json_option = partial(
     click.option, "--json", "wants_json", is_flag=True, help="Print JSON, with every field."
 )
 
+KEY = click.IntRange(1, 2**63 - 1)
+"""The number of a row, as both databases have it."""
+
 limit_option = partial(
     click.option,
     "--limit",

@@ -13,6 +13,7 @@ from intu_fhir.app.storing import open_files
 from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import (
+    KEY,
     Program,
     command,
     console,
@@ -86,7 +87,7 @@ def _columns() -> list[Column[QuarantineRow]]:
 
 @quarantine_command.add_command
 @command("show", "intu-fhir quarantine show 3", "intu-fhir quarantine show 3 --json")
-@click.argument("number", type=int, metavar="OBJECT")
+@click.argument("number", type=KEY, metavar="OBJECT")
 @limit_option()
 @json_option()
 def show_command(program: Program, wants_json: bool, number: int, limit: int) -> None:
@@ -165,7 +166,7 @@ _LONGEST = 200
 
 @quarantine_command.add_command
 @command("remove", "intu-fhir quarantine remove 3 4 --reason 'resent under a new UID'")
-@click.argument("objects", nargs=-1, required=True, type=int, metavar="OBJECT...")
+@click.argument("objects", nargs=-1, required=True, type=KEY, metavar="OBJECT...")
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit trail.")
 @click.option("--by", metavar="NAME", help="Who decides. Default: the user who is logged in.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

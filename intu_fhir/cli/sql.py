@@ -19,7 +19,7 @@ from intu_fhir.model.audit import Action
 _COMMENT = re.compile(r"--(\s|.*\n)")
 """What an option cannot be: its name holds neither blanks nor ends of lines."""
 
-_TABLE_LIMIT, _EXPORT_LIMIT = 1_000, 1_000_000
+_TABLE_LIMIT, _EXPORT_LIMIT, _MOST_ROWS = 1_000, 1_000_000, 1_000_000_000
 
 
 class _TakesComments(click.Command):
@@ -50,7 +50,7 @@ class _TakesComments(click.Command):
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, _MOST_ROWS),
     metavar="N",
     help=f"Most rows. Default: {_TABLE_LIMIT} in a table, {_EXPORT_LIMIT} in other formats.",
 )

@@ -68,9 +68,9 @@ class Time(click.ParamType[datetime]):
         """Read a time; one without zone is meant in the zone of this machine."""
         if isinstance(value, datetime):
             return value
-        if age := _AGE.fullmatch(value):
-            return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
         try:
+            if age := _AGE.fullmatch(value):
+                return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
             return datetime.fromisoformat(value).astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail(

@@ -24,7 +24,7 @@ from intu_fhir.db.tables import (
 from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.settling import StudyActivity
 from intu_fhir.model.study import Study
-from intu_fhir.model.values import Values, is_number, text
+from intu_fhir.model.values import MOST_CHARACTERS, Values, is_number, text
 from intu_fhir.model.work import AGGREGATE, WAITING
 
 
@@ -150,7 +150,8 @@ def record_generation(
 
 
 def _merged(columns: Mapping[str, str], values: Any) -> dict[str, str]:
-    return {column: text(values, keyword) for column, keyword in columns.items()}
+    """Return the columns, cut as they were at reception: an index takes no more."""
+    return {c: text(values, keyword)[:MOST_CHARACTERS] for c, keyword in columns.items()}
 
 
 def generation_revision(connection: Connection, study_key: int, generation: int) -> int:

@@ -112,15 +112,17 @@ class LocalEngine:
     def stop(self, grace_seconds: float) -> list[str]:
         """Finish what is in hand; return the workers that did not within the grace of all.
 
-        What they hold is not lost: its lease runs out and it is done again.
+        What they hold is not lost: its lease runs out and it is done again. One that was never
+        started, since what comes before failed, has nothing to finish.
         """
         self._stopping.set()
         for signal in self._signals:
             self.wake(signal)
         until = time.monotonic() + grace_seconds
-        for thread in self._threads:
+        begun = [thread for thread in self._threads if thread.ident is not None]
+        for thread in begun:
             thread.join(max(until - time.monotonic(), 0.0))
-        return [thread.name for thread in self._threads if thread.is_alive()]
+        return [thread.name for thread in begun if thread.is_alive()]
 
     def _work(
         self,

@@ -18,6 +18,11 @@ def text(values: Values, keyword: str) -> str:
     return value.strip(" \0") if isinstance(value, str) else ""
 
 
+MOST_CHARACTERS = 640
+"""Of a value in a column, the rest is cut: ten times what PS3.5 6.2 allows, and short enough for an
+index of PostgreSQL."""
+
+
 MOST_DIGITS = 12
 """Of a number of VR IS (PS3.5 table 6.2-1); a longer one may be one that Python does not read."""
 

@@ -36,6 +36,14 @@ def _zone(value: str) -> str:
     return value
 
 
+def _token(value: str) -> str:
+    if not value or not all("!" <= c <= "~" for c in value):
+        raise ValueError(
+            "must be one word of ASCII letters, digits and signs, as the server gave it out"
+        )
+    return value
+
+
 def _network(value: str) -> str:
     try:
         return str(ip_network(value))
@@ -71,6 +79,8 @@ Days: TypeAlias = Annotated[float, Field(gt=0, le=36_500)]
 """A time of a century at most."""
 TimeZone: TypeAlias = Annotated[str, AfterValidator(_zone)]
 Network: TypeAlias = Annotated[str, AfterValidator(_network)]
+Token: TypeAlias = Annotated[str, AfterValidator(_token)]
+"""What stands in a header as it is (RFC 6750 2.1)."""
 
 
 class ServerTls(Settings):

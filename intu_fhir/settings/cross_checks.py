@@ -105,6 +105,11 @@ def _callers(channel: Channel, document: Document) -> Iterator[ConfigurationErro
                 "source",
                 key,
             )
+    names = [user.name for user in channel.source.users or ()]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            place = ("source", "users", index, "name")
+            yield document.mistake(f"{name} stands here twice; keep one", *place)
 
 
 def _destinations(channel: Channel, document: Document, site: Site) -> Iterator[ConfigurationError]:

@@ -77,8 +77,10 @@ def _assemble(folder: Path, site: Site, channels: list[Channel]) -> Configuratio
 
 
 def _site_file(folder_or_file: Path) -> Path:
-    path = folder_or_file.expanduser().resolve()
-    file = path if path.is_file() else path / SITE_FILE
+    path = folder_or_file.expanduser()
+    if path.is_file():
+        return _named_file(path)
+    file = path.resolve() / SITE_FILE
     if file.is_file():
         return file
     hint = " (found intu.yml; rename it)" if file.with_suffix(".yml").is_file() else ""
@@ -87,6 +89,20 @@ def _site_file(folder_or_file: Path) -> Path:
         "with --config",
         file=str(folder_or_file),
     )
+
+
+def _named_file(path: Path) -> Path:
+    """Return the file that is named in place of its folder; a link stands where it stands.
+
+    Further processes, and Airflow, are told the folder.
+    """
+    file = path.absolute()
+    if file.name != SITE_FILE:
+        raise ConfigurationError(
+            f"not called {SITE_FILE}; move it into a folder of its own, as {SITE_FILE}",
+            file=str(path),
+        )
+    return file.parent.resolve() / file.name
 
 
 def _channel_files(folder: Path, mistakes: list[ConfigurationError]) -> list[Path]:

@@ -30,7 +30,19 @@ EXAMPLES = {
 }
 """What may stand at a key that is missing."""
 
-SECRET_KEYS = frozenset({"password", "token", "client_secret", "session_secret", "database"})
+SECRET_KEYS = frozenset(
+    {
+        "client_secret",
+        "database",
+        "headers",
+        "passcode",
+        "password",
+        "secret_access_key",
+        "session_secret",
+        "token",
+    }
+)
+"""No value at or below these is quoted."""
 
 _REMEDIES = {
     "string_type": "must be text; put it in quotes",
@@ -130,7 +142,7 @@ def _pattern_words(key: str) -> str:
 def _shown(details: ErrorDetails, location: Location, hidden: frozenset[Location]) -> str:
     """Quote a harmless wrong value, so that it can be found."""
     value = details["input"]
-    if location in hidden or (location and location[-1] in SECRET_KEYS):
+    if location in hidden or not SECRET_KEYS.isdisjoint(location):
         return ""
     if details["type"] in {"missing", "extra_forbidden", "union_tag_not_found"}:
         return ""

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from intu_fhir.model.companion import DOCUMENT, KINDS
 from intu_fhir.settings.base import AeTitle as AeTitle
 from intu_fhir.settings.base import ClientTls as ClientTls
-from intu_fhir.settings.base import Network, Port, Seconds, TimeZone
+from intu_fhir.settings.base import Network, Port, Seconds, TimeZone, Token
 from intu_fhir.settings.base import ServerTls as ServerTls
 from intu_fhir.settings.base import Settings as Settings
 from intu_fhir.settings.commitment import Commitment as Commitment
@@ -113,7 +113,7 @@ class BearerAuth(Settings):
 
     type: Literal["bearer"]
     """Kind of authorization."""
-    token: str = Field(repr=False)
+    token: Token = Field(repr=False)
     """The token; write `${env:NAME}` or `${file:path}`."""
 
 

@@ -13,7 +13,7 @@ MAX_BYTES = 65_536
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
 
 
-NOT_SET = "(not set)"
+NOT_SET = "(not-set)"
 """Stands where a value elsewhere is not needed and not there."""
 
 
@@ -22,7 +22,8 @@ def resolve_references(
 ) -> tuple[Document, frozenset[Location], list[ConfigurationError]]:
     """Put the referenced values in place.
 
-    ``$${`` stands for a literal ``${``. A file's last line break is dropped.
+    ``$${`` stands for a literal ``${``. The last line break of a file or variable is dropped. What
+    is empty once it is resolved leads nowhere as well: it would pass for an empty secret.
 
     Args:
         without: keys of the first level below which a reference may lead nowhere.
@@ -53,8 +54,19 @@ class _Resolver:
         if isinstance(value, list):
             return [self.resolve(item, (*location, index)) for index, item in enumerate(value)]
         if isinstance(value, str):
-            return _REFERENCE.sub(lambda match: self._replace(match, location), value)
+            return self._text(value, location)
         return value
+
+    def _text(self, value: str, location: Location) -> str:
+        told = len(self.mistakes)
+        text = _REFERENCE.sub(lambda match: self._replace(match, location), value)
+        if text or not value or len(self.mistakes) > told:
+            return text
+        if self._without.intersection(location[:1]):
+            return NOT_SET
+        remedy = f"{value} is empty; give it a value, or remove the key"
+        self.mistakes.append(self._document.mistake(remedy, *location))
+        return ""
 
     def _replace(self, match: re.Match[str], location: Location) -> str:
         escaped, reference = match.groups()
@@ -80,7 +92,10 @@ class _Resolver:
     def _variable(self, name: str) -> str:
         if name not in self._environment:
             raise LookupError(f"the environment variable {name} is not set; set it and try again")
-        return self._environment[name]
+        value = self._environment[name]
+        if not _is_text(value):
+            raise LookupError(f"the environment variable {name} is not UTF-8 text")
+        return _without_line_break(value)
 
     def _file(self, name: str) -> str:
         path = self._document.file.parent / name
@@ -92,6 +107,15 @@ class _Resolver:
         if len(data) > MAX_BYTES:
             raise LookupError(f"the file {path} is larger than {MAX_BYTES} bytes")
         try:
-            return data.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            return _without_line_break(data.decode("utf-8"))
         except UnicodeDecodeError:
             raise LookupError(f"the file {path} is not UTF-8 text") from None
+
+
+def _is_text(value: str) -> bool:
+    """Say whether a variable is text; of bytes that are none Python makes surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _without_line_break(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")

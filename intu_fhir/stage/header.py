@@ -12,7 +12,7 @@ from itertools import islice
 from intu_fhir.errors import InvalidDataSet, InvalidUid
 from intu_fhir.model.instance import InstanceHeader
 from intu_fhir.model.uid import is_uid
-from intu_fhir.model.values import Values
+from intu_fhir.model.values import MOST_CHARACTERS, Values
 from intu_fhir.stage.charsets import UNDECLARED, Charset, charset_of, decode
 from intu_fhir.stage.elements import Element, walk, walk_source
 from intu_fhir.stage.encodings import (
@@ -61,9 +61,6 @@ SCANNED = {
 """What is read before the answer: the columns of the tables ``studies``, ``series`` and
 ``instances``, by tag. All of them are text."""
 
-MAX_CHARACTERS = 640
-"""Longer values are cut: ten times what PS3.5 6.2 allows, and short enough for an index."""
-
 _WANTED = frozenset(SCANNED)
 _UIDS = frozenset({0x00080016, 0x00080018, 0x0020000D, 0x0020000E})
 _FOREIGN = frozenset({b"\0\0", b"\2\0"})  # groups 0000 and 0002, to one who reads little endian
@@ -75,7 +72,7 @@ _MOST_WANTED = 1_000
 """Elements that are read for that, though a data set has each once. Millions of them would take a
 gigabyte of memory, and deflated they are sent in some kilobytes."""
 _SMALL = 65_536
-_CUT = 4 * MAX_CHARACTERS
+_CUT = 4 * MOST_CHARACTERS
 
 
 def read_header(
@@ -226,8 +223,8 @@ def _text(data_set: Buffer, element: Element, charset: Charset) -> str:
     # Cut before decoding: a value of many megabytes must cost nothing.
     raw = bytes(data_set[offset : offset + (length if length < _CUT else _CUT)]).strip(b" \0")
     if raw.isascii() and (plain := raw.decode("ascii")).isprintable():  # as most values are
-        return plain[:MAX_CHARACTERS]
-    return decode(raw, charset, name=tag in _NAMES)[0][:MAX_CHARACTERS]
+        return plain[:MOST_CHARACTERS]
+    return decode(raw, charset, name=tag in _NAMES)[0][:MOST_CHARACTERS]
 
 
 def _raw(data_set: Buffer, element: Element) -> bytes:

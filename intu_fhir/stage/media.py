@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
 import zipfile
@@ -27,8 +28,18 @@ _REFERENCED_FILE_ID = 0x00041500
 _MAX_DIRECTORY_BYTES = 256 * 1024**2
 _LEADS_ON = "a DICOMDIR: it lists objects and holds none"
 _ZIP_START = b"PK\3\4"
-# What reading media can raise; RuntimeError is how zipfile says encrypted or unsupported.
-_UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+# What reading media can raise; RuntimeError is how zipfile says encrypted or unsupported, and
+# ValueError and IndexError are what it trips over: names that are no UTF-8, or none at all.
+_UNREADABLE = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    IndexError,
+)
 
 
 class UnreadableMedia(PermanentError):
@@ -200,12 +211,18 @@ class _Search:
             yield Unreadable(readable(path), problem)
         else:
             yield NotDicom(readable(path), _LEADS_ON)
+        media = _Media(path.parent)
         for reference in references:
             name = readable(path.parent.joinpath(*reference))
-            target = _below(path.parent, reference)
+            try:
+                target = media.file(reference)
+                stays = target is None or _stays_below(path.parent, target)
+            except _UNREADABLE as error:
+                yield Unreadable(name, _reason(error))
+                continue
             if target is None:
                 yield Missing(name, readable(path))
-            elif not _stays_below(path.parent, target):
+            elif not stays:
                 yield Unreadable(name, "outside the folder of its DICOMDIR: not followed")
             elif not in_folder:
                 yield from self._file(target, in_folder=True)
@@ -230,32 +247,46 @@ def _references(path: Path, place: DataSetPlace) -> tuple[list[list[str]], str]:
     return references, ""
 
 
-def _below(folder: Path, reference: list[str]) -> Path | None:
-    """Return the file a reference leads to, whatever case its media was copied in.
+class _Media:
+    """The files that the references of one DICOMDIR lead to; looks into each folder once."""
 
-    A reference that climbs is returned as it is, for ``_stays_below`` to judge.
-    """
-    if any(part in {"", ".", ".."} or "/" in part or "\0" in part for part in reference):
-        return folder / ".."
-    for part in reference:
-        exact = folder / part
-        folder = exact if exact.exists() else _other_case(folder, part) or exact
-    return folder if folder.is_file() else None
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._plain: dict[Path, dict[str, Path]] = {}
+
+    def file(self, reference: list[str]) -> Path | None:
+        """Return the file a reference leads to, whatever case its media was copied in.
+
+        A reference that climbs is returned as it is, for ``_stays_below`` to judge.
+
+        Raises:
+            OSError: a folder cannot be read, or no file can have such a name.
+        """
+        found = self._top
+        if any(part in {"", ".", ".."} or "/" in part or "\0" in part for part in reference):
+            return found / ".."
+        for part in reference:
+            exact = found / part
+            found = exact if exact.exists() else self._other_case(found, part) or exact
+        return found if found.is_file() else None
+
+    def _other_case(self, folder: Path, name: str) -> Path | None:
+        """Find ``name`` in lower case or with the version that ISO 9660 appends."""
+        if folder not in self._plain:
+            self._plain[folder] = _plain_names(folder)
+        return self._plain[folder].get(name.casefold())
+
+
+def _plain_names(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        found.setdefault(entry.name.partition(";")[0].rstrip(".").casefold(), entry)
+    return found
 
 
 def _stays_below(folder: Path, target: Path) -> bool:
     """Say whether a file is inside of a folder, links followed."""
     return target.resolve().is_relative_to(folder.resolve())
-
-
-def _other_case(folder: Path, name: str) -> Path | None:
-    """Find ``name`` in lower case or with the version that ISO 9660 appends."""
-    if not folder.is_dir():
-        return None
-    for entry in folder.iterdir():
-        if entry.name.partition(";")[0].rstrip(".").casefold() == name.casefold():
-            return entry
-    return None
 
 
 def _head(file: BinaryIO) -> bytes:

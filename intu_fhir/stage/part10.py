@@ -111,7 +111,8 @@ def _after_meta(head: bytes, start: int) -> DataSetPlace | None:
     except struct.error:
         return None
     if not found:
-        return None
+        syntax = _look(head[start:]) if start else ""  # a preamble, and nothing else of a head
+        return DataSetPlace(start, syntax) if syntax else None
     # PS3.5 10.1: implicit little endian is what everything falls back to.
     syntax = stated or _look(head[pos:]) or IMPLICIT_LITTLE_ENDIAN
     return DataSetPlace(pos, syntax, _uid(found.get(0x02)), _uid(found.get(0x03)))

@@ -25,7 +25,8 @@ A folder with `intu.yaml` for the site and one `channels/NAME/channel.yaml` for 
 missing files and a port used twice are errors that name file, line and remedy.
 
 Paths are relative to the file they stand in. `${env:NAME}` and `${file:path}` inside of a value
-take an environment variable or the content of a file: secrets belong there."""
+take an environment variable or the content of a file: secrets belong there. The last line break of
+either is dropped; a value that is empty then is an error, as one that is not there."""
 
 _NAMES: Mapping[Any, str] = {
     str: "text",

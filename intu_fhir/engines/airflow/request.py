@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -42,13 +42,14 @@ def asked_replay(conf: Mapping[str, Any], asker: Asker) -> ReplaySelection:
     """Return what the parameters of a run select, as ``intu-fhir replay`` has them.
 
     Raises:
-        ConfigurationError: nothing is selected, or two of them do not go together.
+        ConfigurationError: nothing is selected, two of them do not go together, or a state or time
+            is none.
     """
     rebuild, force = bool(conf.get("rebuild")), bool(conf.get("force"))
     wanted = ReplayFilter(
         study_instance_uid=conf.get("study") or None,
         destination=conf.get("destination") or None,
-        states=tuple(conf.get("states") or ()) or None,
+        states=_states(conf.get("states") or ()),
         since=_time(conf.get("since")),
         until=_time(conf.get("until")),
         where=conf.get("where") or None,
@@ -73,6 +74,17 @@ def rebuild_of(begin: datetime, end: datetime, asker: Asker) -> ReplaySelection:
     """Return the selection of all studies whose last image came in ``begin`` to ``end``."""
     wanted = ReplayFilter(since=begin, until=end, by_reception=True)
     return ReplaySelection(wanted, rebuild=True, by=asker.by, reason=asker.reason("backfill"))
+
+
+def _states(names: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the states that are named; one that there is not would select nothing.
+
+    Raises:
+        ConfigurationError: it names them.
+    """
+    if unknown := [str(name) for name in names if name not in STATES]:
+        raise ConfigurationError(f"{', '.join(unknown)} is no state; there are {', '.join(STATES)}")
+    return tuple(names) or None
 
 
 def _time(text: str | None) -> datetime | None:

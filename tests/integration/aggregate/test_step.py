@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from intu_fhir.aggregate.step import AggregateStep
 from intu_fhir.db.described import store_described, undescribed
 from intu_fhir.db.instances import store_instances
 from intu_fhir.db.session import Database
-from intu_fhir.db.tables import generations, studies
+from intu_fhir.db.tables import generations, series, studies
 from intu_fhir.model.values import Values
 from intu_fhir.model.work import AGGREGATE
 from intu_fhir.pipeline.record import Recorder
@@ -86,3 +87,20 @@ def test_series_that_came_at_once_are_all_counted(database: Database, clock: Fak
     assert _runner(database, clock).run_one(Lane(AGGREGATE))
     assert [row.number_of_series for row in rows_of(database, generations)] == [3]
     assert [row.number_of_series for row in rows_of(database, studies)] == [3]
+
+
+def test_a_value_of_any_length_keeps_no_study_from_settling(
+    database: Database, clock: FakeClock
+) -> None:
+    """Columns show so much of a value as an index takes, after settling as before."""
+    store(database, new_instance(clock.now(), header(), quiet_seconds=0))
+    chance = random.Random(1)
+    long = "".join(chr(chance.randrange(0x20000, 0x2A6D0)) for _ in range(16_000))
+    with database.write() as connection:
+        (waiting,) = undescribed(connection, 1)
+        one = described(waiting, {"PatientID": long, "PatientName": long, "Modality": long})
+        store_described(connection, [replace(one, digest="d")], clock.now())
+    assert _runner(database, clock).run_one(Lane(AGGREGATE))
+    assert len(rows_of(database, generations)) == 1
+    assert [row.patient_id for row in rows_of(database, studies)] == [long[:640]]
+    assert [row.modality for row in rows_of(database, series)] == [long[:640]]

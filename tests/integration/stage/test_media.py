@@ -136,6 +136,32 @@ def test_a_directory_never_leads_outside_its_folder(tmp_path: Path, reference: s
     assert "outside the folder of its DICOMDIR: not followed" in _problems(found).values()
 
 
+def test_a_reference_that_no_file_can_have_stops_nothing(tmp_path: Path) -> None:
+    """A Referenced File ID too long for a name is named, and the references behind it followed."""
+    write_file(make_instance(), tmp_path / "1")
+    found = list(find_objects([write_directory(tmp_path, "A" * 300, "1")]))
+    assert _problems(found)["A" * 300] == "File name too long"
+    assert _names(found) == ["1"]
+
+
+def test_a_folder_in_lower_case_is_looked_into_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Media that Linux shows in lower case costs one look, however many files lie in a folder."""
+    content = write_file(make_instance(), tmp_path / "x").read_bytes()
+    (tmp_path / "x").unlink()
+    names = [f"im{number:03}" for number in range(200)]
+    (tmp_path / "images").mkdir()
+    for name in names:
+        (tmp_path / "images" / name).write_bytes(content)
+    directory = write_directory(tmp_path, *(f"IMAGES\\{name.upper()}" for name in names))
+    looked: list[Path] = []
+    look = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: looked.append(path) or look(path))
+    assert _names(list(find_objects([directory]))) == names
+    assert looked == [tmp_path, tmp_path / "images"]
+
+
 def test_a_damaged_directory_is_named(tmp_path: Path) -> None:
     """A DICOMDIR that cannot be read to its end gives what it gave and says so."""
     write_file(make_instance(), tmp_path / "A")
@@ -204,6 +230,24 @@ def test_damaged_archives_are_named(tmp_path: Path) -> None:
     assert isinstance(found, Unreadable)
     path.write_bytes(whole.replace(b"\x08\x00", b"\x63\x00", 2))
     assert all(isinstance(item, Unreadable) for item in find_objects([path]))
+
+
+@pytest.mark.parametrize("place", ["central", "local", "packed"])
+def test_no_damage_of_an_archive_stops_the_others(tmp_path: Path, place: str) -> None:
+    """Names that are no UTF-8, and damaged LZMA: the next archive is still opened."""
+    content = write_file(make_instance(), tmp_path / "x").read_bytes()
+    (tmp_path / "x").unlink()
+    path, name = tmp_path / "1.zip", "ä.dcm".encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("ä.dcm", content)
+    whole = path.read_bytes()
+    local, central = whole.index(name), whole.rindex(name)
+    at = {"central": central, "local": local, "packed": local + len(name) + 4}[place]
+    path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+    _zipped(tmp_path / "2.zip", {"2.dcm": content})
+    first, second = find_objects([tmp_path])
+    assert isinstance(first, Unreadable)
+    assert isinstance(second, Candidate)
 
 
 def test_an_archive_inside_an_archive_stays_closed(tmp_path: Path) -> None:

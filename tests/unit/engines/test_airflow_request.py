@@ -45,6 +45,12 @@ def test_a_form_that_selects_nothing_is_refused() -> None:
     assert asked_replay(EMPTY | {"all": True}, ALICE).filter.destination is None
 
 
+def test_a_state_that_there_is_not_is_refused() -> None:
+    """It would select nothing, and the run would end as if all had been put back."""
+    with pytest.raises(ConfigurationError, match="Dead is no state; there are dead, retrying"):
+        asked_replay(EMPTY | {"states": ["retrying", "Dead"]}, ALICE)
+
+
 @pytest.mark.parametrize("more", [{"force": True}, {"per_minute": 1}])
 def test_what_does_not_go_with_a_rebuild_is_refused(more: dict[str, Any]) -> None:
     """As the command refuses it."""

@@ -44,3 +44,9 @@ def test_the_grace_is_for_all_threads_together() -> None:
     assert left == [chore.name for chore in chores]
     assert 0.5 <= took < 1.0
     assert engine.stop(10) == []
+
+
+def test_one_that_was_not_started_stops_at_once() -> None:
+    """A site whose start fails before its engine's stops all the same, and says why it failed."""
+    chore = Chore("idle", lambda: 0, then="")
+    assert LocalEngine(cast(Runner, Guard()), [], [chore]).stop(0.0) == []

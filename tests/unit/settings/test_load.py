@@ -346,6 +346,33 @@ class TestMistakes:
         assert "would be ignored" in _only_mistake(tmp_path)
 
 
+def test_a_user_that_is_named_twice(tmp_path: Path) -> None:
+    """Only one passcode of a user can count, so the other one is a mistake and not ignored."""
+    users = "[{name: ct, passcode: a}, {name: mr}, {name: ct, passcode: b}]"
+    _site(tmp_path, a=f"id: a\nsource: {{type: dicom, port: 4104, users: {users}}}\n")
+    mistake = _only_mistake(tmp_path)
+    assert "source.users[2].name: ct stands here twice; keep one" in mistake
+
+
+class TestTheFileThatIsNamed:
+    """``--config`` may name the file in place of its folder."""
+
+    def test_one_of_another_name(self, tmp_path: Path) -> None:
+        """Each process reads intu.yaml of the folder: another file would count for some of them."""
+        _site(tmp_path).joinpath("test.yaml").write_text("{}\n")
+        with pytest.raises(ConfigurationError, match="into a folder of its own"):
+            load_configuration(tmp_path / "test.yaml")
+
+    def test_a_link(self, tmp_path: Path) -> None:
+        """A link, as Kubernetes mounts files, stands in its folder, not where it leads."""
+        (tmp_path / "..2026").mkdir()
+        (tmp_path / "site").mkdir()
+        _site(tmp_path / "..2026")
+        (tmp_path / "site" / "intu.yaml").symlink_to(tmp_path / "..2026" / "intu.yaml")
+        loaded = [load_configuration(tmp_path / "site" / name) for name in ("", "intu.yaml")]
+        assert [one.folder for one in loaded] == [tmp_path / "site"] * 2
+
+
 class TestReferences:
     """Secrets come from elsewhere and show up nowhere."""
 
@@ -377,6 +404,30 @@ class TestReferences:
         assert mistake.startswith("intu.yaml:2: database: ")
         assert words in mistake
 
+    @pytest.mark.parametrize(
+        "value", ["${env:EMPTY}", "${file:../../empty}", "${env:EMPTY}${env:EMPTY}"]
+    )
+    def test_leading_to_nothing(self, tmp_path: Path, value: str) -> None:
+        """A value that is empty once its references are followed is a mistake, no empty secret."""
+        (tmp_path / "empty").write_text("\n")
+        channel = "id: a\nsource:\n  type: dicom\n  port: 4104\n  users:\n"
+        _site(tmp_path, a=f"{channel}    - {{name: ct, passcode: '{value}'}}\n")
+        mistake = _only_mistake(tmp_path, {"EMPTY": ""})
+        assert mistake.startswith("channels/a/channel.yaml:6: source.users[0].passcode: ")
+        assert f"{value} is empty; give it a value, or remove the key" in mistake
+
+    def test_the_last_line_break_of_a_variable(self, tmp_path: Path) -> None:
+        """A variable that was made of a file, as Kubernetes does, loses its last line break."""
+        _site(tmp_path, "time_zone: '${env:ZONE}'\n")
+        zone = "Europe/Berlin"
+        assert load_configuration(tmp_path, {"ZONE": f"{zone}\r\n"}).site.time_zone == zone
+
+    def test_a_variable_that_is_no_text(self, tmp_path: Path) -> None:
+        """A variable that is not UTF-8 is a mistake as a file is, and is not shown."""
+        _site(tmp_path, "database: 'postgresql://u:${env:PW}@h/x'\n")
+        mistake = _only_mistake(tmp_path, {"PW": "p\udce4ss"})
+        assert "the environment variable PW is not UTF-8 text" in mistake
+
     def test_secrets_that_are_not_needed(self, tmp_path: Path) -> None:
         """What is named as not needed may lead nowhere; all else may not."""
         site = (
@@ -402,6 +453,15 @@ class TestReferences:
         """A wrong value of a secret key is not quoted, and repr hides the right one."""
         auth = "destinations:\n a:\n  type: fhir\n  base_url: https://x\n  auth: {type: %s}\n"
         _site(tmp_path, auth % "basic, username: u, password: 4711")
+        assert "4711" not in _only_mistake(tmp_path)
+        for token in ("two words", "ends\\n", "schlüssel", ""):
+            (tmp_path / "intu.yaml").write_text(auth % f'bearer, token: "{token}"')
+            mistake = _only_mistake(tmp_path)
+            assert "token: must be one word of ASCII letters, digits and signs" in mistake
+            assert not token or token not in mistake
+        (tmp_path / "intu.yaml").write_text("object_store: {secret_access_key: 4711}\n")
+        assert "4711" not in _only_mistake(tmp_path)
+        (tmp_path / "intu.yaml").write_text("tracing: {headers: {key: 4711}}\n")
         assert "4711" not in _only_mistake(tmp_path)
         (tmp_path / "intu.yaml").write_text(auth % "bearer, token: hunter2")
         assert "hunter2" not in repr(load_configuration(tmp_path))

@@ -8,8 +8,9 @@ import pytest
 
 from intu_fhir.db import tables
 from intu_fhir.errors import InvalidDataSet, InvalidUid
+from intu_fhir.model.values import MOST_CHARACTERS
 from intu_fhir.stage.dictionary import keyword_of
-from intu_fhir.stage.header import MAX_CHARACTERS, SCANNED, read_header
+from intu_fhir.stage.header import SCANNED, read_header
 from intu_fhir.stage.sources import BytesSource
 from tests.support.elements import (
     BIG,
@@ -86,7 +87,7 @@ def test_a_nul_inside_a_value_cannot_reach_the_database() -> None:
 def test_long_values_are_cut() -> None:
     """A name of 10 MB costs no time and no index."""
     values = read_header(uids(explicit=False) + bare(NAME, b"N" * 10_000_000), IMPLICIT).values
-    assert values["PatientName"] == "N" * MAX_CHARACTERS
+    assert values["PatientName"] == "N" * MOST_CHARACTERS
 
 
 def test_a_number_written_as_binary_is_not_taken_for_text() -> None:

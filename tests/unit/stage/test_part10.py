@@ -62,6 +62,7 @@ def test_a_deflated_stream_that_looks_like_meta_information_is_left_alone() -> N
 def test_files_without_a_transfer_syntax_show_their_form(data_set: bytes, syntax: str) -> None:
     """Bare data sets, and those whose meta information says nothing, show their form."""
     assert find_data_set(data_set) == DataSetPlace(0, syntax)
+    assert find_data_set(PREAMBLE + data_set) == DataSetPlace(len(PREAMBLE), syntax)
     head = PREAMBLE + _meta(None)
     assert find_data_set(head + data_set) == DataSetPlace(len(head), syntax, CLASS, "1.2.3.4")
 
