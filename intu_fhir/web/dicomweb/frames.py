@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from intu_fhir.db.image_files import Image
+from intu_fhir.db.image_files import Image, Place
 from intu_fhir.errors import DamagedFile, InvalidDataSet
 from intu_fhir.stage.encodings import Limits
 from intu_fhir.web.context import Site
@@ -78,7 +78,8 @@ def _send(
     seconds = site.web.dicomweb.send_seconds
     if not form.is_multipart and len(numbers) == 1:
         return Streamed(frames, threads=site.readers, seconds=seconds, media_type=form.content_type)
-    address = f"{asked.base_of(request)}{request.url.path.partition('/frames/')[0]}"
+    place = Place(image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid)
+    address = asked.address_of(asked.base_of(request), place)
     parts = (
         Part(form.content_type, [frame], size=len(frame), location=f"{address}/frames/{number}")
         for number, frame in zip(numbers, frames, strict=True)

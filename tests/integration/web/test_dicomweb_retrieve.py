@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.parser
 import email.policy
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -178,6 +179,15 @@ def test_compressed_frames_come_as_stored_or_decoded(served: Served) -> None:
     rle = pydicom.dcmread(_path(RLE))
     ((_, plain),) = parts(get(served, f"{address(rle)}/frames/1", octets))
     assert plain == rle.pixel_array.tobytes()
+
+
+def test_a_part_says_where_it_can_be_had_alone(served: Served) -> None:
+    """The Content-Location of a part is an address that gives the same bytes (PS3.18 8.6.1.2)."""
+    for name, below in ((CT, "/frames/1"), (J2K, "/bulkdata/7FE00010"), (CT, "")):
+        path = f"{address(pydicom.dcmread(_path(name)))}{below}"
+        whole = get(served, path, 'multipart/related; type="*/*"; transfer-syntax=*')
+        (location,) = re.findall(rb"Content-Location: (\S+)", whole.content)
+        assert parts(get(served, location.decode())) == parts(whole)
 
 
 def test_frames_that_are_not_there_are_not_found(served: Served) -> None:
