@@ -208,16 +208,18 @@ def is_held() -> sa.ColumnElement[bool]:
 def _condition(level: Level, keyword: str, value: str, dialect: str) -> sa.ColumnElement[bool]:
     kind = keys_of(level)[keyword]
     if keyword == MODALITIES:
-        return _with_modality(value)
+        return _with_modality(value, dialect)
     if keyword in _BESIDE:
         return _in_groups(keyword, kind, value, dialect)
     return matches(_OF_LEVEL[level][keyword], kind, value, dialect)
 
 
-def _with_modality(value: str) -> sa.ColumnElement[bool]:
+def _with_modality(value: str, dialect: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a series of the study has one of these modalities."""
     other = series.alias("of_study")
     wanted = [one.strip() for one in value.replace(",", "\\").split("\\")]
-    return studies.c.study_key.in_(sa.select(other.c.study_key).where(other.c.modality.in_(wanted)))
+    found = sa.or_(*(matches(other.c.modality, "text", one, dialect) for one in wanted))
+    return studies.c.study_key.in_(sa.select(other.c.study_key).where(found))
 
 
 def _in_groups(keyword: str, kind: Kind, value: str, dialect: str) -> sa.ColumnElement[bool]:

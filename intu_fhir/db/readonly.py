@@ -29,7 +29,9 @@ from intu_fhir.errors import PermanentError, StoreUnavailable
 MAX_VALUE_BYTES = 64 * 1024 * 1024
 """Longest text or blob that a statement may build on SQLite."""
 
-_STEPS_BETWEEN_LOOKS = 10_000
+_STEPS_BETWEEN_LOOKS = 100
+"""Steps of SQLite between two looks at the clock; one step may run through megabytes of text."""
+
 _READING = frozenset(
     {
         sqlite3.SQLITE_SELECT,

@@ -19,6 +19,7 @@ from intu_fhir.web.context import THREADS, Site
 from intu_fhir.web.http.bodies import WholeBody
 from intu_fhir.web.http.cross_origin import CrossOrigin
 from intu_fhir.web.http.gate import Gate
+from intu_fhir.web.http.head import Head
 from intu_fhir.web.http.headers import SecurityHeaders
 from intu_fhir.web.http.last_resort import LastResort
 from intu_fhir.web.http.needs import NeedsLogin, needs
@@ -55,6 +56,7 @@ def create_app(site: Site) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _misunderstood)
     web = site.web
     # The last one added is the first one asked.
+    app.add_middleware(Head)
     if web.dicomweb.enabled and web.dicomweb.allowed_origins:
         app.add_middleware(CrossOrigin, settings=web.dicomweb)
     app.add_middleware(Gate, site=site)

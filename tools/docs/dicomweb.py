@@ -21,7 +21,8 @@ Responses have the attributes of Tables 10.6.3-3 to 10.6.3-5 that are staged, an
 `includefield` asks for at their level; `all` is supported. Matching is literal:
 `fuzzymatching=true` is answered with the Warning of 8.3.4.2. Names match without regard to case,
 as a whole, by their first component group or with wildcards. Keys that are attributes and not in
-this table are left out of account and named in the Warning header."""
+this table are left out of account and named in the Warning header. Other parameters are ignored and
+counted there (8.3). `charset` may ask for `utf-8` (8.3.3.2)."""
 
 _MATCHING = {
     "text": "single value, wildcard",

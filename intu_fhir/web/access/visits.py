@@ -23,7 +23,11 @@ _MOST_ENDED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One browser's visit; ``via`` is empty where nobody has logged in."""
+    """One browser's visit; ``via`` is empty where nobody has logged in.
+
+    Args:
+        proof: of the password that began it, which another password does not have.
+    """
 
     id: str
     started: datetime
@@ -31,6 +35,7 @@ class Visit:
     name: str = ""
     role: Role | None = None
     via: str = ""
+    proof: str = ""
 
 
 class Visits:
@@ -52,10 +57,24 @@ class Visits:
         self._lock = threading.Lock()
 
     def begin(
-        self, now: datetime, *, name: str = "", role: Role | None = None, via: str = ""
+        self,
+        now: datetime,
+        *,
+        name: str = "",
+        role: Role | None = None,
+        via: str = "",
+        password_hash: str = "",
     ) -> Visit:
         """Begin a visit; a login begins a new one, so that nobody can have planted its id."""
-        return Visit(secrets.token_urlsafe(18), now, now, name, role, via)
+        proof = self._proof(password_hash) if password_hash else ""
+        return Visit(secrets.token_urlsafe(18), now, now, name, role, via, proof)
+
+    def is_begun_with(self, visit: Visit, password_hash: str) -> bool:
+        """Say whether a visit began with the password of this hash."""
+        return hmac.compare_digest(self._proof(password_hash), visit.proof)
+
+    def _proof(self, password_hash: str) -> str:
+        return hmac.new(self._key, b"proof:" + password_hash.encode(), hashlib.sha256).hexdigest()
 
     def seal(self, visit: Visit) -> str:
         """Return the value of the cookie."""
@@ -67,6 +86,7 @@ class Visits:
                 visit.name,
                 visit.role.word if visit.role else "",
                 visit.via,
+                visit.proof,
             ]
         )
         return sealed if isinstance(sealed, str) else sealed.decode()
@@ -131,7 +151,7 @@ class SealedNote:
 
 
 def _visit(values: Any) -> Visit:
-    visit_id, started, seen, name, role, via = values
+    visit_id, started, seen, name, role, via, proof = values
     return Visit(
         str(visit_id),
         datetime.fromtimestamp(started, UTC),
@@ -139,4 +159,5 @@ def _visit(values: Any) -> Visit:
         str(name),
         role_named(str(role)),
         str(via),
+        str(proof),
     )

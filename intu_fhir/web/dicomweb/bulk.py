@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from intu_fhir.errors import InvalidDataSet
-from intu_fhir.stage.elements import UNDEFINED, Element, is_walked, walk, walk_items
+from intu_fhir.stage.elements import PIXEL_DATA, UNDEFINED, Element, is_walked, walk, walk_items
 from intu_fhir.stage.encodings import Limits
 from intu_fhir.stage.tree import Node, items_below, nodes
 from intu_fhir.web.dicomweb.pixels import Opened
@@ -44,7 +44,7 @@ def find_bulk(opened: Opened, path: str, limits: Limits) -> BulkValue | None:
     for node in nodes(walk(opened.data_set, opened.encoding, limits)):
         if node.element.tag == tags[0]:
             element = _inside(opened, node, tags[1:], items, limits)
-            return None if element is None else _value(element)
+            return None if element is None or _has_items(element) else _value(element)
     return None
 
 
@@ -70,6 +70,11 @@ def _unwalked(opened: Opened, element: Element, limits: Limits) -> list[list[Nod
         return items_below(Node(element), below).items
     except InvalidDataSet:
         return []
+
+
+def _has_items(element: Element) -> bool:
+    """Say whether it is a sequence, which has no value of its own; fragments are one."""
+    return is_walked(element) and element.tag != PIXEL_DATA
 
 
 def _value(element: Element) -> BulkValue:

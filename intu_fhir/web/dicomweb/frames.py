@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from intu_fhir.db.image_files import Image
+from intu_fhir.db.image_files import Image, Place
 from intu_fhir.errors import DamagedFile, InvalidDataSet
 from intu_fhir.stage.encodings import Limits
 from intu_fhir.web.context import Site
@@ -18,7 +18,15 @@ from intu_fhir.web.dicomweb import asked
 from intu_fhir.web.dicomweb.bulk import BulkValue, find_bulk
 from intu_fhir.web.dicomweb.images import the_image
 from intu_fhir.web.dicomweb.media import OCTETS, Form, accepted, form_of_frames
-from intu_fhir.web.dicomweb.pixels import NoFrames, data_set_of, pixels_of, swapped
+from intu_fhir.web.dicomweb.pixels import (
+    MAX_FRAME_BYTES,
+    NoFrames,
+    Opened,
+    Pixels,
+    data_set_of,
+    pixels_of,
+    swapped,
+)
 from intu_fhir.web.dicomweb.rendering import decoded_frame
 from intu_fhir.web.dicomweb.stored import opened
 from intu_fhir.web.dicomweb.streamed import BLOCK, Part, Streamed, multipart
@@ -78,7 +86,8 @@ def _send(
     seconds = site.web.dicomweb.send_seconds
     if not form.is_multipart and len(numbers) == 1:
         return Streamed(frames, threads=site.readers, seconds=seconds, media_type=form.content_type)
-    address = f"{asked.base_of(request)}{request.url.path.partition('/frames/')[0]}"
+    place = Place(image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid)
+    address = asked.address_of(asked.base_of(request), place)
     parts = (
         Part(form.content_type, [frame], size=len(frame), location=f"{address}/frames/{number}")
         for number, frame in zip(numbers, frames, strict=True)
@@ -107,22 +116,51 @@ def _limits(site: Site) -> Limits:
 def retrieve_bulk(request: Request) -> Response:
     """Give one value that a header only links to; pixel data in fragments frame by frame."""
     site, image = site_of(request), the_image(request)
-    limits, path = _limits(site), request.path_params["path"]
+    limits, path, inner = _limits(site), request.path_params["path"], b""
     try:
         with opened(site, image) as file, data_set_of(file, image, limits) as data_set:
             value = find_bulk(data_set, path, limits)
             if value is not None and path == PIXELS and not value.is_encapsulated:
                 value = replace(value, word=pixels_of(data_set, image, limits).swap)
+            elif value is not None and value.is_encapsulated and path != PIXELS:
+                inner = _inner_frame(data_set, image, value)
     except DamagedFile as error:
         raise HTTPException(410, str(error)) from None
     except (NoFrames, InvalidDataSet) as error:
         raise HTTPException(404, str(error)) from None
     if value is None:
         raise HTTPException(404, "it has no such value")
+    if inner:
+        return _send_inner(request, site, image, inner)
     if value.is_encapsulated:
         form, count = _form(request, site, image)
         return _send(request, site, image, range(1, count + 1), form)
     return _send_value(request, site, image, value)
+
+
+def _inner_frame(opened_set: Opened, image: Image, value: BulkValue) -> bytes:
+    """Return the frame of an icon or the like, which stands in a sequence, compressed as it is.
+
+    Raises:
+        NoFrames: it cannot be read, or may be too large for memory.
+    """
+    if image.data_set_bytes > MAX_FRAME_BYTES:
+        raise NoFrames("It may be too large to be given alone; retrieve the instance")
+    pixels = Pixels(opened_set.base + value.offset, None, bits=0, frames=1)
+    return pixels.stored(opened_set.source, 1)
+
+
+def _send_inner(request: Request, site: Site, image: Image, frame: bytes) -> Response:
+    syntax = image.transfer_syntax_uid
+    form = form_of_frames(accepted(request), syntax, is_encapsulated=True)
+    if form is None or form.how == "decoded":
+        raise HTTPException(406, f"it is stored in the transfer syntax {syntax}")
+    asked.note_parts(request, site, image.study_instance_uid)
+    if not form.is_multipart:
+        return Response(frame, media_type=form.content_type)
+    seconds, kind = site.web.dicomweb.send_seconds, form.content_type.partition(";")[0]
+    part = Part(form.content_type, [frame], size=len(frame))
+    return multipart([part], kind, threads=site.readers, seconds=seconds)
 
 
 def _send_value(request: Request, site: Site, image: Image, value: BulkValue) -> Response:

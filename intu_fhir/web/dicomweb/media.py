@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,7 @@ DICOM, OCTETS, MULTIPART = "application/dicom", "application/octet-stream", "mul
 _JSON = frozenset({"application/dicom+json", "application/json", "application/*", "*/*"})
 _ANY = frozenset({"*/*", "application/*"})
 _MAX_TYPES = 50
+_BLANK = re.compile(r"(?<=\w) (?=\w)")
 
 _JPEG = "1.2.840.10008.1.2.4."
 STORED_AS: Mapping[str, str] = {
@@ -53,7 +55,9 @@ class Accepted:
 
 def accepted(request: Request) -> list[Accepted]:
     """Return what is accepted, the best first; the parameter goes before the header (8.3.3.1)."""
-    texts = request.query_params.getlist("accept") or request.headers.getlist("accept")
+    # A `+` that stands as it is in an address is read as a blank, which no media type has.
+    asked = [_BLANK.sub("+", text) for text in request.query_params.getlist("accept")]
+    texts = asked or request.headers.getlist("accept")
     named = [_one(part) for text in texts for part in _split(text, ",") if part.strip()]
     taken = [one for one in named[:_MAX_TYPES] if one.weight > 0]
     return sorted(taken, key=lambda one: -one.weight) if named else [Accepted("*/*")]

@@ -24,6 +24,7 @@ _FORMS: Mapping[Kind, re.Pattern[str]] = {
     "time": re.compile(r"(?:{0}|{0}-|-{0}|{0}-{0})".format(r"\d{2}(?:\d\d){0,2}(?:\.\d{1,6})?")),
     "number": re.compile(r"-?\d{1,12}", re.ASCII),
 }
+_WORDS = ("accept", "charset", "limit", "offset", "includefield")
 _SWITCHES = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching")
 
 
@@ -59,6 +60,7 @@ class _Reading:
     numbers: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
+    unknown: int = 0
 
 
 def search_of(parameters: Sequence[tuple[str, str]], level: Level) -> Search:
@@ -75,6 +77,11 @@ def search_of(parameters: Sequence[tuple[str, str]], level: Level) -> Search:
     if read.unsupported:
         names = ", ".join(read.unsupported)
         read.warnings.append(f"These keys are not supported here and were not matched: {names}.")
+    if read.unknown:
+        # Not by name: that may be anything, and what stands in a header has to be chosen by us.
+        read.warnings.append(
+            f"Parameters that nobody knows here, and were ignored: {read.unknown}."
+        )
     return Search(
         keys=tuple(read.keys.items()),
         include=frozenset(read.include),
@@ -86,11 +93,16 @@ def search_of(parameters: Sequence[tuple[str, str]], level: Level) -> Search:
 
 
 def _take(read: _Reading, name: str, value: str, level: Level) -> None:
+    if not _is_known(name):
+        read.unknown += 1  # as if it were not there (PS3.18 8.3)
+        return
     if len(value) > MAX_VALUE or "\0" in value:
         raise BadSearch(f"a value is longer than {MAX_VALUE} characters, or holds a zero byte")
     if name == "accept":
         return  # read with the header of that name
-    if name in {"limit", "offset"}:
+    if name == "charset":
+        _require_utf8(value)
+    elif name in {"limit", "offset"}:
         read.numbers[name] = _number(name, value)
     elif name == "includefield":
         _include(read, value)
@@ -98,6 +110,20 @@ def _take(read: _Reading, name: str, value: str, level: Level) -> None:
         read.warnings += _switch(name, value)
     else:
         _match(read, name, value, level)
+
+
+def _is_known(name: str) -> bool:
+    """Say whether a parameter is one of PS3.18, or an attribute of DICOM."""
+    if name in _WORDS or name in _SWITCHES:
+        return True
+    return all(_TAG.fullmatch(one) or tag_for_keyword(one) for one in name.split("."))
+
+
+def _require_utf8(value: str) -> None:
+    """See that the only character set of our answers is among those that are taken (8.3.3.2)."""
+    named = {one.partition(";")[0].strip().lower() for one in value.split(",")}
+    if "utf-8" not in named:
+        raise BadSearch("charset is not utf-8")
 
 
 def _number(name: str, value: str) -> int:

@@ -12,9 +12,12 @@ from pydicom.dataset import Dataset
 from starlette.exceptions import HTTPException
 
 from intu_fhir.db.image_files import Image
-from intu_fhir.errors import DamagedFile
+from intu_fhir.errors import DamagedFile, InvalidDataSet
 from intu_fhir.model.extra import install
+from intu_fhir.stage.encodings import Limits
 from intu_fhir.web.context import Site
+from intu_fhir.web.dicomweb.coded import coded_pixels
+from intu_fhir.web.dicomweb.pixels import NoFrames, data_set_of, pixels_of
 from intu_fhir.web.dicomweb.stored import opened
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 40_000_000
 """A larger frame is not rendered; mammograms have about 25 million."""
+
+MAX_BITS = MAX_PIXELS * 48
+"""The same of a frame that is not compressed: three samples of 16 bits."""
 
 WAIT_SECONDS = 20.0
 """How long a picture waits for its turn."""
@@ -86,7 +92,7 @@ def decoded_frame(site: Site, image: Image, number: int) -> bytes:
     Raises:
         HTTPException: it cannot be decoded here.
     """
-    with _turn(site), _reading(site, image) as file:
+    with _turn(site), _reading(site, image, number) as file:
         array = _array(file, number, Dataset(), raw=True)
         little: Array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         return little.tobytes()
@@ -98,7 +104,7 @@ def picture_of(site: Site, image: Image, number: int, wish: Wish) -> bytes:
     Raises:
         HTTPException: it cannot be decoded or shown here.
     """
-    with _turn(site), _reading(site, image) as file:
+    with _turn(site), _reading(site, image, number) as file:
         header = Dataset()
         array = _array(file, number, header, raw=False)
         shown = _shown(array, header, number, wish.window)
@@ -119,12 +125,32 @@ def _turn(site: Site) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reading(site: Site, image: Image) -> Iterator[BinaryIO]:
+def _reading(site: Site, image: Image, number: int) -> Iterator[BinaryIO]:
     try:
         with opened(site, image) as file:
+            _require_bounds(site, image, file, number)
             yield _Whole(file)  # type: ignore[misc]
     except DamagedFile as error:
         raise HTTPException(410, str(error)) from None
+
+
+def _require_bounds(site: Site, image: Image, file: BinaryIO, number: int) -> None:
+    """See that a frame is there, and not too large, before a decoder makes room for it.
+
+    Raises:
+        HTTPException: it is not, by the header or by what is compressed itself.
+    """
+    limits = Limits.of(site.configuration.site.receiver)
+    try:
+        with data_set_of(file, image, limits) as data_set:
+            pixels = pixels_of(data_set, image, limits)
+            if number > pixels.frames:
+                raise HTTPException(404, f"there are {pixels.frames} frames")
+            coded = pixels.stored(data_set.source, number) if pixels.is_encapsulated else b""
+    except (NoFrames, InvalidDataSet) as error:
+        raise HTTPException(406, str(error)) from None
+    if pixels.bits > MAX_BITS or coded_pixels(coded) > MAX_PIXELS:
+        raise HTTPException(406, "the frame is too large to be shown; retrieve the instance")
 
 
 class _Whole:
@@ -154,8 +180,6 @@ def _array(file: BinaryIO, number: int, header: Dataset, *, raw: bool) -> Array:
         )
     except _NOT_DECODED as error:
         raise _unshown(error) from None
-    if array.size > MAX_PIXELS * 3:
-        raise HTTPException(406, "the frame is too large to be shown; retrieve the instance")
     return array
 
 

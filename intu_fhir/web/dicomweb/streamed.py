@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from anyio import CapacityLimiter, to_thread
 from starlette.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from intu_fhir.web.dicomweb.media import MULTIPART
+from intu_fhir.web.http.head import is_without_content
 
 BLOCK = 1 << 18
 """Bytes that are read and sent at a time."""
@@ -69,6 +70,12 @@ class Streamed(StreamingResponse):
     ) -> None:
         super().__init__(iter(()), status_code, headers, media_type)
         self._blocks, self._threads, self._seconds = blocks, threads, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; what nobody gets is not read."""
+        if is_without_content(scope):
+            self._blocks = iter(())
+        await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         """Send everything, then close what it was read from; also when that is given up."""

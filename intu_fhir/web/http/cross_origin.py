@@ -16,7 +16,7 @@ class CrossOrigin:
         self._shared = CORSMiddleware(
             app,
             allow_origins=settings.allowed_origins,
-            allow_methods=("GET",),
+            allow_methods=("GET", "HEAD"),
             allow_headers=("Authorization",),
             allow_credentials=True,
             expose_headers=("Warning",),

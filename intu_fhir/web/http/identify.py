@@ -88,9 +88,11 @@ def _person(connection: HTTPConnection, site: Site, visit: Visit) -> Person | No
 
 
 def _of_password(site: Site, visit: Visit) -> Person | None:
-    """Look the person up again, so that whoever is removed or demoted is so at once."""
+    """Look the person up again: who is removed, demoted or has a new password is so at once."""
     user = site.users.users().get(visit.name) if site.users else None
-    return Person(user.name, user.role, "password", visit.id) if user else None
+    if user is None or not site.visits.is_begun_with(visit, user.password_hash):
+        return None
+    return Person(user.name, user.role, "password", visit.id)
 
 
 def _of_proxy(connection: HTTPConnection, proxy: TrustedProxy, visit: Visit) -> Person | None:

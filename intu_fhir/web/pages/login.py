@@ -75,14 +75,17 @@ def log_in(request: Request) -> Response:
         problem = "Name and password do not fit. An administrator can set a new password."
         return show_form(request, next_path, problem=problem, name=name, status=401)
     site.attempts.succeeded(keys[0])
-    begin_visit(request, site, user.name, user.role, "password")
+    begin_visit(request, site, user.name, user.role, "password", user.password_hash)
     return RedirectResponse(next_path, 303)
 
 
-def begin_visit(request: Request, site: Site, name: str, role: Role, via: str) -> Visit:
+def begin_visit(
+    request: Request, site: Site, name: str, role: Role, via: str, password_hash: str = ""
+) -> Visit:
     """Begin the visit of who has just logged in; the gate puts it into the cookie."""
     note(site, event_of(request, site, Action.SIGNED_IN, actor=name, reason=via))
-    visit = site.visits.begin(site.clock.now(), name=name, role=role, via=via)
+    now = site.clock.now()
+    visit = site.visits.begin(now, name=name, role=role, via=via, password_hash=password_hash)
     request.state.begun = visit
     return visit
 

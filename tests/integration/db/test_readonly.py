@@ -178,3 +178,13 @@ def test_a_database_that_is_not_there(tmp_path: Path) -> None:
         _run("sqlite:////nowhere/at/all.db", "SELECT 1")
     with pytest.raises(StoreUnavailable):
         _run("postgresql+psycopg://x@127.0.0.1:1/x", "SELECT 1")
+
+
+def test_long_values_do_not_outrun_the_clock(tmp_path: Path) -> None:
+    """SQLite ends a statement in time whose every row is a long value, however few rows it has."""
+    file = tmp_path / "empty.db"
+    file.touch()
+    rows = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 200)"
+    statement = f"{rows} SELECT sum(length(randomblob(1000000 + x))) FROM c"
+    with pytest.raises(RefusedQuery, match="took too long"):
+        _run(f"sqlite:///{file}", statement, timeout_seconds=0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.parser
 import email.policy
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image as Pictures
 from pydicom.data import get_testdata_file
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 
 from intu_fhir.db.tables import audit_events, instances
 from tests.support.images import PATH, client_of, serving_images, texts, write_all
@@ -34,6 +35,8 @@ CT, RLE, JPEG, J2K, DOSE, BIG, BITS, DEFLATED = (
     "image_dfl.dcm",
 )
 
+ICON = "1.2.826.0.1.3680043.8.498.77"
+
 
 def _path(name: str) -> Path:
     found = get_testdata_file(name, download=False)
@@ -42,13 +45,27 @@ def _path(name: str) -> Path:
     return Path(str(found))
 
 
+def _with_icon(file: Path) -> Path:
+    """Write a compressed image that has another one inside, and sequences of unknown length."""
+    dataset = pydicom.dcmread(_path(J2K))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = ICON
+    icon = pydicom.Dataset()
+    icon.Rows = icon.Columns = 1
+    icon.PixelData = encapsulate([b"\xff\x4ficon"])
+    icon["PixelData"].VR, icon["PixelData"].is_undefined_length = "OB", True
+    dataset.IconImageSequence = [icon]
+    dataset["IconImageSequence"].is_undefined_length = True
+    dataset.save_as(file)
+    return file
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Real files of many transfer syntaxes, and a made study."""
     folder = tmp_path_factory.mktemp("retrieve")
     names = [CT, RLE, JPEG, J2K, DOSE, BIG, BITS, DEFLATED]
     real = [Path(str(p)) for n in names if (p := get_testdata_file(n, download=False))]
-    made = write_all(folder / "in", make_study("made"))
+    made = [*write_all(folder / "in", make_study("made")), _with_icon(folder / "icon.dcm")]
     database = f"sqlite:///{folder}/staging.db"
     with serving_images(folder / "site", database, [*real, *made]) as one:
         yield one
@@ -135,6 +152,22 @@ def test_metadata_are_complete_and_link_to_bulk_data(served: Served) -> None:
     assert len(client.retrieve_series_metadata(uid("made"), uid("made", 1))) == 3
 
 
+def test_an_image_in_an_image_is_not_taken_for_it(served: Served) -> None:
+    """The link to an icon gives the icon, that of a sequence nothing; neither gives the frames."""
+    dataset = pydicom.dcmread(_path(J2K))
+    dataset.SOPInstanceUID = ICON
+    (header,) = get(served, f"{address(dataset)}/metadata").json()
+    (icon,) = texts(header, "00880200")
+    ((kind, content),) = parts(get(served, icon["7FE00010"]["BulkDataURI"]))
+    assert kind == f"image/jp2; transfer-syntax={dataset.file_meta.TransferSyntaxUID}"
+    assert content.rstrip(b"\0") == b"\xff\x4ficon"
+    plain = "application/octet-stream"
+    assert get(served, icon["7FE00010"]["BulkDataURI"], plain).status_code == 406
+    single = get(served, icon["7FE00010"]["BulkDataURI"], f"{plain}; transfer-syntax=*")
+    assert single.content == content
+    assert get(served, f"{address(dataset)}/bulkdata/00880200").status_code == 404
+
+
 def test_frames_of_every_kind_are_what_pydicom_reads(served: Served) -> None:
     """Native, big endian, packed and deflated frames come as uncompressed little endian bytes."""
     for name, numbers in ((CT, [1]), (BIG, [1]), (DOSE, [1, 3, 15]), (BITS, [1]), (DEFLATED, [1])):
@@ -178,6 +211,15 @@ def test_compressed_frames_come_as_stored_or_decoded(served: Served) -> None:
     rle = pydicom.dcmread(_path(RLE))
     ((_, plain),) = parts(get(served, f"{address(rle)}/frames/1", octets))
     assert plain == rle.pixel_array.tobytes()
+
+
+def test_a_part_says_where_it_can_be_had_alone(served: Served) -> None:
+    """The Content-Location of a part is an address that gives the same bytes (PS3.18 8.6.1.2)."""
+    for name, below in ((CT, "/frames/1"), (J2K, "/bulkdata/7FE00010"), (CT, "")):
+        path = f"{address(pydicom.dcmread(_path(name)))}{below}"
+        whole = get(served, path, 'multipart/related; type="*/*"; transfer-syntax=*')
+        (location,) = re.findall(rb"Content-Location: (\S+)", whole.content)
+        assert parts(get(served, location.decode())) == parts(whole)
 
 
 def test_frames_that_are_not_there_are_not_found(served: Served) -> None:

@@ -93,6 +93,8 @@ MATCHES = [
     ("ModalitiesInStudy=MR", "two"),
     ("ModalitiesInStudy=MR,CT", "one two"),
     ("ModalitiesInStudy=MR%5CCT", "one two"),
+    ("ModalitiesInStudy=?R", "two"),
+    ("ModalitiesInStudy=U*,C?", "one three"),
     ("StudyDescription=*%5Bnative%5D*", "two"),
     ("StudyDescription=Head*100%25", "two"),
     (f"StudyInstanceUID={uid('one')},{uid('two')}", "one two"),
@@ -190,6 +192,17 @@ def test_what_is_not_done_is_said(served: Served) -> None:
     assert "not matched: PatientWeight" in unknown.headers["warning"]
 
 
+def test_parameters_that_nobody_knows_are_ignored(served: Served) -> None:
+    """What is neither of PS3.18 nor of DICOM is as if it were not there, and counted (8.3)."""
+    odd = f"orderby=-StudyDate&_=1732800000&Patient.Name%0D%0A=1&access_token={'x' * 2_000}"
+    answer = ask(served, "/studies", f"{odd}&PatientID=P-1")
+    assert answer.status_code == 200
+    assert [texts(one, "00100020") for one in answer.json()] == [["P-1"]]
+    assert answer.headers["warning"].endswith("and were ignored: 4.")
+    both = ask(served, "/studies", "charset=UTF-8,iso-8859-1;q=0.5&PatientID=P-1")
+    assert (both.status_code, both.headers.get("warning")) == (200, None)
+
+
 BAD = (
     "limit=-1",
     "limit=x",
@@ -200,7 +213,7 @@ BAD = (
     "StudyInstanceUID=1.2.x",
     "StudyInstanceUID=../../etc",
     "fuzzymatching=yes",
-    "NoSuchAttribute=1",
+    "charset=iso-8859-1",
     "PatientID=a&PatientID=b",
     "PatientID=%00",
     "includefield=NoSuchAttribute",
@@ -222,12 +235,10 @@ def test_only_json_is_given(served: Served) -> None:
     """A reader who takes XML alone is told so; the parameter goes before the header."""
     with served.client() as client:
         xml = client.get(f"{PATH}/studies", headers={"accept": "application/dicom+xml"})
-        json = client.get(
-            f"{PATH}/studies?accept=application/dicom%2Bjson",
-            headers={"accept": "application/dicom+xml"},
-        )
     assert xml.status_code == 406
-    assert json.headers["content-type"] == "application/dicom+json"
+    for plus in ("%2B", "+"):
+        json = ask(served, "/studies", f"accept=application/dicom{plus}json")
+        assert json.headers["content-type"] == "application/dicom+json"
 
 
 def test_a_client_of_the_standard_understands_it(served: Served) -> None:

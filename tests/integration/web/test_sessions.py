@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from intu_fhir.web.access.roles import Role
+from intu_fhir.web.access.users import new_user, read_users, write_users
 from tests.support.clock import FakeClock
 from tests.support.databases import sqlite_url
-from tests.support.web import Served, serving, token_in, write_people
+from tests.support.web import Served, log_in, serving, token_in, write_people
 
 LIFETIME, IDLE = 36_000, 3_600
 
@@ -58,6 +59,19 @@ def test_a_cookie_that_was_changed_is_worth_nothing(served: Served) -> None:
     for changed in ("", "x.y", value[:-1], *(_other_letter(value, at) for at in (0, signature))):
         answer = httpx.get(served.url + "/", cookies={name: changed})
         assert answer.status_code == 303, changed
+
+
+def test_a_new_password_ends_the_sessions_of_the_old_one(served: Served) -> None:
+    """Whoever sits at a session begun with the old password is out; the new one begins another."""
+    file, again = served.folder / "people", "another horse entirely"
+    with served.logged_in(Role.VIEWER) as viewer, served.logged_in(Role.OPERATOR) as other:
+        people = read_users(file)
+        people["viewer"] = new_user("viewer", Role.VIEWER, again)
+        write_users(file, people)
+        assert viewer.get("/").status_code == 303
+        assert other.get("/").status_code == 200
+        assert log_in(viewer, "viewer", again).status_code == 303
+        assert viewer.get("/").status_code == 200
 
 
 def _other_letter(value: str, at: int) -> str:
