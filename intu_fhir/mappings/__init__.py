@@ -1,6 +1,11 @@
 """The mapping from DICOM to FHIR as data: what is staged, what becomes what, by which codes."""
 
-from intu_fhir.mappings.attributes import Level, levels_digest, staged_attributes
+from intu_fhir.mappings.attributes import (
+    Level,
+    attributes_at,
+    levels_digest,
+    staged_attributes,
+)
 from intu_fhir.mappings.elements import Release
 from intu_fhir.mappings.load import Mapping, acquisition_modalities, attributes_of, load_mapping
 
@@ -9,6 +14,7 @@ __all__ = [
     "Mapping",
     "Release",
     "acquisition_modalities",
+    "attributes_at",
     "attributes_of",
     "levels_digest",
     "load_mapping",
