@@ -141,7 +141,8 @@ def _read_codes(reading: Reading, place: Location, rule: Table) -> None:
     try:
         reading.codes[rule.table] = load_codes(path)
     except ConfigurationError as error:
-        reading.mistakes.append(error)
+        if str(error) not in map(str, reading.mistakes):  # of another rule with the same table
+            reading.mistakes.append(error)
 
 
 def check_complete(reading: Reading) -> None:

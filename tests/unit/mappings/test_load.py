@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,16 @@ def test_every_mistake_is_told(tmp_path: Path) -> None:
     assert str(caught.value).count(str(path)) == 2
 
 
+def test_a_table_of_two_rules_is_told_once(tmp_path: Path) -> None:
+    """A mistake in a table that fills an element of R4 and one of R5 is told once."""
+    (tmp_path / "own.csv").write_text("value,system,code,display\nA,urn:x,,\n")
+    rule = "{converter: table, from: StudyDescription, table: own.csv}"
+    text = f"{EXTENDS}study:\n  procedureCode: {rule}\n  procedure: {rule}\n"
+    with pytest.raises(ConfigurationError) as caught:
+        load_mapping(_file(tmp_path, text))
+    assert str(caught.value).count("A has no code") == 1
+
+
 @pytest.mark.parametrize("text", ["", "study: {}\n", "extends: nothing\n"])
 def test_incomplete_files(tmp_path: Path, text: str) -> None:
     """A file that extends nothing must say all that a resource needs."""
@@ -306,6 +317,52 @@ def test_mistakes_in_tables(tmp_path: Path, rows: str, words: str) -> None:
         load_mapping(_file(tmp_path, EXTENDS + "tables: {modalities: own.csv}\n"))
     assert "own.csv" in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("BRAIN,,MR-01,MR\n", "own.csv:2: BRAIN has no system"),
+        ("BRAIN,urn:x,,MR\n", "own.csv:2: BRAIN has no code"),
+        ("BRAIN,RADLEX,RPID1,MR\n", "own.csv:2: system of BRAIN must be a URI"),
+        ("BRAIN,urn:x,1,\nBrain,urn:x,2,\n", "own.csv:3: BRAIN stands here twice"),
+    ],
+)
+def test_a_row_that_makes_no_valid_code(tmp_path: Path, rows: str, words: str) -> None:
+    """A row of a code table without system or code is told by its line, before a study meets it."""
+    (tmp_path / "own.csv").write_text(f"value,system,code,display\n{rows}", encoding="utf-8")
+    rule = "{converter: table, from: StudyDescription, table: own.csv}"
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        load_mapping(_file(tmp_path, f"{EXTENDS}study:\n  procedureCode: {rule}\n"))
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "words"),
+    [
+        ("coding_schemes", "designator,uri,translate\n99X,,\n", "99X has no uri"),
+        ("coding_schemes", "designator,uri,translate\n99X,ours,\n", "uri of 99X must be a URI"),
+        ("modalities", "term,code,display,set\nQ,,q,other\n", "Q has no code"),
+        (
+            "body_site_spellings",
+            "spelling,term,laterality\nKOPF,HEED,\n",
+            "KOPF: HEED is no term of body_sites.csv",
+        ),
+    ],
+)
+def test_a_row_that_says_nothing(tmp_path: Path, table: str, rows: str, words: str) -> None:
+    """A row over a shipped table that could not be used is told, with its file."""
+    (tmp_path / "own.csv").write_text(rows, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=rf"own\.csv.*{re.escape(words)}"):
+        load_mapping(_file(tmp_path, EXTENDS + f"tables: {{{table}: own.csv}}\n"))
+
+
+def test_spellings_are_met_however_they_are_written(tmp_path: Path) -> None:
+    """Terms and spellings of a site's own tables may be written in small letters."""
+    (tmp_path / "spellings.csv").write_text("spelling,term,laterality\nKopf,head,\n")
+    (tmp_path / "modalities.csv").write_text("term,code,display,set\nqx,QX,Ours,acquisition\n")
+    tables = "tables: {body_site_spellings: spellings.csv, modalities: modalities.csv}\n"
+    [series] = _built(tmp_path, tables, BodyPartExamined="KOPF", Modality="QX")["series"]
+    assert (series["bodySite"]["code"], series["modality"]["code"]) == ("69536005", "QX")
 
 
 def test_missing_table(tmp_path: Path) -> None:
