@@ -26,6 +26,7 @@ from intu_fhir.mappings import attributes_of, load_mapping
 from intu_fhir.observe.clock import Clock
 from intu_fhir.receive.descriptors import require_descriptors
 from intu_fhir.receive.tls import server_context
+from intu_fhir.settings.mistakes import each_mistake
 from intu_fhir.settings.schema import AnyDestination, Channel, Configuration, Receiver
 
 
@@ -46,7 +47,7 @@ def check(
         yield check_bucket(configuration.site.files, configuration.site.object_store)
     for channel in configuration.channels:
         wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
-        yield _channel(channel, wanted, configuration.site.files_folder, knows_files=files.ok)
+        yield from _channel(channel, wanted, configuration.site.files_folder, knows_files=files.ok)
     yield from check_received(configuration.site, clock)
     yield from check_web(configuration.site.web, configuration.site.files_folder)
     yield from check_reader(configuration.site)
@@ -70,10 +71,11 @@ def _channel(
     files: Path,
     *,
     knows_files: bool,
-) -> CheckRow:
+) -> Iterator[CheckRow]:
     row = partial(CheckRow, "channel", channel.id)
     if not channel.enabled:
-        return row(True, "disabled")
+        yield row(True, "disabled")
+        return
     try:
         mapping = load_mapping(channel.mapping)
         run_examples(mapping)
@@ -83,6 +85,8 @@ def _channel(
         if channel.source.tls is not None:
             server_context(channel.source.tls)
     except ConfigurationError as error:
-        detail, _, remedy = str(error).partition("; ")
-        return row(False, detail, remedy)
-    return check_port(channel.source, files, row, knows_files=knows_files)
+        for mistake in each_mistake(error):
+            detail, _, remedy = str(mistake).partition("; ")
+            yield row(False, detail, remedy)
+        return
+    yield check_port(channel.source, files, row, knows_files=knows_files)

@@ -601,3 +601,19 @@ def test_an_example_of_a_mapping_that_fails(site: Path, capsys: pytest.CaptureFi
     said = " ".join((out + err).split())
     assert "own.yaml:4" in said.replace(" ", "") or "own.yaml:4" in said
     assert "the description is the description" in said
+
+
+def test_every_mistake_of_a_mapping_has_a_row(site: Path) -> None:
+    """Two mistakes in a mapping are two rows, each with what to do about it."""
+    folder = site / "channels/radiology-ingest"
+    example = (
+        "{{name: {0}, release: r4, header: {{StudyDescription: x}}, expect: {{description: y}}}}"
+    )
+    examples = ", ".join(map(example.format, "ab"))
+    (folder / "own.yaml").write_text(f"extends: shipped\ntests: [{examples}]\n")
+    channel = folder / "channel.yaml"
+    channel.write_text(channel.read_text() + "\nmapping: own.yaml\n")
+    rows = [row for row in check(load_configuration(site), FakeClock()) if row.what == "channel"]
+    assert [row.remedy for row in rows] == ["correct the rule or the test"] * 2
+    assert ["tests[0]: a" in rows[0].detail, "tests[1]: b" in rows[1].detail] == [True, True]
+    assert not any("\n" in row.detail for row in rows)
