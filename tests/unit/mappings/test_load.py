@@ -259,7 +259,7 @@ MISTAKES = [
         "series:\n  extension: {converter: extension, url: nonsense, value: 1}\n",
         3,
         "series.extension.url",
-        "",
+        "must be an absolute URL",
     ),
 ]
 
