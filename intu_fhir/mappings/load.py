@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings.attributes import (
     LEVELS,
     Attributes,
@@ -179,6 +180,11 @@ def _example(reading: Reading, at: int, test: dict[str, Any]) -> Example | None:
     for key in ("header", "expect"):
         if not isinstance(test.get(key), dict):
             reading.wrong(f"needs `{key}:` with attributes or elements", "tests", at)
+    for keyword in test["header"] if isinstance(test.get("header"), dict) else ():
+        try:
+            check_attribute(reading.document, keyword, "tests", at, "header", keyword)
+        except ConfigurationError as error:
+            reading.mistakes.append(error)
     if test.get("release") not in {None, *RELEASES}:
         reading.wrong(f"must be one of {', '.join(RELEASES)}", "tests", at, "release")
     if len(reading.mistakes) > before:

@@ -138,7 +138,7 @@ class Identifier(_From):
     """Sequence that names the issuer (HL7v2 hierarchic designator macro)."""
     type: str = ""
     """Code of HL7 table 0203, such as ACSN."""
-    system: str = ""
+    system: Annotated[str, Field(pattern=r"^(|accession|patient|(https?://|urn:)\S+)$")] = ""
     """`accession` or `patient` for the site's `identifiers`, or a URI."""
 
 

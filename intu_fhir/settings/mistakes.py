@@ -129,6 +129,7 @@ _PATTERNS = {
     "https://hospital.example.org/images",
     "endpoint": "must be a URL without query, such as http://127.0.0.1:4318/v1/traces or "
     "https://s3.example.org",
+    "system": "must be accession, patient or a URI, such as urn:oid:1.2.3",
     "issuer": "must be a URL without query and without a slash at its end, such as "
     "https://login.example.org/realms/hospital",
     "redirect_url": "must be a URL that ends with /login/oidc/return",

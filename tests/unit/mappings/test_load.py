@@ -247,6 +247,37 @@ MISTAKES = [
         "study.description",
         "differs between instances",
     ),
+    (
+        "study:\n  description: {converter: text, from: RequestAttributesSequence.ScheduledStp}\n",
+        3,
+        "study.description",
+        "'ScheduledStp' is not a DICOM keyword",
+    ),
+    (
+        "study:\n  identifier:\n    - {converter: study_uid}\n"
+        "    - {converter: identifier, from: AccessionNumber, system: acession}\n",
+        5,
+        "study.identifier[1].system",
+        "must be accession, patient or a URI",
+    ),
+    (
+        "study:\n  location: {converter: reference, resource: Locaton, from: StudyID}\n",
+        3,
+        "study.location.resource",
+        "must be one of Location",
+    ),
+    (
+        "series:\n  extension: {converter: extension, url: 'urn:x'}\n",
+        3,
+        "series.extension",
+        "has no value",
+    ),
+    (
+        "tests: [{header: {StudyDescripton: x}, expect: {}}]\n",
+        2,
+        "tests[0].header.StudyDescripton",
+        "not a DICOM keyword",
+    ),
     ("attributes: {study: [Nonsense]}\n", 2, "attributes.study[0]", "not a DICOM keyword"),
     ("attributes: {stdy: [PatientID]}\n", 2, "attributes.stdy", "patient, study, series"),
     ("attributes: 5\n", 2, "attributes", "by level"),
