@@ -7,7 +7,13 @@ from intu_fhir.mappings.attributes import (
     staged_attributes,
 )
 from intu_fhir.mappings.elements import Release
-from intu_fhir.mappings.load import Mapping, acquisition_modalities, attributes_of, load_mapping
+from intu_fhir.mappings.load import (
+    Mapping,
+    acquisition_modalities,
+    attributes_of,
+    load_mapping,
+    of_another_release,
+)
 
 __all__ = [
     "Level",
@@ -18,5 +24,6 @@ __all__ = [
     "attributes_of",
     "levels_digest",
     "load_mapping",
+    "of_another_release",
     "staged_attributes",
 ]

@@ -118,3 +118,11 @@ TARGETS: Mapping[str, frozenset[str]] = {
     "actor": _ACTORS,
 }
 """Types of resource that a reference may lead to, by element (FHIR R4, R5: ImagingStudy)."""
+
+RENAMED: Mapping[str, str] = {
+    "procedureCode": "procedure",
+    "procedure": "procedureCode",
+    "reasonCode": "reason",
+    "reason": "reasonCode",
+}
+"""Elements of a study that stand in one release alone, with their name in the other one."""

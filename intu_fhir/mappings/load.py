@@ -20,7 +20,7 @@ from intu_fhir.mappings.attributes import (
     check_attribute,
     shipped_attributes,
 )
-from intu_fhir.mappings.elements import ELEMENTS, RELEASES, Element, Release
+from intu_fhir.mappings.elements import ELEMENTS, RELEASES, RENAMED, Element, Release
 from intu_fhir.mappings.reading import SHIPPED, Reading, check_complete, read_rules
 from intu_fhir.mappings.rules import Rule
 from intu_fhir.mappings.tables import ACQUISITION, COLUMNS, Code, Tables, load_tables
@@ -216,6 +216,20 @@ def attributes_of(mappings: abc.Iterable[Mapping]) -> Attributes:
         for attribute, level in mapping.attributes.levels.items():
             levels.setdefault(attribute, level)
     return Attributes(MappingProxyType(levels), shipped.together, shipped.collected)
+
+
+def of_another_release(mapping: Mapping, release: Release) -> list[tuple[str, str]]:
+    """Return the elements for which a mapping has rules of its own that a release never uses.
+
+    With each comes its name in that release, which has the shipped rule still.
+    """
+    shipped, own = _shipped().rules["study"], mapping.rules["study"]
+    changed = {name for name in RENAMED if own.get(name) != shipped.get(name)}
+    return [
+        (name, other)
+        for name, other in RENAMED.items()
+        if name in changed and other not in changed and release not in ELEMENTS["study"][name].types
+    ]
 
 
 def elements_of(
