@@ -119,7 +119,7 @@ def test_extension_of_an_instance(tmp_path: Path) -> None:
 def test_own_code_table(tmp_path: Path) -> None:
     """A value can be looked up in a table of the site's own."""
     (tmp_path / "rooms.csv").write_text(
-        "value,system,code,display\nCT1,urn:x,R1,Room one\n", encoding="utf-8"
+        "value,system,code,display\nCT1,urn:x,R1,Room one\nCT  2,urn:x,R2,\n", encoding="utf-8"
     )
     text = (
         "attributes:\n  series: [StationName]\n"
@@ -127,8 +127,22 @@ def test_own_code_table(tmp_path: Path) -> None:
     )
     known = _built(tmp_path, text, StudyDescription="ct1")["procedureCode"]
     assert known == [{"coding": [{"system": "urn:x", "code": "R1", "display": "Room one"}]}]
+    spaced = _built(tmp_path, text, StudyDescription="ct  2")["procedureCode"]
+    assert spaced == [{"coding": [{"system": "urn:x", "code": "R2"}]}]
     unknown = _built(tmp_path, text, StudyDescription="other")["procedureCode"]
     assert unknown == [{"text": "other"}]
+
+
+def test_a_reference_by_identifier_has_the_system_of_its_rule(tmp_path: Path) -> None:
+    """A person whom the site knows by a number is referred to by it, with the site's system."""
+    text = (
+        "attributes: {study: ['0011xx10:MAKER 1.0']}\nstudy:\n  referrer:\n"
+        "    converter: reference\n    resource: Practitioner\n    by: identifier\n"
+        "    from: '0011xx10:MAKER 1.0'\n    system: urn:oid:1.2.276.0.76.4.16\n    type: LANR\n"
+    )
+    made = _built(tmp_path, text, **{"0011xx10:MAKER 1.0": "123456789"})
+    assert made["referrer"]["identifier"]["system"] == "urn:oid:1.2.276.0.76.4.16"
+    assert made["referrer"]["identifier"]["value"] == "123456789"
 
 
 def test_own_rows_of_a_shipped_table(tmp_path: Path) -> None:
