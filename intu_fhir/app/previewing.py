@@ -15,6 +15,7 @@ from intu_fhir.db.old_headers import be_first_at_headers
 from intu_fhir.db.resources import BuiltResource, newest_resource
 from intu_fhir.db.studies import channels_of, study_key_of
 from intu_fhir.mappings import Release, attributes_of, load_mapping
+from intu_fhir.settings.schema import Configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ class Preview:
     study_instance_uid: str
     built: BuiltResource
     published: dict[str, Any] | None = None
+
+
+def release_taken(configuration: Configuration) -> Release:
+    """Return the FHIR release that all destinations of a site take, R4 where they differ."""
+    everywhere = configuration.site.destinations.values()
+    return "r5" if {one.release for one in everywhere if one.type == "fhir"} == {"r5"} else "r4"
 
 
 def preview_study(

@@ -15,7 +15,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from intu_fhir.aggregate.merge import merge_headers
 from intu_fhir.errors import InvalidDataSet
-from intu_fhir.mappings import Level, acquisition_modalities, staged_attributes
+from intu_fhir.mappings import (
+    Level,
+    acquisition_modalities,
+    attributes_at,
+    staged_attributes,
+)
 from intu_fhir.model.grouping import StagedHeader, group_study
 from intu_fhir.model.study import Instance, Study
 from intu_fhir.model.values import text
@@ -41,11 +46,10 @@ def read_studies(
         InvalidDataSet: nothing in the sources is a DICOM object, or one cannot be read.
         InvalidUid: a UID is missing or invalid.
     """
+    attributes = attributes_at(levels or staged_attributes())
     series: dict[tuple[str, str], dict[str, StagedHeader]] = {}
     for data_set, transfer_syntax_uid in _data_sets(sources):
-        study_uid, series_uid, member = _read(
-            data_set, transfer_syntax_uid, levels or staged_attributes()
-        )
+        study_uid, series_uid, member = _read(data_set, transfer_syntax_uid, attributes.levels)
         # An instance that comes twice counts once, as it does in staging.
         series.setdefault((study_uid, series_uid), {}).setdefault(member.instance.uid, member)
     if not series:
@@ -55,7 +59,8 @@ def read_studies(
     for (study_uid, series_uid), members in series.items():
         studies.setdefault(study_uid, {})[series_uid] = list(members.values())
     return [
-        merge_headers(uid, group_study(of, acquired), (), 1) for uid, of in sorted(studies.items())
+        merge_headers(uid, group_study(of, acquired), (), 1, attributes=attributes)
+        for uid, of in sorted(studies.items())
     ]
 
 

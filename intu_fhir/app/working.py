@@ -56,6 +56,7 @@ from intu_fhir.engines.local import Chore, LocalEngine
 from intu_fhir.mappings import (
     Level,
     acquisition_modalities,
+    attributes_at,
     attributes_of,
     levels_digest,
     load_mapping,
@@ -172,7 +173,11 @@ class Working:
             later=later,
         )
         study = merge_headers(
-            headers.study_instance_uid, headers.series, headers.calling_ae_titles, generation
+            headers.study_instance_uid,
+            headers.series,
+            headers.calling_ae_titles,
+            generation,
+            attributes=attributes_at(levels),
         )
         lacking = lacking_headers(headers)
         return replace(study, findings=(*study.findings, *lacking)), headers.revision

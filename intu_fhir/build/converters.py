@@ -198,7 +198,7 @@ def _make_table(rule: rules.Table, kind: str, table: Mapping[str, Code]) -> Conv
     def convert(source: Source) -> Sequence[Any]:
         for path in rule.source:
             if value := _text_at(source, path, 1_024):
-                found = table.get(value.upper())
+                found = table.get(" ".join(value.upper().split()))
                 if found is not None:
                     code = coding(found.system, found.code, found.display)
                     return (Concept([code]).shaped(kind),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from intu_fhir.build.identifiers import identifier, issuers_in, system_of
+from intu_fhir.build.identifiers import identifier, issuers_in, rules_for, system_of
 from intu_fhir.build.source import Convert, Source, value_at
 from intu_fhir.mappings import rules
 from intu_fhir.model.values import Values, items
@@ -31,7 +31,7 @@ def _logical(
     if rule.by == "display":
         return {"type": rule.resource, "display": value}
     issuers = issuers_in(values, rule.issuer)
-    system = system_of(source, IdentifierSystem(), issuers, attribute=keyword)
+    system = system_of(source, rules_for(source, rule.system), issuers, attribute=keyword)
     return {"type": rule.resource, "identifier": identifier(value, system, rule.type)}
 
 

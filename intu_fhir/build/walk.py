@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from intu_fhir.build.datatypes import clean_text
-from intu_fhir.mappings.elements import Release
+from intu_fhir.mappings.elements import TARGETS, Release
 
 Problem: TypeAlias = tuple[str, str]
 """Path and what is wrong there, without any value."""
 
-_PRACTITIONER = frozenset({"Practitioner", "PractitionerRole"})
-_ACTORS = _PRACTITIONER | {"Organization", "CareTeam", "Patient", "Device", "RelatedPerson"}
-_TARGETS: Mapping[str, frozenset[str]] = {
-    "subject": frozenset({"Patient", "Device", "Group"}),
-    "encounter": frozenset({"Encounter"}),
-    "basedOn": frozenset(
-        {"CarePlan", "ServiceRequest", "Appointment", "AppointmentResponse", "Task"}
-    ),
-    "partOf": frozenset({"Procedure"}),
-    "referrer": _PRACTITIONER,
-    "interpreter": _PRACTITIONER,
-    "endpoint": frozenset({"Endpoint"}),
-    "procedureReference": frozenset({"Procedure"}),
-    "location": frozenset({"Location"}),
-    "reasonReference": frozenset(
-        {"Condition", "Observation", "Media", "DiagnosticReport", "DocumentReference"}
-    ),
-    "specimen": frozenset({"Specimen"}),
-    "actor": _ACTORS,
-}
-_ACTORS_R5 = _ACTORS | {"HealthcareService"}
+_ACTORS_R5 = TARGETS["actor"] | {"HealthcareService"}
 _TYPED = re.compile(
     r"(?:https?://[^\s?#]+/)?([A-Z][A-Za-z]{1,63})(?:/[A-Za-z0-9\-.]{1,64}"
     r"(?:/_history/[A-Za-z0-9\-.]{1,64})?|\?\S+)"
@@ -58,7 +38,7 @@ def references(resource: dict[str, Any], release: Release) -> Iterator[Problem]:
 
 
 def _references_of(holder: dict[str, Any], path: str, release: Release) -> Iterator[Problem]:
-    for name, allowed in _TARGETS.items():
+    for name, allowed in TARGETS.items():
         if name not in holder:
             continue
         if name == "actor" and release == "r5":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +22,19 @@ from intu_fhir.check.stores import (
     check_received,
 )
 from intu_fhir.errors import ConfigurationError
-from intu_fhir.mappings import attributes_of, load_mapping
+from intu_fhir.mappings import Mapping as StudyMapping
+from intu_fhir.mappings import attributes_of, load_mapping, of_another_release
 from intu_fhir.observe.clock import Clock
 from intu_fhir.receive.descriptors import require_descriptors
 from intu_fhir.receive.tls import server_context
-from intu_fhir.settings.schema import AnyDestination, Channel, Configuration, Receiver
+from intu_fhir.settings.mistakes import each_mistake
+from intu_fhir.settings.schema import (
+    AnyDestination,
+    Channel,
+    Configuration,
+    FhirDestination,
+    Receiver,
+)
 
 
 def check(
@@ -46,7 +54,7 @@ def check(
         yield check_bucket(configuration.site.files, configuration.site.object_store)
     for channel in configuration.channels:
         wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
-        yield _channel(channel, wanted, configuration.site.files_folder, knows_files=files.ok)
+        yield from _channel(channel, wanted, configuration.site.files_folder, knows_files=files.ok)
     yield from check_received(configuration.site, clock)
     yield from check_web(configuration.site.web, configuration.site.files_folder)
     yield from check_reader(configuration.site)
@@ -70,10 +78,11 @@ def _channel(
     files: Path,
     *,
     knows_files: bool,
-) -> CheckRow:
+) -> Iterator[CheckRow]:
     row = partial(CheckRow, "channel", channel.id)
     if not channel.enabled:
-        return row(True, "disabled")
+        yield row(True, "disabled")
+        return
     try:
         mapping = load_mapping(channel.mapping)
         run_examples(mapping)
@@ -83,6 +92,26 @@ def _channel(
         if channel.source.tls is not None:
             server_context(channel.source.tls)
     except ConfigurationError as error:
-        detail, _, remedy = str(error).partition("; ")
-        return row(False, detail, remedy)
-    return check_port(channel.source, files, row, knows_files=knows_files)
+        for mistake in each_mistake(error):
+            detail, _, remedy = str(mistake).partition("; ")
+            yield row(False, detail, remedy)
+        return
+    yield check_port(channel.source, files, row, knows_files=knows_files)
+    yield from _without_effect(mapping, destinations, row)
+
+
+def _without_effect(
+    mapping: StudyMapping, destinations: Mapping[str, AnyDestination], row: Callable[..., CheckRow]
+) -> Iterator[CheckRow]:
+    """Say which rules of a site's own mapping a destination of another release never sees."""
+    file = mapping.file.name if mapping.file else ""
+    for name, destination in destinations.items():
+        if isinstance(destination, FhirDestination):
+            for element, other in of_another_release(mapping, destination.release):
+                yield row(
+                    True,
+                    f"{file}: study.{element} is no element of {destination.release.upper()}, "
+                    f"which {name} takes",
+                    f"write the same rules under study.{other}, or nothing where the shipped "
+                    "one will do",
+                )

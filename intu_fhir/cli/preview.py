@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 import orjson
 
-from intu_fhir.app.previewing import Preview, preview_files, preview_study
+from intu_fhir.app.previewing import Preview, preview_files, preview_study, release_taken
 from intu_fhir.app.wiring import App, open_app
 from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.program import Program, command, console, json_option, print_json, say
@@ -35,9 +35,7 @@ _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow"}
     "--release",
     type=click.Choice(["r4", "r5"]),
     metavar="RELEASE",
-    default="r4",
-    show_default=True,
-    help="FHIR release: r4 or r5.",
+    help="FHIR release: r4 or r5. Default: what all destinations take, r4 where they differ.",
 )
 @click.option(
     "--mapping",
@@ -52,7 +50,7 @@ def preview_command(
     program: Program,
     wants_json: bool,
     targets: tuple[str, ...],
-    release: str,
+    release: Release | None,
     mapping: Path | None,
     diff: bool,
 ) -> None:
@@ -65,7 +63,8 @@ def preview_command(
     configure_logging(level="WARNING")
     app = open_app(program.staging())
     try:
-        previews = _previews(app, targets, cast(Release, release), mapping)
+        wanted = release or release_taken(app.configuration)
+        previews = _previews(app, targets, wanted, mapping)
     finally:
         app.close()
     if wants_json:

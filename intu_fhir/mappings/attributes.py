@@ -53,6 +53,12 @@ def shipped_attributes() -> Attributes:
     return load_attributes(data_folder("mappings") / "attributes.yaml")
 
 
+def attributes_at(levels: Mapping[str, Level]) -> Attributes:
+    """Return the attributes of a site, whose mappings say the levels of those that it added."""
+    shipped = shipped_attributes()
+    return Attributes(levels, shipped.together, shipped.collected)
+
+
 def levels_digest(levels: Mapping[str, Level]) -> str:
     """Return what tells one list of staged attributes from another, as 16 hex digits."""
     content = "\n".join(f"{key}={level}" for key, level in sorted(levels.items()))

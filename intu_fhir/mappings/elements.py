@@ -96,3 +96,33 @@ ELEMENTS: Mapping[str, Mapping[str, Element]] = MappingProxyType(
 
 CONCEPTS = frozenset({"Coding", "CodeableConcept", "CodeableReference"})
 """Types that a code and its meaning can take, depending on the release."""
+
+_PRACTITIONER = frozenset({"Practitioner", "PractitionerRole"})
+_ACTORS = _PRACTITIONER | {"Organization", "CareTeam", "Patient", "Device", "RelatedPerson"}
+TARGETS: Mapping[str, frozenset[str]] = {
+    "subject": frozenset({"Patient", "Device", "Group"}),
+    "encounter": frozenset({"Encounter"}),
+    "basedOn": frozenset(
+        {"CarePlan", "ServiceRequest", "Appointment", "AppointmentResponse", "Task"}
+    ),
+    "partOf": frozenset({"Procedure"}),
+    "referrer": _PRACTITIONER,
+    "interpreter": _PRACTITIONER,
+    "endpoint": frozenset({"Endpoint"}),
+    "procedureReference": frozenset({"Procedure"}),
+    "location": frozenset({"Location"}),
+    "reasonReference": frozenset(
+        {"Condition", "Observation", "Media", "DiagnosticReport", "DocumentReference"}
+    ),
+    "specimen": frozenset({"Specimen"}),
+    "actor": _ACTORS,
+}
+"""Types of resource that a reference may lead to, by element (FHIR R4, R5: ImagingStudy)."""
+
+RENAMED: Mapping[str, str] = {
+    "procedureCode": "procedure",
+    "procedure": "procedureCode",
+    "reasonCode": "reason",
+    "reason": "reasonCode",
+}
+"""Elements of a study that stand in one release alone, with their name in the other one."""

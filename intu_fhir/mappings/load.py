@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings.attributes import (
     LEVELS,
     Attributes,
@@ -19,7 +20,7 @@ from intu_fhir.mappings.attributes import (
     check_attribute,
     shipped_attributes,
 )
-from intu_fhir.mappings.elements import ELEMENTS, RELEASES, Element, Release
+from intu_fhir.mappings.elements import ELEMENTS, RELEASES, RENAMED, Element, Release
 from intu_fhir.mappings.reading import SHIPPED, Reading, check_complete, read_rules
 from intu_fhir.mappings.rules import Rule
 from intu_fhir.mappings.tables import ACQUISITION, COLUMNS, Code, Tables, load_tables
@@ -179,6 +180,11 @@ def _example(reading: Reading, at: int, test: dict[str, Any]) -> Example | None:
     for key in ("header", "expect"):
         if not isinstance(test.get(key), dict):
             reading.wrong(f"needs `{key}:` with attributes or elements", "tests", at)
+    for keyword in test["header"] if isinstance(test.get("header"), dict) else ():
+        try:
+            check_attribute(reading.document, keyword, "tests", at, "header", keyword)
+        except ConfigurationError as error:
+            reading.mistakes.append(error)
     if test.get("release") not in {None, *RELEASES}:
         reading.wrong(f"must be one of {', '.join(RELEASES)}", "tests", at, "release")
     if len(reading.mistakes) > before:
@@ -210,6 +216,20 @@ def attributes_of(mappings: abc.Iterable[Mapping]) -> Attributes:
         for attribute, level in mapping.attributes.levels.items():
             levels.setdefault(attribute, level)
     return Attributes(MappingProxyType(levels), shipped.together, shipped.collected)
+
+
+def of_another_release(mapping: Mapping, release: Release) -> list[tuple[str, str]]:
+    """Return the elements for which a mapping has rules of its own that a release never uses.
+
+    With each comes its name in that release, which has the shipped rule still.
+    """
+    shipped, own = _shipped().rules["study"], mapping.rules["study"]
+    changed = {name for name in RENAMED if own.get(name) != shipped.get(name)}
+    return [
+        (name, other)
+        for name, other in RENAMED.items()
+        if name in changed and other not in changed and release not in ELEMENTS["study"][name].types
+    ]
 
 
 def elements_of(

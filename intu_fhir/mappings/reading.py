@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings.attributes import Attributes, check_attribute
-from intu_fhir.mappings.elements import ELEMENTS, RELEASES, Element
-from intu_fhir.mappings.rules import ANY, CONVERTERS, Rule, Table, Time
+from intu_fhir.mappings.elements import ELEMENTS, RELEASES, TARGETS, Element
+from intu_fhir.mappings.rules import ANY, CONVERTERS, Extension, ReferenceTo, Rule, Table, Time
 from intu_fhir.mappings.tables import Code, load_codes
 from intu_fhir.settings.mistakes import unknown_key, validation_mistakes
 from intu_fhir.settings.yaml_lines import Document, Location, dotted
@@ -83,6 +83,11 @@ def _read_rule(reading: Reading, place: Location, element: Element, value: Any) 
     if rule.sop_classes and place[0] != "instance":
         reading.wrong("only instances have a SOP class; remove it", *place, "sop_classes")
     _check_sources(reading, place, rule)
+    if isinstance(rule, ReferenceTo) and rule.resource not in TARGETS[str(place[1])]:
+        allowed = ", ".join(sorted(TARGETS[str(place[1])]))
+        reading.wrong(f"must be one of {allowed}", *place, "resource")
+    if isinstance(rule, Extension) and not rule.source and rule.value is None:
+        reading.wrong("has no value; write `from:` with an attribute, or `value:`", *place)
     if isinstance(rule, Table):
         _read_codes(reading, place, rule)
     return rule
@@ -121,8 +126,11 @@ def _check_sources(reading: Reading, place: Location, rule: Rule) -> None:
     """Only what is staged can be mapped."""
     for attribute in rule.attributes():
         root = attribute if ":" in attribute else attribute.partition(".")[0]
+        inner = () if ":" in attribute else attribute.split(".")[1:]
         try:
             staged = check_attribute(reading.document, root, *place)
+            for part in inner:
+                check_attribute(reading.document, part, *place)
         except ConfigurationError as error:
             reading.mistakes.append(error)
             continue
@@ -141,7 +149,8 @@ def _read_codes(reading: Reading, place: Location, rule: Table) -> None:
     try:
         reading.codes[rule.table] = load_codes(path)
     except ConfigurationError as error:
-        reading.mistakes.append(error)
+        if str(error) not in map(str, reading.mistakes):  # of another rule with the same table
+            reading.mistakes.append(error)
 
 
 def check_complete(reading: Reading) -> None:

@@ -138,7 +138,7 @@ class Identifier(_From):
     """Sequence that names the issuer (HL7v2 hierarchic designator macro)."""
     type: str = ""
     """Code of HL7 table 0203, such as ACSN."""
-    system: str = ""
+    system: Annotated[str, Field(pattern=r"^(|accession|patient|(https?://|urn:)\S+)$")] = ""
     """`accession` or `patient` for the site's `identifiers`, or a URI."""
 
 
@@ -212,6 +212,9 @@ class ReferenceTo(_From):
     """What refers to it."""
     issuer: str = ""
     """Sequence that names the issuer of the identifier."""
+    system: Annotated[str, Field(pattern=r"^(|accession|patient|(https?://|urn:)\S+)$")] = ""
+    """System of the identifier where no issuer is named: a URI, or `accession` or `patient` for
+    the site's `identifiers`."""
     type: str = ""
     """Code of HL7 table 0203, such as VN."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,16 +126,20 @@ def load_tables(folder: Path, own: Mapping[str, Path]) -> Tables:
     """
 
     def rows(name: str) -> Mapping[str, list[str]]:
-        found = read_table(folder / f"{name}.csv", COLUMNS[name])
+        shipped = folder / f"{name}.csv"
+        capitals = name in _CAPITALS
+        found = read_table(shipped, COLUMNS[name], capitals=capitals)
         if name in own:
-            found = {**found, **read_table(own[name], COLUMNS[name])}
+            found |= read_table(own[name], COLUMNS[name], capitals=capitals)
         return found
 
+    sites, spellings = rows("body_sites"), rows("body_site_spellings")
+    _require_terms(own.get("body_site_spellings"), spellings, sites)
     return Tables(
         modalities=_frozen(rows("modalities"), lambda cells: ModalityTerm(*cells)),
         sop_classes=_frozen(rows("sop_classes"), lambda cells: cells[0]),
-        body_sites=_frozen(rows("body_sites"), lambda cells: BodySite(*cells)),
-        body_site_spellings=_frozen(rows("body_site_spellings"), lambda cells: Spelling(*cells)),
+        body_sites=_frozen(sites, lambda cells: BodySite(*cells)),
+        body_site_spellings=_frozen(spellings, lambda cells: Spelling(cells[0].upper(), cells[1])),
         coding_schemes=_frozen(rows("coding_schemes"), lambda cells: CodingScheme(*cells)),
     )
 
@@ -145,8 +150,21 @@ def load_codes(path: Path) -> Mapping[str, Code]:
     Raises:
         ConfigurationError: the file or a row is wrong; file and line are named.
     """
-    rows = read_table(path, ("value", "system", "code", "display"))
-    return MappingProxyType({key.upper(): Code(*cells) for key, cells in rows.items()})
+    rows = read_table(path, ("value", "system", "code", "display"), capitals=True)
+    return MappingProxyType({key: Code(*cells) for key, cells in rows.items()})
+
+
+def _require_terms(
+    own: Path | None, spellings: Mapping[str, list[str]], sites: Mapping[str, list[str]]
+) -> None:
+    """Refuse a spelling of a term that no table of body sites has: it would say nothing."""
+    for spelling, (term, _) in spellings.items():
+        if own is not None and term and term.upper() not in sites:
+            raise ConfigurationError(
+                f"{spelling}: {term} is no term of body_sites.csv; correct it, or add it under "
+                "`tables: {body_sites: ...}`",
+                file=str(own),
+            )
 
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -158,6 +176,16 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Columns of each table; the first one is what is looked up."""
 
+_CAPITALS = frozenset({"modalities", "body_sites", "body_site_spellings"})
+_NEEDED: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("value", "system", "code", "display"): ("system", "code"),
+    COLUMNS["modalities"]: ("code",),
+    COLUMNS["coding_schemes"]: ("uri",),
+}
+"""Columns without which a row would make a code that FHIR does not take, by all its columns."""
+
+_URIS = frozenset({"system", "uri"})
+_URI = re.compile(r"(?:https?://|urn:)[!-~]+")
 _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "set": _SETS,
     "laterality": ("", "L", "R", "B"),
@@ -169,8 +197,13 @@ def _frozen(rows: Mapping[str, list[str]], make: Callable[[list[str]], T]) -> Ma
     return MappingProxyType({key: make(cells) for key, cells in rows.items()})
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> dict[str, list[str]]:
+def read_table(
+    path: Path, columns: tuple[str, ...], *, capitals: bool = False
+) -> dict[str, list[str]]:
     """Return the cells of each row by its first one.
+
+    Args:
+        capitals: terms are looked up in capitals, so however they are written here.
 
     Raises:
         ConfigurationError: the file cannot be read, or its columns or a row are wrong.
@@ -178,6 +211,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> dict[str, list[str]]:
     table: dict[str, list[str]] = {}
     for line, cells in _rows(path, columns):
         key, *others = cells
+        key = " ".join(key.upper().split()) if capitals else key
         problem = _problem(key, cells, columns, table)
         if problem:
             raise ConfigurationError(problem, file=str(path), line=line)
@@ -226,4 +260,8 @@ def _problem(
     for column, cell in zip(columns, cells, strict=True):
         if column in _ALLOWED and cell not in _ALLOWED[column]:
             return f"{column} must be one of {', '.join(filter(None, _ALLOWED[column]))}"
+        if not cell and column in _NEEDED.get(columns, ()):
+            return f"{key} has no {column}; write one or remove the line"
+        if cell and column in _URIS and not _URI.fullmatch(cell):
+            return f"{column} of {key} must be a URI, such as http://loinc.org or urn:oid:1.2.3"
     return ""

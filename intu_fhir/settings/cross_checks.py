@@ -167,6 +167,15 @@ def _image_services(site: Site, document: Document) -> Iterator[ConfigurationErr
                     "publish",
                     "endpoint",
                 )
+            elif wanted.wado_rs and not wanted.endpoint and wanted.document_reference == "never":
+                yield document.mistake(
+                    "nothing that is published names this address; write endpoint: true beside "
+                    "it, or remove it",
+                    "destinations",
+                    name,
+                    "publish",
+                    "wado_rs",
+                )
 
 
 def _stores(site: Site, document: Document) -> Iterator[ConfigurationError]:

@@ -129,14 +129,36 @@ def _words(details: ErrorDetails, model: type[BaseModel], location: Location) ->
     if kind == "value_error":
         return str(context["error"])
     if kind == "string_pattern_mismatch":
-        return _pattern_words(key)
+        return _pattern_words(*(str(part) for part in location if isinstance(part, str)))
     return _REMEDIES.get(kind) or details["msg"].removeprefix("Input ")
 
 
-def _pattern_words(key: str) -> str:
-    if key == "base_url":
-        return "must be a URL without query, such as https://ehr.example.org/fhir"
-    return "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first"
+_PATTERNS = {
+    "base_url": "must be a URL without query, such as https://ehr.example.org/fhir",
+    "wado_rs": "must be a URL without query and without a slash at its end, such as "
+    "https://pacs.example.org/dicom-web",
+    "url": "must be an absolute URL without query and without a slash at its end, such as "
+    "https://hospital.example.org/images",
+    "endpoint": "must be a URL without query, such as http://127.0.0.1:4318/v1/traces or "
+    "https://s3.example.org",
+    "system": "must be accession, patient or a URI, such as urn:oid:1.2.3",
+    "issuer": "must be a URL without query and without a slash at its end, such as "
+    "https://login.example.org/realms/hospital",
+    "redirect_url": "must be a URL that ends with /login/oidc/return",
+    "path": "must be a path such as /dicom-web, without a slash at its end",
+    "allowed_origins": "must be scheme and host alone, such as https://viewer.example.org",
+    "allowed_hosts": "must be the name of a host, such as intu.example.org",
+    "user_header": "must be the name of a header, such as X-Forwarded-User",
+    "groups_header": "must be the name of a header, such as X-Forwarded-Groups",
+}
+"""What a text has to look like, by its key."""
+
+
+def _pattern_words(*keys: str) -> str:
+    return _PATTERNS.get(
+        keys[-1] if keys else "",
+        "must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first",
+    )
 
 
 def _shown(details: ErrorDetails, location: Location, hidden: frozenset[Location]) -> str:

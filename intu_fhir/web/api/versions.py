@@ -20,7 +20,7 @@ from intu_fhir.web.context import Site
 from intu_fhir.web.difference import Difference, difference
 from intu_fhir.web.http.needs import needs
 from intu_fhir.web.http.trail import note_look
-from intu_fhir.web.pages.preview import mappings_of
+from intu_fhir.web.pages.preview import mappings_of, release_of
 
 Against = Annotated[
     int, Query(ge=0, le=2**63 - 1, description="`resource_key` of the version to compare with.")
@@ -83,15 +83,19 @@ def get_preview(
     request: Request,
     site: SiteOf,
     uid: UidPath,
-    release: Release = "r4",
+    release: Release | None = None,
     mapping: Text | None = None,
 ) -> PreviewAnswer:
-    """Build a study as it is staged now, also by a mapping that nobody uses yet."""
+    """Build a study as it is staged now, also by a mapping that nobody uses yet.
+
+    Without ``release`` in the one that all destinations take.
+    """
     known = mappings_of(site.configuration)
     if mapping is not None and mapping not in known:
         raise HTTPException(404, "no mapping of this name; see GET /api/v1/mappings")
     file = known[mapping] if mapping is not None else None
-    preview = preview_study(site.app, uid, release=release, mapping=file)
+    wanted = release_of(release or "", site.configuration)
+    preview = preview_study(site.app, uid, release=wanted, mapping=file)
     if preview is None:
         raise HTTPException(404, UNKNOWN)
     note_look(request, site, Action.VIEWED, what=f"preview of {uid}", study=uid)

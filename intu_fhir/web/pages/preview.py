@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from intu_fhir.app.previewing import preview_study
+from intu_fhir.app.previewing import preview_study, release_taken
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.model.audit import Action
 from intu_fhir.settings.schema import Configuration
@@ -46,8 +46,7 @@ def release_of(wanted: str, configuration: Configuration) -> Release:
     """Return the FHIR release that is asked for, else the one that all destinations take."""
     if wanted in ("r4", "r5"):
         return "r5" if wanted == "r5" else "r4"
-    fhir = (one for one in configuration.site.destinations.values() if one.type == "fhir")
-    return "r5" if {one.release for one in fhir} == {"r5"} else "r4"
+    return release_taken(configuration)
 
 
 def show(request: Request) -> Response:

@@ -601,3 +601,46 @@ def test_an_example_of_a_mapping_that_fails(site: Path, capsys: pytest.CaptureFi
     said = " ".join((out + err).split())
     assert "own.yaml:4" in said.replace(" ", "") or "own.yaml:4" in said
     assert "the description is the description" in said
+
+
+def test_every_mistake_of_a_mapping_has_a_row(site: Path) -> None:
+    """Two mistakes in a mapping are two rows, each with what to do about it."""
+    folder = site / "channels/radiology-ingest"
+    example = (
+        "{{name: {0}, release: r4, header: {{StudyDescription: x}}, expect: {{description: y}}}}"
+    )
+    examples = ", ".join(map(example.format, "ab"))
+    (folder / "own.yaml").write_text(f"extends: shipped\ntests: [{examples}]\n")
+    channel = folder / "channel.yaml"
+    channel.write_text(channel.read_text() + "\nmapping: own.yaml\n")
+    rows = [row for row in check(load_configuration(site), FakeClock()) if row.what == "channel"]
+    assert [row.remedy for row in rows] == ["correct the rule or the test"] * 2
+    assert ["tests[0]: a" in rows[0].detail, "tests[1]: b" in rows[1].detail] == [True, True]
+    assert not any("\n" in row.detail for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("release", "element", "told"),
+    [
+        ("r5", "procedureCode", ["study.procedure,"]),
+        ("r4", "procedureCode", []),
+        ("r4", "reason", ["study.reasonCode,"]),
+        ("r5", "description", []),
+    ],
+)
+def test_a_rule_that_the_release_of_a_destination_does_not_have(
+    site: Path, release: str, element: str, told: list[str]
+) -> None:
+    """A rule of an element that R4 or R5 alone has is noted where a destination takes the other."""
+    folder = site / "channels/radiology-ingest"
+    (folder / "own.yaml").write_text(f"extends: shipped\nstudy:\n  {element}: leave_out\n")
+    channel = folder / "channel.yaml"
+    text = channel.read_text().replace("destinations: []", "destinations: [ehr]")
+    channel.write_text(f"{text}\nmapping: own.yaml\n")
+    site_file = site / "intu.yaml"
+    ehr = f"{{ehr: {{type: fhir, base_url: 'http://127.0.0.1:1', release: {release}}}}}"
+    site_file.write_text(site_file.read_text().replace("destinations: {}", f"destinations: {ehr}"))
+    rows = [*check(load_configuration(site), FakeClock(), offline=True)]
+    notes = [row for row in rows if row.what == "channel" and row.remedy]
+    assert [row.remedy.split()[5] for row in notes] == told
+    assert all(row.ok for row in notes)

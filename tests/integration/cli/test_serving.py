@@ -356,6 +356,20 @@ def test_preview_of_files_and_of_a_staged_study(
     assert run(["preview", "nowhere/", "--config", str(site)]) == 2
 
 
+def test_preview_is_of_the_release_that_is_published(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where all destinations take R5, a preview is of R5; the other one can be asked for."""
+    write_study(tmp_path / "media", "one")
+    root = site / "intu.yaml"
+    ehr = "destinations: {ehr: {type: fhir, base_url: 'http://127.0.0.1:1', release: r5}}"
+    root.write_text(root.read_text().replace("destinations: {}", ehr))
+    for options, element in (([], "procedure"), (["--release", "r4"], "procedureCode")):
+        ask = ["preview", str(tmp_path / "media"), "--config", str(site), *options]
+        assert run(ask) == 0
+        assert element in json.loads(capsys.readouterr().out)
+
+
 def test_a_finding_names_its_attribute_once(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def test_extension_of_an_instance(tmp_path: Path) -> None:
 def test_own_code_table(tmp_path: Path) -> None:
     """A value can be looked up in a table of the site's own."""
     (tmp_path / "rooms.csv").write_text(
-        "value,system,code,display\nCT1,urn:x,R1,Room one\n", encoding="utf-8"
+        "value,system,code,display\nCT1,urn:x,R1,Room one\nCT  2,urn:x,R2,\n", encoding="utf-8"
     )
     text = (
         "attributes:\n  series: [StationName]\n"
@@ -126,8 +127,22 @@ def test_own_code_table(tmp_path: Path) -> None:
     )
     known = _built(tmp_path, text, StudyDescription="ct1")["procedureCode"]
     assert known == [{"coding": [{"system": "urn:x", "code": "R1", "display": "Room one"}]}]
+    spaced = _built(tmp_path, text, StudyDescription="ct  2")["procedureCode"]
+    assert spaced == [{"coding": [{"system": "urn:x", "code": "R2"}]}]
     unknown = _built(tmp_path, text, StudyDescription="other")["procedureCode"]
     assert unknown == [{"text": "other"}]
+
+
+def test_a_reference_by_identifier_has_the_system_of_its_rule(tmp_path: Path) -> None:
+    """A person whom the site knows by a number is referred to by it, with the site's system."""
+    text = (
+        "attributes: {study: ['0011xx10:MAKER 1.0']}\nstudy:\n  referrer:\n"
+        "    converter: reference\n    resource: Practitioner\n    by: identifier\n"
+        "    from: '0011xx10:MAKER 1.0'\n    system: urn:oid:1.2.276.0.76.4.16\n    type: LANR\n"
+    )
+    made = _built(tmp_path, text, **{"0011xx10:MAKER 1.0": "123456789"})
+    assert made["referrer"]["identifier"]["system"] == "urn:oid:1.2.276.0.76.4.16"
+    assert made["referrer"]["identifier"]["value"] == "123456789"
 
 
 def test_own_rows_of_a_shipped_table(tmp_path: Path) -> None:
@@ -246,6 +261,37 @@ MISTAKES = [
         "study.description",
         "differs between instances",
     ),
+    (
+        "study:\n  description: {converter: text, from: RequestAttributesSequence.ScheduledStp}\n",
+        3,
+        "study.description",
+        "'ScheduledStp' is not a DICOM keyword",
+    ),
+    (
+        "study:\n  identifier:\n    - {converter: study_uid}\n"
+        "    - {converter: identifier, from: AccessionNumber, system: acession}\n",
+        5,
+        "study.identifier[1].system",
+        "must be accession, patient or a URI",
+    ),
+    (
+        "study:\n  location: {converter: reference, resource: Locaton, from: StudyID}\n",
+        3,
+        "study.location.resource",
+        "must be one of Location",
+    ),
+    (
+        "series:\n  extension: {converter: extension, url: 'urn:x'}\n",
+        3,
+        "series.extension",
+        "has no value",
+    ),
+    (
+        "tests: [{header: {StudyDescripton: x}, expect: {}}]\n",
+        2,
+        "tests[0].header.StudyDescripton",
+        "not a DICOM keyword",
+    ),
     ("attributes: {study: [Nonsense]}\n", 2, "attributes.study[0]", "not a DICOM keyword"),
     ("attributes: {stdy: [PatientID]}\n", 2, "attributes.stdy", "patient, study, series"),
     ("attributes: 5\n", 2, "attributes", "by level"),
@@ -258,7 +304,7 @@ MISTAKES = [
         "series:\n  extension: {converter: extension, url: nonsense, value: 1}\n",
         3,
         "series.extension.url",
-        "",
+        "must be an absolute URL",
     ),
 ]
 
@@ -280,6 +326,16 @@ def test_every_mistake_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_mapping(path)
     assert str(caught.value).count(str(path)) == 2
+
+
+def test_a_table_of_two_rules_is_told_once(tmp_path: Path) -> None:
+    """A mistake in a table that fills an element of R4 and one of R5 is told once."""
+    (tmp_path / "own.csv").write_text("value,system,code,display\nA,urn:x,,\n")
+    rule = "{converter: table, from: StudyDescription, table: own.csv}"
+    text = f"{EXTENDS}study:\n  procedureCode: {rule}\n  procedure: {rule}\n"
+    with pytest.raises(ConfigurationError) as caught:
+        load_mapping(_file(tmp_path, text))
+    assert str(caught.value).count("A has no code") == 1
 
 
 @pytest.mark.parametrize("text", ["", "study: {}\n", "extends: nothing\n"])
@@ -306,6 +362,52 @@ def test_mistakes_in_tables(tmp_path: Path, rows: str, words: str) -> None:
         load_mapping(_file(tmp_path, EXTENDS + "tables: {modalities: own.csv}\n"))
     assert "own.csv" in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("BRAIN,,MR-01,MR\n", "own.csv:2: BRAIN has no system"),
+        ("BRAIN,urn:x,,MR\n", "own.csv:2: BRAIN has no code"),
+        ("BRAIN,RADLEX,RPID1,MR\n", "own.csv:2: system of BRAIN must be a URI"),
+        ("BRAIN,urn:x,1,\nBrain,urn:x,2,\n", "own.csv:3: BRAIN stands here twice"),
+    ],
+)
+def test_a_row_that_makes_no_valid_code(tmp_path: Path, rows: str, words: str) -> None:
+    """A row of a code table without system or code is told by its line, before a study meets it."""
+    (tmp_path / "own.csv").write_text(f"value,system,code,display\n{rows}", encoding="utf-8")
+    rule = "{converter: table, from: StudyDescription, table: own.csv}"
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        load_mapping(_file(tmp_path, f"{EXTENDS}study:\n  procedureCode: {rule}\n"))
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "words"),
+    [
+        ("coding_schemes", "designator,uri,translate\n99X,,\n", "99X has no uri"),
+        ("coding_schemes", "designator,uri,translate\n99X,ours,\n", "uri of 99X must be a URI"),
+        ("modalities", "term,code,display,set\nQ,,q,other\n", "Q has no code"),
+        (
+            "body_site_spellings",
+            "spelling,term,laterality\nKOPF,HEED,\n",
+            "KOPF: HEED is no term of body_sites.csv",
+        ),
+    ],
+)
+def test_a_row_that_says_nothing(tmp_path: Path, table: str, rows: str, words: str) -> None:
+    """A row over a shipped table that could not be used is told, with its file."""
+    (tmp_path / "own.csv").write_text(rows, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=rf"own\.csv.*{re.escape(words)}"):
+        load_mapping(_file(tmp_path, EXTENDS + f"tables: {{{table}: own.csv}}\n"))
+
+
+def test_spellings_are_met_however_they_are_written(tmp_path: Path) -> None:
+    """Terms and spellings of a site's own tables may be written in small letters."""
+    (tmp_path / "spellings.csv").write_text("spelling,term,laterality\nKopf,head,\n")
+    (tmp_path / "modalities.csv").write_text("term,code,display,set\nqx,QX,Ours,acquisition\n")
+    tables = "tables: {body_site_spellings: spellings.csv, modalities: modalities.csv}\n"
+    [series] = _built(tmp_path, tables, BodyPartExamined="KOPF", Modality="QX")["series"]
+    assert (series["bodySite"]["code"], series["modality"]["code"]) == ("69536005", "QX")
 
 
 def test_missing_table(tmp_path: Path) -> None:

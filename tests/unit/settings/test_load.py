@@ -228,6 +228,20 @@ class TestMistakes:
                 "destinations:\n 'a b': {type: fhir, base_url: 'https://x'}",
                 "2: destinations.a b: must be 1 to 64 letters",
             ),
+            (
+                "destinations:\n a:\n  type: fhir\n  base_url: https://x\n"
+                "  publish: {endpoint: true, wado_rs: 'https://pacs/dicom-web/'}",
+                "5: destinations.a.publish.wado_rs: must be a URL without query",
+            ),
+            (
+                "destinations:\n a:\n  type: fhir\n  base_url: https://x\n"
+                "  publish: {wado_rs: 'https://pacs/dicom-web'}",
+                "5: destinations.a.publish.wado_rs: nothing that is published names this address",
+            ),
+            (
+                "web: {dicomweb: {allowed_origins: ['viewer.example.org']}}",
+                "1: web.dicomweb.allowed_origins[0]: must be scheme and host alone",
+            ),
             ("receiver: {idle_seconds: .inf}", "1: receiver.idle_seconds: must be a number"),
             (
                 "receiver: {idle_seconds: 1.0e+12}",
