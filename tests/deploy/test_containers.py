@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import psycopg
 import pytest
 import yaml
 from sqlalchemy.engine import URL, make_url
@@ -23,7 +25,7 @@ from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.receiver import Receiver
 from intu_fhir.settings.schema import Configuration, DicomDestination
 from tests.docs.pages import REPOSITORY
-from tests.support.databases import READER_ROLE, PostgresCluster, run_script
+from tests.support.databases import READER_ROLE, PostgresCluster, postgresql_program, run_script
 
 DEPLOY = REPOSITORY / "deploy"
 CONTAINERFILE = DEPLOY / "container" / "Containerfile"
@@ -221,6 +223,44 @@ def test_the_program_of_the_compose_file_is_no_superuser(compose_database: URL) 
     service = COMPOSE["services"]["reader"]
     assert "--variable=tables=yes" in service["command"][-1]
     assert service["depends_on"] == {"intu": {"condition": "service_healthy"}}
+
+
+def test_the_database_of_the_compose_file_is_restored_as_the_page_says(
+    compose_database: URL, tmp_path: Path
+) -> None:
+    """The calls of the page drop it and make it again from its dump, the program's as before."""
+    ours = compose_database.set(username="intu").render_as_string(hide_password=False)
+    migrate.upgrade(ours)
+    database, folder = str(compose_database.database), str(compose_database.query["host"])
+    dump = tmp_path / "staging.dump"
+    _postgresql(folder, f"pg_dump --username=intu --format=custom --file={dump} {database}")
+    page = (REPOSITORY / "docs" / "how-to" / "run-in-containers.md").read_text("utf-8")
+    told = re.findall(r"^docker compose exec (?:-T )?database (.+)$", page, re.MULTILINE)
+    assert [call.split()[0] for call in told] == ["dropdb", "pg_restore"]
+    drop, restore = told
+    with psycopg.connect(dbname=database, user="intu_reader", host=folder):
+        _postgresql(folder, drop.removesuffix(" intu") + f" {database}")
+    _postgresql(folder, restore.partition(" < ")[0] + f" {dump}")
+    assert migrate.current(ours) == migrate.head()
+    with psycopg.connect(dbname=database, user="postgres", host=folder) as connection:
+        owners = connection.execute(
+            "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+        )
+        assert owners.fetchall() == [("intu",)]
+
+
+def _postgresql(folder: str, call: str) -> None:
+    """Run a program of PostgreSQL on the server whose socket is in the folder."""
+    name, *arguments = call.split()
+    done = subprocess.run(
+        [postgresql_program(name), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PGHOST": folder},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("item", OBJECTS, ids=lambda item: item["metadata"]["name"])
