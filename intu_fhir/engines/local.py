@@ -108,14 +108,18 @@ class LocalEngine:
         for event in self._signals.get(signal, ()):
             event.set()
 
+    def take_no_more(self) -> None:
+        """Finish what is in hand and take nothing new; return at once."""
+        self._stopping.set()
+        for signal in self._signals:
+            self.wake(signal)
+
     def stop(self, grace_seconds: float) -> list[str]:
         """Finish what is in hand; return the workers that did not within the grace of all.
 
         What they hold is not lost: its lease runs out and it is done again.
         """
-        self._stopping.set()
-        for signal in self._signals:
-            self.wake(signal)
+        self.take_no_more()
         until = time.monotonic() + grace_seconds
         for thread in self._threads:
             thread.join(max(until - time.monotonic(), 0.0))
