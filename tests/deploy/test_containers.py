@@ -182,6 +182,11 @@ def test_orthanc_knows_where_its_promises_go(tmp_path: Path) -> None:
     assert ours["Port"] in {one.source.port for one in configuration.enabled_channels()}
 
 
+def test_the_receiver_of_the_compose_file_keeps_its_name() -> None:
+    """A new container, as an upgrade makes one, closes what the one before left open."""
+    assert COMPOSE["services"]["intu"]["hostname"] == "intu"
+
+
 def test_compose_names_only_what_it_has() -> None:
     """Volumes, secrets, services to wait for, and mounted files are all there."""
     for service in COMPOSE["services"].values():
