@@ -94,9 +94,7 @@ def _unavailable(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> StoreUnavail
 
 
 _REMEDY = "check that it runs and has space"
-_MAY = (
-    "check that this user may read and write its file and the folder; see `intu-fhir check`"
-)
+_MAY = "check that this user may read and write its file and the folder; see `intu-fhir check`"
 _REMEDIES = {
     "unable to open database file": _MAY,
     "attempt to write a readonly database": _MAY,

@@ -298,6 +298,15 @@ def test_containers_run_commands_that_exist() -> None:
     assert {words[0] for words in told} <= set(COMMANDS)
 
 
+def test_a_pod_that_upgrades_the_database_is_left_alive() -> None:
+    """What answers only after the migrations has an hour for them before anything kills it."""
+    for name in ("intu-receive", "intu-worker"):
+        (container,) = PODS[name]["containers"]
+        started, alive = container["startupProbe"], container["livenessProbe"]
+        assert started["httpGet"] == alive["httpGet"]
+        assert started["periodSeconds"] * started["failureThreshold"] >= 3_600
+
+
 def test_services_find_their_pods() -> None:
     """Each service and budget selects the labels of a pod that is there."""
     labels = [_template(item)["metadata"]["labels"] for item in OBJECTS if _template(item)]
