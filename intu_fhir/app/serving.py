@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ MOST = 64
 """Most receiving processes of a site; names of so many are known."""
 ALL_ROLES = frozenset({RECEIVE, WORK})
 
+
+_LEAST_GRACE_SECONDS = 1.0
+"""What a worker has to end in where objects in hand took the whole grace."""
 
 _SWITCH_SECONDS = 0.001
 """How long a thread keeps the interpreter from others that want it. Python's own 5 ms, lost some
@@ -247,9 +251,15 @@ class Site:
         return listening == len(self.app.configuration.enabled_channels())
 
     def stop(self) -> list[StopReport]:
-        """Stop: take nothing new, finish what is in hand, and say what was cut short."""
+        """Stop: take nothing new, finish what is in hand, and say what was cut short.
+
+        All share one grace: who stops the program waits a little longer than that, then kills it.
+        """
         self.stopping = True
         grace = self.app.configuration.site.receiver.shutdown_grace_seconds
+        until = time.monotonic() + grace
+        if self._engine is not None:
+            self._engine.take_no_more()
         others = self._stopping_others(grace)
         reports = self._stop_listeners(grace)
         if RECEIVE in self.roles:
@@ -260,7 +270,7 @@ class Site:
         if self._ends is not None:
             self._ends.stop()
         for engine in filter(None, (self._beside, self._engine)):
-            for worker in engine.stop(grace):
+            for worker in engine.stop(max(until - time.monotonic(), _LEAST_GRACE_SECONDS)):
                 log.warning("worker_left", worker=worker, reason="its lease runs out by itself")
         for report in reports:  # the other processes have said theirs
             log.info(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterable
 
 import click
@@ -31,6 +30,7 @@ from intu_fhir.db.destinations import (
 from intu_fhir.db.session import Connection, Database
 from intu_fhir.model.destination import DOWN, FAILING, LATER, PAUSED, RECOVERING, UP
 from intu_fhir.observe.clock import SystemClock
+from intu_fhir.observe.login import login
 
 
 @click.group(
@@ -136,7 +136,7 @@ def pause_command(program: Program, names: tuple[str, ...], by: str | None, reas
         for name in names:
             with database.write() as connection:
                 now = SystemClock().now()
-                done = pause(connection, name, by=by or _user(), reason=reason, now=now)
+                done = pause(connection, name, by=by or login(), reason=reason, now=now)
             seal(database)
             say(f"{name} is paused" if done else f"{name} was paused already")
 
@@ -151,7 +151,7 @@ def resume_command(program: Program, names: tuple[str, ...], by: str | None) -> 
         _refuse_unknown(program, database, names)
         for name in names:
             with database.write() as connection:
-                done = resume(connection, name, by=by or _user(), now=SystemClock().now())
+                done = resume(connection, name, by=by or login(), now=SystemClock().now())
             seal(database)
             say(f"{name} is resumed" if done else f"{name} was not paused")
 
@@ -165,7 +165,3 @@ def _refuse_unknown(program: Program, database: Database, names: Iterable[str]) 
         if name not in known:
             there = ", ".join(sorted(known)) or "none"
             raise click.BadParameter(f"no destination is called {name}; there are: {there}")
-
-
-def _user() -> str:
-    return getpass.getuser()[:64]

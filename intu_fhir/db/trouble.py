@@ -84,14 +84,22 @@ def _unavailable(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> StoreUnavail
             "tried again; if it stays so, look in pg_stat_activity for who is in a transaction"
         )
     unavailable = Deadlocked if reason_of(error) == "DeadlockDetected" else StoreUnavailable
+    reason = reason_of(error)
     failure = unavailable(
-        f"The staging database does not answer ({reason_of(error)}); "
-        "check that it runs and has space"
+        f"The staging database does not answer ({reason}); {_REMEDIES.get(reason, _REMEDY)}"
     )
     if why := _unreached(error):
         failure.add_note(why)
     return failure
 
+
+_REMEDY = "check that it runs and has space"
+_MAY = "check that this user may read and write its file and the folder; see `intu-fhir check`"
+_REMEDIES = {
+    "unable to open database file": _MAY,
+    "attempt to write a readonly database": _MAY,
+}
+"""What to do about what SQLite says, where it is not space."""
 
 _CONNECTING = re.compile(
     r"(?:connection failed: )?((?:connection to server|failed to resolve|connection timeout).*)"

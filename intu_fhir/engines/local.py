@@ -109,15 +109,19 @@ class LocalEngine:
         for event in self._signals.get(signal, ()):
             event.set()
 
+    def take_no_more(self) -> None:
+        """Finish what is in hand and take nothing new; return at once."""
+        self._stopping.set()
+        for signal in self._signals:
+            self.wake(signal)
+
     def stop(self, grace_seconds: float) -> list[str]:
         """Finish what is in hand; return the workers that did not within the grace of all.
 
         What they hold is not lost: its lease runs out and it is done again. One that was never
         started, since what comes before failed, has nothing to finish.
         """
-        self._stopping.set()
-        for signal in self._signals:
-            self.wake(signal)
+        self.take_no_more()
         until = time.monotonic() + grace_seconds
         begun = [thread for thread in self._threads if thread.ident is not None]
         for thread in begun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import psycopg
 import pytest
 import yaml
 from sqlalchemy.engine import URL, make_url
@@ -22,8 +24,9 @@ from intu_fhir.db.readonly import Reader, RefusedQuery, read_only_query
 from intu_fhir.settings.load import load_configuration
 from intu_fhir.settings.receiver import Receiver
 from intu_fhir.settings.schema import Configuration, DicomDestination
+from tests.deploy.test_units import MORE_SECONDS
 from tests.docs.pages import REPOSITORY
-from tests.support.databases import READER_ROLE, PostgresCluster, run_script
+from tests.support.databases import READER_ROLE, PostgresCluster, postgresql_program, run_script
 
 DEPLOY = REPOSITORY / "deploy"
 CONTAINERFILE = DEPLOY / "container" / "Containerfile"
@@ -179,6 +182,11 @@ def test_orthanc_knows_where_its_promises_go(tmp_path: Path) -> None:
     assert ours["Port"] in {one.source.port for one in configuration.enabled_channels()}
 
 
+def test_the_receiver_of_the_compose_file_keeps_its_name() -> None:
+    """A new container, as an upgrade makes one, closes what the one before left open."""
+    assert COMPOSE["services"]["intu"]["hostname"] == "intu"
+
+
 def test_compose_names_only_what_it_has() -> None:
     """Volumes, secrets, services to wait for, and mounted files are all there."""
     for service in COMPOSE["services"].values():
@@ -223,6 +231,44 @@ def test_the_program_of_the_compose_file_is_no_superuser(compose_database: URL) 
     assert service["depends_on"] == {"intu": {"condition": "service_healthy"}}
 
 
+def test_the_database_of_the_compose_file_is_restored_as_the_page_says(
+    compose_database: URL, tmp_path: Path
+) -> None:
+    """The calls of the page drop it and make it again from its dump, the program's as before."""
+    ours = compose_database.set(username="intu").render_as_string(hide_password=False)
+    migrate.upgrade(ours)
+    database, folder = str(compose_database.database), str(compose_database.query["host"])
+    dump = tmp_path / "staging.dump"
+    _postgresql(folder, f"pg_dump --username=intu --format=custom --file={dump} {database}")
+    page = (REPOSITORY / "docs" / "how-to" / "run-in-containers.md").read_text("utf-8")
+    told = re.findall(r"^docker compose exec (?:-T )?database (.+)$", page, re.MULTILINE)
+    assert [call.split()[0] for call in told] == ["dropdb", "pg_restore"]
+    drop, restore = told
+    with psycopg.connect(dbname=database, user="intu_reader", host=folder):
+        _postgresql(folder, drop.removesuffix(" intu") + f" {database}")
+    _postgresql(folder, restore.partition(" < ")[0] + f" {dump}")
+    assert migrate.current(ours) == migrate.head()
+    with psycopg.connect(dbname=database, user="postgres", host=folder) as connection:
+        owners = connection.execute(
+            "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+        )
+        assert owners.fetchall() == [("intu",)]
+
+
+def _postgresql(folder: str, call: str) -> None:
+    """Run a program of PostgreSQL on the server whose socket is in the folder."""
+    name, *arguments = call.split()
+    done = subprocess.run(
+        [postgresql_program(name), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PGHOST": folder},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("item", OBJECTS, ids=lambda item: item["metadata"]["name"])
 def test_kubernetes_takes_it(item: dict[str, Any]) -> None:
     """Each object obeys the schema of Kubernetes, with no field that it does not know."""
@@ -252,6 +298,15 @@ def test_containers_run_commands_that_exist() -> None:
     assert {words[0] for words in told} <= set(COMMANDS)
 
 
+def test_a_pod_that_upgrades_the_database_is_left_alive() -> None:
+    """What answers only after the migrations has an hour for them before anything kills it."""
+    for name in ("intu-receive", "intu-worker"):
+        (container,) = PODS[name]["containers"]
+        started, alive = container["startupProbe"], container["livenessProbe"]
+        assert started["httpGet"] == alive["httpGet"]
+        assert started["periodSeconds"] * started["failureThreshold"] >= 3_600
+
+
 def test_services_find_their_pods() -> None:
     """Each service and budget selects the labels of a pod that is there."""
     labels = [_template(item)["metadata"]["labels"] for item in OBJECTS if _template(item)]
@@ -262,8 +317,8 @@ def test_services_find_their_pods() -> None:
 
 
 def test_containers_stop_later_than_the_receiver() -> None:
-    """Compose and Kubernetes wait longer than the receiver takes to finish what is in hand."""
-    grace = Receiver().shutdown_grace_seconds
-    assert int(COMPOSE["services"]["intu"]["stop_grace_period"].rstrip("s")) > grace
+    """Compose and Kubernetes wait longer than the page takes to end, and then what is in hand."""
+    least = Receiver().shutdown_grace_seconds + MORE_SECONDS
+    assert int(COMPOSE["services"]["intu"]["stop_grace_period"].rstrip("s")) >= least
     for name in ("intu-receive", "intu-worker"):
-        assert PODS[name]["terminationGracePeriodSeconds"] > grace
+        assert PODS[name]["terminationGracePeriodSeconds"] >= least

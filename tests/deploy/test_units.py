@@ -13,6 +13,9 @@ from tests.docs.pages import REPOSITORY
 from tests.support.programs import require
 
 UNITS = sorted((REPOSITORY / "deploy" / "systemd").iterdir())
+MORE_SECONDS = 20
+"""The page may take 10 to end, workers 2 beyond the grace, and the process has to end."""
+
 INSTALLED = "/opt/intu-fhir/bin/intu-fhir"
 
 
@@ -65,7 +68,7 @@ def test_services_wait_for_the_time() -> None:
 
 
 def test_it_stops_later_than_the_receiver() -> None:
-    """Systemd waits longer than the receiver takes to finish what is in hand."""
+    """Systemd waits longer than the page takes to end, and then what is in hand."""
     text = (REPOSITORY / "deploy" / "systemd" / "intu-fhir.service").read_text(encoding="utf-8")
     stop = next(line for line in text.splitlines() if line.startswith("TimeoutStopSec="))
-    assert int(stop.partition("=")[2]) > Receiver().shutdown_grace_seconds
+    assert int(stop.partition("=")[2]) >= Receiver().shutdown_grace_seconds + MORE_SECONDS

@@ -13,12 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from intu_fhir.app.serving import Site
+from intu_fhir.app.wiring import open_app
 from intu_fhir.db.session import Database
+from intu_fhir.settings.load import load_configuration
+from tests.support.far_sides import Peer, RawServer
 from tests.support.ports import free_port
 from tests.support.promises import examine
-from tests.support.raw_peer import RawPeer, status_of
+from tests.support.raw_peer import RawPeer, status_of, store_command
 from tests.support.site_folder import write_site
 from tests.support.studies import data_set_bytes, make_instance, uid
+from tests.support.waiting import wait_until
 
 _GRACE_SECONDS = 10
 
@@ -108,6 +113,35 @@ def test_termination_loses_no_answer(
         process.kill()
         process.communicate()
     look(migrated_database_url, tmp_path, modalities)
+
+
+def test_what_is_in_hand_shares_one_grace(tmp_path: Path, migrated_database_url: str) -> None:
+    """N-10: objects and deliveries in hand are waited for at once, not one after the other."""
+    grace, port = 3.0, free_port()
+    with RawServer(Peer.wait) as silent:
+        ehr = {"type": "fhir", "base_url": silent.url, "release": "r4", "timeout_seconds": 60}
+        write_site(
+            tmp_path,
+            database=migrated_database_url,
+            port=port,
+            destinations={"ehr": {**ehr, "subject": {"strategy": "logical"}}},
+            receiver={"shutdown_grace_seconds": grace},
+        )
+        site = Site(open_app(load_configuration(tmp_path)))
+        site.start()
+        with RawPeer(port) as peer, RawPeer(port) as slow:
+            peer.associate(called="INTU_TEST")
+            assert status_of(peer.store(data_set_bytes(make_instance()), uid("study", 1, 1))) == 0
+            peer.release()
+            wait_until(lambda: silent.peers, what="a delivery in hand")
+            slow.associate(called="INTU_TEST")
+            slow.send_command(store_command(uid("study", 1, 2)))
+            slow.send_data(data_set_bytes(make_instance(number=2))[:50], last=False)
+            wait_until(lambda: any((tmp_path / "files" / "incoming").iterdir()))
+            begun = time.monotonic()
+            [report] = site.stop()
+            assert grace <= time.monotonic() - begun < 2 * grace
+        assert report.cut == 1
 
 
 def look(url: str, folder: Path, modalities: list[Modality]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -561,3 +562,13 @@ def test_destinations(ask: Ask) -> None:
     code, _, err = ask("destinations", "pause", "ehx")
     assert code == 2
     assert "there are: ehr" in err
+
+
+def test_a_user_without_a_name_pauses(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run under a number that has no name: it pauses and resumes all the same."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 1_000_720_000)
+    assert ask("destinations", "pause", "ehr")[0] == 0
+    assert "paused by unknown" in ask("destinations")[1]
+    assert ask("destinations", "resume", "ehr")[0] == 0

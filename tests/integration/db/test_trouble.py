@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
 import psycopg
@@ -92,3 +93,13 @@ def test_a_standby_is_named(database: Database) -> None:
     words = r"can only be read.*name the primary"
     with pytest.raises(StoreUnavailable, match=words), database.write() as connection:
         _become_a_standby(connection)
+
+
+@pytest.mark.parametrize(
+    "said", ["unable to open database file", "attempt to write a readonly database"]
+)
+def test_a_file_that_this_user_may_not_write_is_no_lack_of_space(said: str) -> None:
+    """A volume that is root's, or a file that root's shell has made, is told as what it is."""
+    refused = sa.exc.OperationalError("", {}, sqlite3.OperationalError(said))
+    with pytest.raises(StoreUnavailable, match="this user may read and write"), database_errors():
+        raise refused
