@@ -126,7 +126,7 @@ def test_decoder_that_hangs(
     with pytest.raises(NotDecoded, match="more than 3 s"):
         decoder.decode(IMAGE, frame, _yes)
     assert time.monotonic() - begun < 30  # a frame has a minute otherwise
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5, "the process is gone")
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="the process is gone")
 
 
 def test_who_may_not_go_on_stops(decoder: Decoder, frame: bytes) -> None:
