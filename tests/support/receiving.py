@@ -61,23 +61,32 @@ class Recorder:
     def wait_for_ends(self, count: int = 1) -> list[str]:
         """Return the reasons of the ends once there are ``count``."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.ends) >= count, timeout=10)
+            assert self._changed.wait_for(lambda: len(self.ends) >= count, timeout=60)
             return [reason for _, reason, _ in self.ends]
 
     def wait_for_objects(self, count: int = 1) -> None:
         """Return once ``count`` objects have been handed over."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.objects) >= count, timeout=10)
+            assert self._changed.wait_for(lambda: len(self.objects) >= count, timeout=60)
 
 
-QUICK = Receiver(
-    handshake_seconds=1.0, pdu_seconds=1.0, idle_seconds=2.0, min_free_bytes=0, max_pdu_bytes=16_384
+PATIENT = Receiver(
+    handshake_seconds=60.0,
+    pdu_seconds=60.0,
+    idle_seconds=60.0,
+    min_free_bytes=0,
+    max_pdu_bytes=16_384,
 )
+"""No peer of a test is ended for being slow, however little time the machine has for it."""
 
 
 def limits(**changes: Any) -> Receiver:
-    """Return limits that suit a quick test."""
-    return QUICK.model_copy(update=changes)
+    """Return limits that suit a test."""
+    return PATIENT.model_copy(update=changes)
+
+
+QUICK = limits(handshake_seconds=1.0, pdu_seconds=1.0, idle_seconds=2.0)
+"""For tests that wait until a peer is ended for being slow."""
 
 
 def dicom_source(**changes: Any) -> DicomSource:
@@ -95,7 +104,7 @@ class Receiving:
         folder: Path,
         *,
         recorder: Recorder | None = None,
-        receiver: Receiver = QUICK,
+        receiver: Receiver = PATIENT,
         files: FileStore | None = None,
         slots: Slots | None = None,
         free_space: FreeSpace | None = None,
@@ -137,13 +146,3 @@ class Receiving:
     def spooled(self) -> list[Path]:
         """Return what is left in the spool."""
         return sorted((self.folder / "incoming").iterdir())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once ``condition`` holds."""
-    pause = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come to that")

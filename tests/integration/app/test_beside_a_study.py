@@ -380,6 +380,7 @@ def test_the_other_release(tmp_path: Path, migrated_database_url: str) -> None:
         assert validate_independently(running.ehr.resources(), "r5") == []
 
 
+@pytest.mark.timed
 def test_a_slow_server_keeps_the_study_with_its_worker(
     tmp_path: Path, migrated_database_url: str
 ) -> None:

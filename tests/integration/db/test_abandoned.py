@@ -42,8 +42,8 @@ def _frozen_while_claiming(database: Database) -> Iterator[list[str]]:
     def freeze() -> None:
         try:
             with database.write() as connection:
-                connection.execute(sa.text(_SET))
                 _claim(connection)
+                connection.execute(sa.text(_SET))  # last: a busy machine may pause in between
                 holds.set()
                 goes_on.wait(20)
                 connection.execute(sa.text("SELECT 1"))

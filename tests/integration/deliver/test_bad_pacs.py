@@ -36,6 +36,8 @@ from tests.support.raw_peer import DATA, LAST, P_DATA, RELEASE_RP, pdu
 DEADLINE = 0.5
 LIMIT = 4 * DEADLINE
 """Connect, negotiate, send and answer have one deadline each."""
+PATIENT = 60.0
+"""For peers that answer: how long they are let take is not what these tests are about."""
 
 UID = "1.2.3.4"
 
@@ -69,6 +71,17 @@ def _first(data: bytes, *, then_wait: bool = True) -> Behaviour:
         peer.send(data)
         if then_wait:
             peer.wait()
+
+    return behave
+
+
+def _accepting(data: bytes) -> Behaviour:
+    """A peer that answers the association request with these bytes, and a release, too."""
+
+    def behave(peer: Peer) -> None:
+        associate(peer, data)
+        peer.pdu()
+        peer.send(pdu(RELEASE_RP, bytes(4)))
 
     return behave
 
@@ -186,6 +199,7 @@ BAD_PEERS: dict[str, Behaviour] = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", BAD_PEERS)
 def test_no_peer_holds_us_or_fools_us(name: str, tmp_path: Path) -> None:
     """P-01, P-03: whatever a peer does, the call ends in time, and nothing counts as delivered."""
@@ -229,6 +243,7 @@ BAD_ECHOES: dict[str, Behaviour] = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", BAD_ECHOES)
 def test_no_peer_holds_an_echo(name: str) -> None:
     """C-ECHO is as bounded as C-STORE, and as hard to fool."""
@@ -244,7 +259,7 @@ def test_good_peer_by_hand(tmp_path: Path) -> None:
     behave = _answering(response)
     objects = [outgoing(tmp_path, f"1.2.3.{n}", b"x" * 100_000) for n in range(3)]
     with RawServer(behave) as server:
-        sending = Sending(server.port, seconds=DEADLINE)
+        sending = Sending(server.port, seconds=PATIENT)
         assert isinstance(sending.send(objects), Delivered)
     assert len(sending.delivered) == 3
 
@@ -253,7 +268,7 @@ def test_answer_without_the_instance_uid(tmp_path: Path) -> None:
     """The UID is optional in an answer (PS3.7 table 9.3-2): the message ID is enough then."""
     behave = _answering(lambda message_id, uid: response(message_id, None))
     with RawServer(behave) as server:
-        sending = Sending(server.port, seconds=DEADLINE)
+        sending = Sending(server.port, seconds=PATIENT)
         assert isinstance(sending.send([outgoing(tmp_path, UID, b"x")]), Delivered)
 
 
@@ -269,7 +284,7 @@ def test_refusal_before_the_end_of_the_data_counts(tmp_path: Path) -> None:
         read_command(peer)
 
     with RawServer(behave) as server:
-        outcome = Sending(server.port, seconds=DEADLINE).send(
+        outcome = Sending(server.port, seconds=PATIENT).send(
             [outgoing(tmp_path, UID, b"x" * 10**6)]
         )
     assert isinstance(outcome, Dead)
@@ -280,7 +295,7 @@ def test_abort_is_told_with_its_reason(tmp_path: Path) -> None:
     """The peer's own words for an abort are kept, whenever it comes."""
     for name in ("aborts after the data", "aborts instead of answering"):
         with RawServer(BAD_PEERS[name]) as server:
-            outcome = Sending(server.port, seconds=DEADLINE).send([outgoing(tmp_path, UID, b"x")])
+            outcome = Sending(server.port, seconds=PATIENT).send([outgoing(tmp_path, UID, b"x")])
         assert "A-ABORT 2/1" in outcome.detail
 
 
@@ -288,7 +303,7 @@ def test_abort_is_told_with_its_reason(tmp_path: Path) -> None:
 def test_an_abort_is_told_with_what_a_person_can_check(tmp_path: Path, name: str) -> None:
     """Who aborts before taking anything is named with its address, and whom it may not know."""
     with RawServer(BAD_PEERS[name]) as server:
-        outcome = Sending(server.port, seconds=DEADLINE, ae_title="OURS").send(
+        outcome = Sending(server.port, seconds=PATIENT, ae_title="OURS").send(
             [outgoing(tmp_path, UID, b"x")]
         )
     assert outcome.detail.startswith(f"PACS at 127.0.0.1:{server.port}: the PACS aborted the")
@@ -310,7 +325,7 @@ def test_an_abort_is_told_with_what_a_person_can_check(tmp_path: Path, name: str
 def test_each_reject(tmp_path: Path, where: tuple[int, int, int], kind: type[Any]) -> None:
     """P-01: each reason of a reject ends as its table says, with its numbers kept."""
     with RawServer(_first(reject(*where))) as server:
-        outcome = Sending(server.port, seconds=DEADLINE).send([outgoing(tmp_path, UID, b"x")])
+        outcome = Sending(server.port, seconds=PATIENT).send([outgoing(tmp_path, UID, b"x")])
     assert isinstance(outcome, kind)
     assert outcome.status == f"A-ASSOCIATE-RJ {'/'.join(map(str, where))}"
 
@@ -318,27 +333,28 @@ def test_each_reject(tmp_path: Path, where: tuple[int, int, int], kind: type[Any
 @pytest.mark.parametrize("result", [1, 2, 3, 4, 77])
 def test_each_context_result(tmp_path: Path, result: int) -> None:
     """P-01: a context that is not granted, for whatever reason, is a dead letter."""
-    with RawServer(_first(accept(result=result))) as server:
-        outcome = Sending(server.port, seconds=DEADLINE).send([outgoing(tmp_path, UID, b"x")])
+    with RawServer(_accepting(accept(result=result))) as server:
+        outcome = Sending(server.port, seconds=PATIENT).send([outgoing(tmp_path, UID, b"x")])
     assert isinstance(outcome, Dead)
 
 
 def test_context_in_another_transfer_syntax(tmp_path: Path) -> None:
     """A PACS that grants a syntax which was not asked for gets nothing in it."""
     one = outgoing(tmp_path, UID, b"x", transfer_syntax_uid="1.2.840.10008.1.2.4.70")
-    with RawServer(_first(accept())) as server:
-        outcome = Sending(server.port, seconds=DEADLINE).send([one])
+    with RawServer(_accepting(accept())) as server:
+        outcome = Sending(server.port, seconds=PATIENT).send([one])
     assert isinstance(outcome, Dead)
     assert "another syntax granted" in outcome.detail
 
 
 def test_context_that_is_not_mentioned(tmp_path: Path) -> None:
     """A context that the accept leaves out is not granted."""
-    with RawServer(_first(accept(contexts=0))) as server:
-        outcome = Sending(server.port, seconds=DEADLINE).send([outgoing(tmp_path, UID, b"x")])
+    with RawServer(_accepting(accept(contexts=0))) as server:
+        outcome = Sending(server.port, seconds=PATIENT).send([outgoing(tmp_path, UID, b"x")])
     assert isinstance(outcome, Dead)
 
 
+@pytest.mark.timed
 def test_peer_that_never_ends_the_association(tmp_path: Path) -> None:
     """What was answered stands, though the release is never answered."""
 
@@ -383,12 +399,13 @@ def test_fragments_fit_what_the_peer_takes(tmp_path: Path, size: int, longest: i
         peer.pdu()
 
     with RawServer(behave) as server:
-        outcome = Sending(server.port, seconds=5).send([outgoing(tmp_path, UID, content)])
+        outcome = Sending(server.port, seconds=PATIENT).send([outgoing(tmp_path, UID, content)])
     assert isinstance(outcome, Delivered)
     assert bytes(got) == content
     assert not longest or max(lengths) <= longest
 
 
+@pytest.mark.timed
 def test_tls_peer_that_says_nothing(tmp_path: Path) -> None:
     """A TLS handshake that is never answered ends in time."""
     authority = Authority(tmp_path)

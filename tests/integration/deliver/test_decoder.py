@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,16 +91,13 @@ def _while_stopped(decoder: Decoder, frame: bytes, then: signal.Signals) -> None
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
 
-    def end() -> None:
+    def end() -> bool:
+        """Asked for the first time, we have sent the frame and wait for the answer."""
         os.kill(pid, then)
         os.kill(pid, signal.SIGCONT)  # who is stopped dies of SIGKILL alone
+        return True
 
-    timer = threading.Timer(0.2, end)
-    timer.start()
-    try:
-        decoder.decode(IMAGE, frame, _yes)
-    finally:
-        timer.join()
+    decoder.decode(IMAGE, frame, end)
 
 
 def test_decoder_that_crashes(decoder: Decoder, frame: bytes) -> None:
@@ -129,8 +125,8 @@ def test_decoder_that_hangs(
     begun = time.monotonic()
     with pytest.raises(NotDecoded, match="more than 3 s"):
         decoder.decode(IMAGE, frame, _yes)
-    assert time.monotonic() - begun < 8
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5, "the process is gone")
+    assert time.monotonic() - begun < 30  # a frame has a minute otherwise
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="the process is gone")
 
 
 def test_who_may_not_go_on_stops(decoder: Decoder, frame: bytes) -> None:

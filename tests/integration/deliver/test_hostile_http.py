@@ -142,6 +142,7 @@ BAD_SERVERS: dict[str, Behaviour] = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", BAD_SERVERS)
 def test_every_answer_is_bounded(name: str) -> None:
     """No server holds a request beyond its deadline, or memory beyond the cap (H-02)."""

@@ -30,9 +30,11 @@ MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
 @contextmanager
-def _scu(port: int, idle_seconds: float = 30.0, longest: float = 60.0) -> Iterator[StorageScu]:
+def _scu(
+    port: int, idle_seconds: float = 30.0, longest: float = 60.0, patience: float = 60.0
+) -> Iterator[StorageScu]:
     destination = DicomDestination(
-        type="dicom", host="127.0.0.1", port=port, called_ae_title="PACS", timeout_seconds=2
+        type="dicom", host="127.0.0.1", port=port, called_ae_title="PACS", timeout_seconds=patience
     )
     scu = StorageScu(destination, idle_seconds=idle_seconds, longest_use_seconds=longest)
     with closing(scu):
@@ -52,7 +54,7 @@ def test_studies_share_an_association(tmp_path: Path) -> None:
                 assert isinstance(scu.send(objects, _ignore), Delivered)
             assert len(pacs.received) == 20
             assert pacs.associations == 1
-        wait_until(lambda: not pacs._entity.active_associations, 5, "the association is released")
+        wait_until(lambda: not pacs._entity.active_associations, what="the association is released")
 
 
 def test_each_study_has_its_own_where_nothing_is_kept(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_another_kind_of_study_has_another_association(tmp_path: Path) -> None:
         scu.send([outgoing(tmp_path / "o", "1.2.2", b"x", sop_class_uid=MR)], _ignore)
         scu.send([outgoing(tmp_path / "o", "1.2.3", b"x", sop_class_uid=MR)], _ignore)
         assert pacs.associations == 2
-        wait_until(lambda: len(pacs._entity.active_associations) == 1, 5, "the old one ended")
+        wait_until(lambda: len(pacs._entity.active_associations) == 1, what="the old one ended")
         assert len(pacs.received) == 3
 
 
@@ -123,7 +125,7 @@ def test_who_has_nothing_to_do_is_released(tmp_path: Path) -> None:
     with RawServer(behave) as server, _scu(server.port, 0.01) as scu:
         scu.send([outgoing(tmp_path, "1.2.1", b"x")], _ignore)
         wait_until(lambda: scu.end_idle() > 0, 5, "it is old enough")
-        wait_until(lambda: ends, 5, "it is released")
+        wait_until(lambda: ends, what="it is released")
     assert ends == [5]
 
 
@@ -199,9 +201,9 @@ def test_kept_association_that_is_gone(tmp_path: Path, name: str) -> None:
         else:
             peer.wait()
 
-    with RawServer(behave) as server, _scu(server.port) as scu:
+    with RawServer(behave) as server, _scu(server.port, patience=2.0) as scu:
         scu.send([outgoing(tmp_path, "1.2.1", b"x")], answers.append)
-        assert ended.wait(5)
+        assert ended.wait(30)
         outcome = scu.send([outgoing(tmp_path, "1.2.2", b"x" * 100_000)], answers.append)
     assert numbers == [1, 2]
     assert outcome == Delivered("0000", "1 instance")

@@ -16,8 +16,8 @@ from tests.integration.receive.conftest import StartReceiving
 from tests.support.clock import FakeClock
 from tests.support.programs import require
 from tests.support.raw_peer import ASSOCIATE_RJ, RawPeer, associate_request, item, status_of
-from tests.support.receiving import wait_until
 from tests.support.studies import write_study
+from tests.support.waiting import wait_until
 
 SECRET = "correct horse"
 USERS = (User(name="scanner", passcode=SECRET), User(name="viewer"))

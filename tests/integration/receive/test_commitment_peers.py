@@ -44,8 +44,9 @@ from tests.support.raw_peer import (
     store_command,
     us,
 )
-from tests.support.receiving import Receiving, limits, wait_until
+from tests.support.receiving import Receiving, limits
 from tests.support.studies import data_set_bytes, make_instance, uid
+from tests.support.waiting import wait_until
 
 JPEG = "1.2.840.10008.1.2.4.50"
 UID, OBJECT = uid("study", 1, 1), data_set_bytes(make_instance())
@@ -328,7 +329,7 @@ def send(
     return report.status
 
 
-def tell(receiving: Receiving, data: bytes = b"result", seconds: float = 5.0) -> int:
+def tell(receiving: Receiving, data: bytes = b"result", seconds: float = 60.0) -> int:
     """Tell the peer a result; return the status of its answer."""
     return send(receiving, data).result(seconds)
 
@@ -358,7 +359,7 @@ def test_result_is_told_and_answered(
     assert int.from_bytes(request[0x1002], "little") == 2
     message_id = int.from_bytes(request[0x0110], "little")
     peer.send_command(event_answer(message_id, 0x0110), COMMITMENT_ID)
-    assert told.result(10) == 0x0110
+    assert told.result(60) == 0x0110
 
 
 def test_result_waits_until_a_message_has_ended(
@@ -374,7 +375,7 @@ def test_result_waits_until_a_message_has_ended(
     assert status_of(peer.response()) == 0x0000
     message_id = int.from_bytes(read_report(peer)[0x0110], "little")
     peer.send_command(event_answer(message_id), COMMITMENT_ID)
-    assert told.result(10) == 0
+    assert told.result(60) == 0
 
 
 def test_message_between_report_and_answer_is_served(
@@ -385,7 +386,7 @@ def test_message_between_report_and_answer_is_served(
     message_id = int.from_bytes(read_report(peer)[0x0110], "little")
     assert status_of(peer.store(OBJECT, UID)) == 0x0000
     peer.send_command(event_answer(message_id), COMMITMENT_ID)
-    assert told.result(10) == 0
+    assert told.result(60) == 0
 
 
 def test_answer_with_a_data_set_is_passed_over(
@@ -396,7 +397,7 @@ def test_answer_with_a_data_set_is_passed_over(
     message_id = int.from_bytes(read_report(peer)[0x0110], "little")
     peer.send_command(event_answer(message_id, data_set=1), COMMITMENT_ID)
     peer.send_data(b"event reply", COMMITMENT_ID)
-    assert told.result(10) == 0
+    assert told.result(60) == 0
     assert status_of(peer.store(OBJECT, UID)) == 0x0000
 
 
@@ -414,7 +415,7 @@ def test_association_that_ends_fails_the_report(
     read_report(peer)
     peer.send(pdu(7, bytes(4)))
     with pytest.raises(NotReported, match="ended"):
-        told.result(10)
+        told.result(60)
     wait_until(lambda: not receiving.requesters.free())
 
 
@@ -429,12 +430,12 @@ def test_one_report_at_a_time(peer: RawPeer, receiving: Receiving) -> None:
         peer.read()
     peer.socket.settimeout(10)
     peer.send_command(event_answer(message_id), COMMITMENT_ID)
-    assert first.result(10) == 0
+    assert first.result(60) == 0
     second = send(receiving)
     answered = int.from_bytes(read_report(peer)[0x0110], "little")
     assert answered != message_id
     peer.send_command(event_answer(answered), COMMITMENT_ID)
-    assert second.result(10) == 0
+    assert second.result(60) == 0
 
 
 def test_report_that_nobody_waits_for_is_not_sent(peer: RawPeer, receiving: Receiving) -> None:
@@ -448,7 +449,7 @@ def test_report_that_nobody_waits_for_is_not_sent(peer: RawPeer, receiving: Rece
     assert status_of(peer.response()) == 0x0000
     message_id = int.from_bytes(read_report(peer)[0x0110], "little")
     peer.send_command(event_answer(message_id), COMMITMENT_ID)
-    assert second.result(10) == 0
+    assert second.result(60) == 0
 
 
 def test_result_goes_to_its_own_requester_only(peer: RawPeer, receiving: Receiving) -> None:
@@ -466,7 +467,7 @@ def test_association_that_asked_is_told(receiving: Receiving, taken: Taken) -> N
         status = send(receiving, association=taken.requests[0].origin.association_id)
         message_id = int.from_bytes(read_report(asking)[0x0110], "little")
         asking.send_command(event_answer(message_id), COMMITMENT_ID)
-        assert status.result(10) == 0
+        assert status.result(60) == 0
         status = send(receiving, association="another one that has ended")
         read_report(newer)
 
@@ -496,16 +497,16 @@ def test_idle_association_waits_for_its_result(start_receiving: StartReceiving) 
     """A peer that has asked may be silent until its result came, and not for longer."""
     receiving = start_receiving(
         commit=lambda _: None,
-        receiver=limits(idle_seconds=0.5, storage_commitment=StorageCommitment(wait_seconds=60)),
+        receiver=limits(idle_seconds=2, storage_commitment=StorageCommitment(wait_seconds=60)),
     )
     with RawPeer(receiving.port) as peer:
         peer.associate(WITH_COMMITMENT)
         assert ask(peer, action()) == 0x0000
-        threading.Event().wait(2.0)
+        threading.Event().wait(5.0)
         status = send(receiving)
         message_id = int.from_bytes(read_report(peer)[0x0110], "little")
         peer.send_command(event_answer(message_id), COMMITMENT_ID)
-        assert status.result(10) == 0
+        assert status.result(60) == 0
         assert peer.is_ended()
         assert receiving.recorder.wait_for_ends() == ["timed_out"]
 
@@ -514,7 +515,7 @@ def test_wait_for_a_result_has_an_end(start_receiving: StartReceiving) -> None:
     """A peer whose result does not come within ``wait_seconds`` is as idle as any other."""
     receiving = start_receiving(
         commit=lambda _: None,
-        receiver=limits(idle_seconds=0.5, storage_commitment=StorageCommitment(wait_seconds=1)),
+        receiver=limits(idle_seconds=2, storage_commitment=StorageCommitment(wait_seconds=1)),
     )
     with RawPeer(receiving.port) as peer:
         peer.associate(WITH_COMMITMENT)
@@ -541,7 +542,7 @@ def test_long_result_goes_out_in_pieces(receiving: Receiving, beside: ThreadPool
                     break
         assert got == data
         peer.send_command(event_answer(message_id), COMMITMENT_ID)
-        assert told.result(10) == 0
+        assert told.result(60) == 0
 
 
 def test_open_requests_take_no_memory(start_receiving: StartReceiving) -> None:

@@ -42,8 +42,9 @@ from tests.support.raw_peer import (
     status_of,
     store_command,
 )
-from tests.support.receiving import Receiving, Recorder, limits, wait_until
+from tests.support.receiving import Receiving, Recorder, limits
 from tests.support.studies import data_set_bytes, make_instance, uid
+from tests.support.waiting import wait_until
 
 UID = uid("study", 1, 1)
 OBJECT = data_set_bytes(make_instance())

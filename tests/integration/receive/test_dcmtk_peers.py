@@ -11,8 +11,9 @@ import pytest
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.data import INCOMPLETE, pydicom_files
 from tests.support.programs import require
-from tests.support.receiving import Receiving, limits, wait_until
+from tests.support.receiving import Receiving, limits
 from tests.support.studies import write_study
+from tests.support.waiting import wait_until
 
 
 def run(program: str, receiving: Receiving, *options: str) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,8 @@ from intu_fhir.settings.schema import Receiver
 from tests.integration.receive.conftest import StartReceiving
 from tests.support.clock import FakeClock
 from tests.support.raw_peer import RawPeer, status_of
-from tests.support.receiving import Receiving, limits, wait_until
+from tests.support.receiving import Receiving, limits
+from tests.support.waiting import wait_until
 
 
 def counted(outcome: str) -> float:

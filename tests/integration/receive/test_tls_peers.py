@@ -21,7 +21,7 @@ from tests.integration.receive.conftest import StartReceiving
 from tests.support.certificates import Authority, Certificate
 from tests.support.programs import require
 from tests.support.raw_peer import VERIFICATION_ID, associate_request, echo_command, pdu, pdv
-from tests.support.receiving import Receiving
+from tests.support.receiving import QUICK, Receiving
 
 
 @pytest.fixture
@@ -31,11 +31,18 @@ def client(authority: Authority) -> Certificate:
 
 
 @pytest.fixture
-def mutual(authority: Authority, start_receiving: StartReceiving) -> Receiving:
-    """A listener that asks for client certificates."""
+def asking(authority: Authority) -> ServerTls:
+    """TLS that asks for client certificates."""
     server = authority.issue("server")
-    tls = ServerTls(cert_file=server.cert_file, key_file=server.key_file, ca_file=authority.ca_file)
-    return start_receiving(tls=tls)
+    return ServerTls(
+        cert_file=server.cert_file, key_file=server.key_file, ca_file=authority.ca_file
+    )
+
+
+@pytest.fixture
+def mutual(asking: ServerTls, start_receiving: StartReceiving) -> Receiving:
+    """A listener that asks for client certificates."""
+    return start_receiving(tls=asking)
 
 
 def client_context(authority: Authority, certificate: Certificate | None) -> ssl.SSLContext:
@@ -50,7 +57,7 @@ def echo(port: int, context: ssl.SSLContext) -> float:
     """Associate, echo, and return how long it took; raises OSError where TLS fails."""
     begun = time.monotonic()
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as secure,
     ):
         secure.sendall(associate_request())
@@ -98,7 +105,7 @@ def test_client_without_a_certificate_hears_why(mutual: Receiving, authority: Au
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     for _ in range(8):
         with (
-            socket.create_connection(("127.0.0.1", mutual.port), timeout=5) as plain,
+            socket.create_connection(("127.0.0.1", mutual.port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="localhost") as secure,
         ):
             try:
@@ -134,7 +141,7 @@ def test_connection_ends_with_close_notify(
     context.minimum_version = context.maximum_version = version
     request, last = ENDS[end]
     with (
-        socket.create_connection(("127.0.0.1", mutual.port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", mutual.port), timeout=60) as plain,
         context.wrap_socket(
             plain, server_hostname="localhost", suppress_ragged_eofs=False
         ) as secure,
@@ -205,10 +212,14 @@ def test_suite_without_forward_secrecy_is_refused(
 
 @pytest.mark.timed
 def test_silent_clients_do_not_hold_the_listener(
-    mutual: Receiving, authority: Authority, client: Certificate
+    asking: ServerTls,
+    start_receiving: StartReceiving,
+    authority: Authority,
+    client: Certificate,
 ) -> None:
     """N-05: clients that open a connection and say nothing cost others nothing, and are closed."""
-    silent = [socket.create_connection(("127.0.0.1", mutual.port), timeout=5) for _ in range(10)]
+    mutual = start_receiving(tls=asking, receiver=QUICK)
+    silent = [socket.create_connection(("127.0.0.1", mutual.port), timeout=60) for _ in range(10)]
     silent[0].sendall(bytes.fromhex("160301020001"))  # part of a ClientHello
     assert echo(mutual.port, client_context(authority, client)) < 1.0
     begun = time.monotonic()
@@ -222,7 +233,7 @@ def test_silent_clients_do_not_hold_the_listener(
 def test_plaintext_on_a_tls_port_is_refused(mutual: Receiving) -> None:
     """N-05: an A-ASSOCIATE-RQ in clear to a TLS port gets no association; the log knows why."""
     with capture_logs() as logs:
-        with socket.create_connection(("127.0.0.1", mutual.port), timeout=5) as plain:
+        with socket.create_connection(("127.0.0.1", mutual.port), timeout=60) as plain:
             plain.sendall(associate_request())
             try:
                 answer = plain.recv(1_024)

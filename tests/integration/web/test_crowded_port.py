@@ -80,6 +80,7 @@ def _drip(port: int, stop: threading.Event) -> float:
     return 0.0
 
 
+@pytest.mark.timed
 def test_slow_heads_are_cut_off(crowded: Crowded) -> None:
     """Slowloris: more drips than slots; each is cut off in time, and echoes stay under a second."""
     stop = threading.Event()
@@ -94,6 +95,7 @@ def test_slow_heads_are_cut_off(crowded: Crowded) -> None:
     assert httpx.get(f"{crowded.url}/healthz").status_code == 200
 
 
+@pytest.mark.timed
 def test_large_forms_are_refused(crowded: Crowded) -> None:
     """Forms of 10 MB at once: 413 for each, no 5xx, and echoes stay under a second."""
 
