@@ -14,7 +14,7 @@ from intu_fhir.build.imaging_study import build_imaging_study as build
 from intu_fhir.build.validate import validate_resource
 from intu_fhir.db.readonly import Result, read_only_query
 from intu_fhir.errors import InvalidDataSet
-from intu_fhir.mappings import Release, load_mapping
+from intu_fhir.mappings import Release, attributes_of, load_mapping
 from intu_fhir.settings.load import load_configuration
 
 
@@ -41,11 +41,12 @@ def build_imaging_study(
         InvalidUid: a UID is missing or invalid.
         ConfigurationError: the mapping file is wrong.
     """
-    studies = read_studies(instances)
+    wanted = load_mapping(mapping)
+    studies = read_studies(instances, attributes_of([wanted]).levels)
     if len(studies) > 1:
         raise InvalidDataSet(f"There are {len(studies)} studies; give the instances of one")
     [study] = studies
-    built = build(study, load_mapping(mapping), release, context or BuildContext())
+    built = build(study, wanted, release, context or BuildContext())
     findings = (*study.findings, *built.findings, *validate_resource(built.resource, release))
     return Built(built.resource, findings)
 

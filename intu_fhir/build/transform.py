@@ -10,13 +10,18 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from types import ModuleType
 from typing import Any
+
+import structlog
 
 from intu_fhir.errors import ConfigurationError, PermanentError
 from intu_fhir.model.study import Series, Study
 
 FUNCTION = "transform"
+SLOW_SECONDS = 30.0
+_log = structlog.get_logger("intu_fhir.build")
 _WORD = re.compile(r"\w+")
 # What Python itself says, beside the words of the hook's own text.
 _SAID = """
@@ -82,6 +87,8 @@ class Transformer:
     path: Path
     function: Callable[[Message], Any]
     words: frozenset[str]
+    slow_seconds: float = SLOW_SECONDS
+    """A hook that has not ended after this is named in the log: every study waits for it."""
 
     def __call__(self, message: Message) -> dict[str, Any] | None:
         """Return what the hook makes of a message; None = the study is not to be published.
@@ -90,10 +97,15 @@ class Transformer:
             PermanentError: the hook raised, or gave back something else; the text names the line
                 and holds no values.
         """
+        slow = Timer(self.slow_seconds, self._is_slow, [message.study.get("StudyInstanceUID", "")])
+        slow.daemon = True
+        slow.start()
         try:
             result = self.function(message)
         except (Exception, SystemExit) as error:  # noqa: BLE001  (a site's code may raise anything)
             raise PermanentError(self._failure(error)) from None
+        finally:
+            slow.cancel()
         if result is None:
             return None
         if isinstance(result, Message) and isinstance(result.payload, dict):
@@ -101,6 +113,15 @@ class Transformer:
         raise PermanentError(
             f"{self.path.name}: {FUNCTION}() gave back {type(result).__name__}; return the message "
             "(its payload a dict), or None to leave the study out"
+        )
+
+    def _is_slow(self, study: str) -> None:
+        _log.warning(
+            "transformer_slow",
+            study=study,
+            file=self.path.name,
+            reason=f"it has not ended after {self.slow_seconds:g} s, and every study behind it "
+            "waits; correct the transformer and restart",
         )
 
     def _failure(self, error: BaseException) -> str:

@@ -30,6 +30,16 @@ def test_files_and_data_sets_give_the_same(tmp_path: Path) -> None:
         assert from_files == intu_fhir.build_imaging_study(make_study(), release).resource
 
 
+def test_what_a_mapping_adds_is_read(tmp_path: Path) -> None:
+    """Attributes that the given mapping wants staged are read from the files, as a site does."""
+    (tmp_path / "own.yaml").write_text(
+        "extends: shipped\nattributes: {series: [KVP]}\nseries:\n"
+        "  description: {converter: text, from: KVP}\n"
+    )
+    built = intu_fhir.build_imaging_study(make_study(KVP="120"), mapping=tmp_path / "own.yaml")
+    assert {one["description"] for one in built.resource["series"]} == {"120"}
+
+
 def test_two_studies_are_not_one(tmp_path: Path) -> None:
     """Instances of two studies are refused, not mixed."""
     mixed = [*make_study("one"), *make_study("two")]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from intu_fhir.build.transform import Message, load_transformer
 from intu_fhir.errors import ConfigurationError, PermanentError
 from intu_fhir.model.canonical import canonical_json
 from tests.support.building import build, header, merged
+from tests.support.waiting import wait_until
 
 
 def _hook(folder: Path, code: str) -> Path:
@@ -122,3 +125,16 @@ def test_hooks_that_cannot_be_used(tmp_path: Path, name: str, code: str, expecte
         load_transformer(path)
     assert str(path) in str(caught.value)
     assert expected in str(caught.value)
+
+
+def test_a_hook_that_does_not_end_is_named(tmp_path: Path) -> None:
+    """While a hook keeps all studies waiting, the log names its file and the study."""
+    path = _hook(tmp_path, "def transform(message):\n    message.study['wait']()\n")
+    message = _message()
+    with capture_logs() as logged:
+        message.study["wait"] = lambda: wait_until(lambda: logged)
+        hook = replace(load_transformer(path), slow_seconds=0.01)
+        assert hook(message) is None
+    [event] = logged
+    assert (event["event"], event["file"]) == ("transformer_slow", "dicom_to_fhir.py")
+    assert event["study"] == message.study["StudyInstanceUID"]
