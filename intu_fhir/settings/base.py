@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from types import UnionType
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -19,6 +20,22 @@ class Settings(BaseModel):
         populate_by_name=True,
         allow_inf_nan=False,  # a limit without end is none
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_number_is_true(cls, values: Any) -> Any:
+        """Let true and false be no numbers: they would count as 1 and 0."""
+        if not isinstance(values, dict):
+            return values
+        numbers = {n for n, field in cls.model_fields.items() if _is_number(field.annotation)}
+        wrong = {n for n in numbers & values.keys() if isinstance(values[n], bool)}
+        return values | {name: str(values[name]).lower() for name in wrong}
+
+
+def _is_number(kind: Any) -> bool:
+    if get_origin(kind) in {Annotated, Union, UnionType}:
+        return any(map(_is_number, get_args(kind)))
+    return kind in {int, float}
 
 
 def _ae_title(value: str) -> str:

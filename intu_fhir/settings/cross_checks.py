@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -19,6 +20,12 @@ _ANY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104
 _MADE_LATER = frozenset({("files",), ("object_store", "spool"), ("web", "users_file")})
 """Paths that a start or a command makes."""
 _DATABASES = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
+_POSTGRESQL = re.compile(
+    r"postgresql(?:\+psycopg)?://"
+    r"(?:[^:/]*(?::[^@]*)?@)?"  # user, password
+    r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]/:@?]*)(?::\d{1,5})?"  # host, port
+    r"(?:/[^?]*)?(?:\?.*)?"
+)
 
 
 def cross_mistakes(
@@ -183,6 +190,12 @@ def _stores(site: Site, document: Document) -> Iterator[ConfigurationError]:
         yield document.mistake(
             "not a database we know; write sqlite:///data/staging.db or "
             "postgresql+psycopg://user@host/name",
+            "database",
+        )
+    elif site.database.startswith("postgresql") and not _POSTGRESQL.fullmatch(site.database):
+        yield document.mistake(
+            "not an address of a database; write postgresql+psycopg://user:password@host:5432/x, "
+            "and in the password @ as %40 and % as %25",
             "database",
         )
     elif ":memory:" in site.database:

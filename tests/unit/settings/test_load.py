@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.settings.load import load_configuration
@@ -358,6 +359,45 @@ class TestMistakes:
         _site(tmp_path)
         _touch(tmp_path, name)
         assert "would be ignored" in _only_mistake(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["u:p@ss@h/x", "u:secret@h:port/x", "u@h:123456/x", "h:/x", "[::1/x"],
+)
+def test_an_address_of_a_database_that_none_can_have(tmp_path: Path, url: str) -> None:
+    """It is a mistake that says how to write a password, and shows nothing of it."""
+    mistake = _only_mistake(_site(tmp_path, f"database: 'postgresql+psycopg://{url}'\n"))
+    assert mistake.startswith("intu.yaml:1: database: not an address of a database")
+    assert "@ as %40" in mistake
+    assert url not in mistake
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["/x", "h", "u@/x?host=/run/pg", "u@realm:p@h:5432/x", "u:p/:%40?#@[::1]:1/x?sslmode=require"],
+)
+def test_every_address_of_a_database_is_taken(tmp_path: Path, url: str) -> None:
+    """Sockets, users with a realm, IPv6 and passwords of many characters, as SQLAlchemy does."""
+    _site(tmp_path, f"database: 'postgresql://{url}'\n")
+    assert load_configuration(tmp_path).site.database == f"postgresql://{url}"
+    assert sa.make_url(f"postgresql://{url}")
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("retention: {after_days: true}", "retention.after_days"),
+        ("receiver: {max_associations: true}", "receiver.max_associations"),
+        ("lease_seconds: true", "lease_seconds"),
+    ],
+)
+def test_true_is_no_number(tmp_path: Path, section: str, key: str) -> None:
+    """It would count as 1, and files be removed after a day."""
+    mistake = _only_mistake(_site(tmp_path, f"{section}\n"))
+    assert f"{key}: must be a" in mistake
+    assert "number" in mistake
+    assert mistake.endswith("(it is 'true')")
 
 
 def test_a_user_that_is_named_twice(tmp_path: Path) -> None:
