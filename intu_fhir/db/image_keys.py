@@ -6,13 +6,13 @@ from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 
-from intu_fhir.db.conditions import has_wildcards, wildcards
+from intu_fhir.db.conditions import has_wildcards, like_in_any_case, wildcards
 
 Kind: TypeAlias = Literal["text", "name", "number", "date", "time", "uid"]
 Column: TypeAlias = sa.ColumnElement[Any]
 
 _LAST = chr(0x10FFFF)
-_ENDS = tuple(empty + more for empty in ("", "^", "^^", "^^^") for more in ("", "=%"))
+_ENDS = tuple(empty + more for empty in ("", "^", "^^", "^^^") for more in ("", "=*"))
 """What may stand behind a name that is matched whole: empty components, and other groups."""
 
 
@@ -65,14 +65,13 @@ def _text(column: Column, value: str, dialect: str) -> sa.ColumnElement[bool]:
 
 def _name(column: Column, value: str, dialect: str) -> sa.ColumnElement[bool]:
     """Match a whole name or its first group; a value beyond ASCII also the groups behind it."""
-    lowered, pattern = sa.func.lower(column), sa.func.lower(wildcards(value.rstrip("^")))
-    ends = ("",) if value.endswith("*") else _ENDS
-    found = sa.or_(*(lowered.like(pattern.concat(end), escape="\\") for end in ends))
+    ends, begin = ("",) if value.endswith("*") else _ENDS, value.rstrip("^")
+    found = sa.or_(*(like_in_any_case(column, begin + end, dialect) for end in ends))
     if not value.isascii():
-        return sa.or_(found, lowered.like(sa.literal("%=").concat(pattern).concat("%")))
+        return sa.or_(found, like_in_any_case(column, f"*={begin}*", dialect))
     beginning = value.partition("*")[0].partition("?")[0].rstrip("^")
     if dialect != "sqlite" or not beginning:
         return found
     # SQLite enters an index by a range alone; the last character there is ends it.
-    first = sa.func.lower(beginning)
+    lowered, first = sa.func.lower(column), sa.func.lower(beginning)
     return sa.and_(found, lowered >= first, lowered < first.concat(_LAST))

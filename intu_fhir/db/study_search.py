@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from intu_fhir.db.conditions import LIMIT, all_of, given, has_wildcards, wildcards
+from intu_fhir.db.conditions import LIMIT, all_of, given, has_wildcards, like_in_any_case, wildcards
 from intu_fhir.db.study_states import in_state, keys_in_state, one_by_one
 from intu_fhir.db.tables import association_studies, associations, deliveries, series, studies
 
@@ -95,7 +95,7 @@ class Plan:
 def plan(connection: Connection, wanted: StudyFilter, at_most: int = FEW) -> Plan:
     """Decide how to search, by looking which conditions name few studies."""
     few, conditions = _by_keys(connection, wanted, at_most)
-    conditions += _others(wanted)
+    conditions += _others(wanted, connection.dialect.name)
     order = order_of(wanted)
     if few is None:
         return Plan([*_piece(wanted, _as_it_is), *conditions], order, is_all=not conditions)
@@ -226,7 +226,7 @@ def _indexed(wanted: StudyFilter, dialect: str) -> Iterator[tuple[Keys, sa.Colum
             yield sa.select(c.study_key).where(entry), plain
     if wanted.patient_name is not None and _is_beginning(wanted.patient_name):
         entry = _name_begins(wanted.patient_name, dialect)
-        plain = _contains(_unindexed(c.patient_name), wanted.patient_name)
+        plain = _contains(_unindexed(c.patient_name), wanted.patient_name, dialect)
         yield sa.select(c.study_key).where(entry), plain
     for keys in _related(wanted):
         key = keys.selected_columns[0]
@@ -258,12 +258,12 @@ def _related(wanted: StudyFilter) -> Iterator[Keys]:
         )
 
 
-def _others(wanted: StudyFilter) -> list[sa.ColumnElement[bool]]:
+def _others(wanted: StudyFilter, dialect: str) -> list[sa.ColumnElement[bool]]:
     """Return the conditions that no index serves."""
     name = None if _is_beginning(wanted.patient_name) else wanted.patient_name
     return all_of(
         [_matches(column, text) for column, text in _identifiers(wanted) if text.startswith(_WILD)],
-        given(lambda text: _contains(studies.c.patient_name, text), name),
+        given(lambda text: _contains(studies.c.patient_name, text, dialect), name),
         given(studies.c.channel.__eq__, wanted.channel),
         given(in_state, wanted.state),
     )
@@ -280,9 +280,8 @@ def _matches(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]
     return column == text
 
 
-def _contains(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
-    pattern = wildcards(text) if has_wildcards(text) else f"%{wildcards(text)}%"
-    return sa.func.lower(column).like(sa.func.lower(pattern), escape="\\")
+def _contains(column: sa.ColumnElement[Any], text: str, dialect: str) -> sa.ColumnElement[bool]:
+    return like_in_any_case(column, text if has_wildcards(text) else f"*{text}*", dialect)
 
 
 def _is_beginning(text: str | None) -> bool:
@@ -299,10 +298,10 @@ def _begins(column: sa.ColumnElement[Any], text: str, dialect: str) -> sa.Column
 
 def _name_begins(text: str, dialect: str) -> sa.ColumnElement[bool]:
     """Do the same for the name, where case does not count."""
-    matches = _contains(studies.c.patient_name, text)
+    matches = _contains(studies.c.patient_name, text, dialect)
     if dialect != "sqlite":
         return matches
-    name, beginning = sa.func.lower(studies.c.patient_name), sa.func.lower(_beginning(text))
+    name, beginning = sa.func.lower(studies.c.patient_name), sa.func.lower(_ascii(_beginning(text)))
     return sa.and_(matches, *_between(name, beginning))
 
 
@@ -311,6 +310,11 @@ def _between(
 ) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     """SQLite enters an index by a range alone; the last character there is ends it."""
     return column >= beginning, column < beginning.concat(_LAST_CHARACTER)
+
+
+def _ascii(text: str) -> str:
+    """Return the beginning whose letters SQLite makes small."""
+    return re.match(r"[\x00-\x7f]*", text)[0]  # type: ignore[index]
 
 
 def _beginning(text: str) -> str:

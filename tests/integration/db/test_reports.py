@@ -136,6 +136,8 @@ def test_filters(database: Database) -> None:
     assert _names(database, patient_id="P_*") == ["a"]
     assert _names(database, patient_name="smith") == ["b"]
     assert _names(database, patient_name="m?ller*") == ["a"]
+    assert _names(database, patient_name="MÜL*") == ["a"]
+    assert _names(database, patient_name="ÜLLER^ann") == ["a"]
     assert _names(database, patient_name="%") == []
     assert _names(database, patient_name="SMI*") == ["b"]
     assert _names(database, patient_name="smith^b*") == ["b"]
@@ -458,3 +460,12 @@ def _walk(database: Database, wanted: StudyFilter) -> list[str]:
     return plan_of(
         database, *asked[-1], without=("enable_seqscan", "enable_sort", "enable_bitmapscan")
     )
+
+
+def test_names_are_found_whatever_else_stands_in_them(database: Database) -> None:
+    """Beside a letter beyond ASCII only the wildcards are special, on either database."""
+    _stage(database, "a", study_description="a", patient_name="Ø[b].^C+(d)|{1}$\\E")
+    assert _names(database, patient_name="ø[B].^c+(D)|{1}$\\e") == ["a"]
+    assert _names(database, patient_name="ø?b*|*") == ["a"]
+    for other in ("øb].*", "ø[b]x*", "ø[b].^C+d*", "ö[b]*", "ø[b].^C"):
+        assert _names(database, patient_name=f"{other}?") == []
