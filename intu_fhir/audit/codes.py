@@ -77,6 +77,7 @@ EVENTS: Mapping[Action, Event] = {
     Action.AUDIT_REMOVED: _ours(Action.AUDIT_REMOVED, "D"),
     Action.PAUSED: _ours(Action.PAUSED, "E"),
     Action.RESUMED: _ours(Action.RESUMED, "E"),
+    Action.RETIRED: _ours(Action.RETIRED, "E"),
     Action.CHANGED: Event(_ALERT, "E", (Code("110131", "Software Configuration"),)),
     Action.GRANTED: Event(_ALERT, "E", (_USER_CHANGED,)),
     Action.REVOKED: Event(_ALERT, "E", (_USER_CHANGED,)),

@@ -17,6 +17,7 @@ from intu_fhir.check.stores import (
     check_configuration,
     check_database,
     check_files,
+    check_gone,
     check_identifiers,
     check_reader,
     check_received,
@@ -56,6 +57,7 @@ def check(
         wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
         yield from _channel(channel, wanted, configuration.site.files_folder, knows_files=files.ok)
     yield from check_received(configuration.site, clock)
+    yield from check_gone(configuration.site)
     yield from check_web(configuration.site.web, configuration.site.files_folder)
     yield from check_reader(configuration.site)
     yield from check_identifiers(configuration.site)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from intu_fhir.check.row import CheckRow
 from intu_fhir.db import migrate
+from intu_fhir.db.destinations import names_with_work
 from intu_fhir.db.readonly import Reader, read_only_query
 from intu_fhir.db.refused import refused_lately
+from intu_fhir.db.retired import count_open
 from intu_fhir.db.session import Database, sqlite_folder
 from intu_fhir.errors import ConfigurationError, IntuError, NotDurable, StoreUnavailable
 from intu_fhir.model.extra import install
@@ -186,6 +188,29 @@ def check_received(site: Site, clock: Clock) -> Iterator[CheckRow]:
             f"{objects} of {of} refused in the last day, the last at {one.last:%Y-%m-%d %H:%M} UTC",
             "read why by object_refused in the log; its sender has to send them again",
         )
+
+
+def check_gone(site: Site) -> Iterator[CheckRow]:
+    """Yield the destinations that studies wait for though they are configured no more."""
+    try:
+        migrate.require_fit(site.database)
+        with (
+            closing(Database(site.database, pool_size=1)) as database,
+            database.read() as connection,
+        ):
+            gone = [n for n in names_with_work(connection) if n not in site.destinations]
+            waiting = {name: count_open(connection, name) for name in gone}
+    except IntuError:
+        return  # told of the database
+    for name, count in waiting.items():
+        if count:
+            yield CheckRow(
+                "destination",
+                name,
+                True,
+                f"not configured, and lacks {count:,} {'study' if count == 1 else 'studies'}",
+                f"`intu-fhir destinations retire {name}` if it is gone for good, or bring it back",
+            )
 
 
 def _mounted_at(folder: Path) -> Path:

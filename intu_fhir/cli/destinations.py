@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import click
 
+from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import (
     Program,
     command,
@@ -27,6 +28,7 @@ from intu_fhir.db.destinations import (
     pause,
     resume,
 )
+from intu_fhir.db.retired import AT_ONCE, Retirer, count_open, retire
 from intu_fhir.db.session import Connection, Database
 from intu_fhir.model.destination import DOWN, FAILING, LATER, PAUSED, RECOVERING, UP
 from intu_fhir.observe.clock import SystemClock
@@ -40,6 +42,7 @@ from intu_fhir.observe.login import login
         "intu-fhir destinations",
         "intu-fhir destinations pause pacs_archive --reason 'upgrade until 22:00'",
         "intu-fhir destinations resume pacs_archive",
+        "intu-fhir destinations retire pacs_old --reason 'replaced by pacs_archive'",
     ),
 )
 @config_option()
@@ -49,7 +52,7 @@ from intu_fhir.observe.login import login
 def destinations_command(ctx: click.Context, program: Program, wants_json: bool) -> None:
     """List destinations: whether they answer, what waits for them, how fast it goes.
 
-    Or pause and resume them.
+    Or pause and resume them, or take one out of service.
     """
     if ctx.invoked_subcommand is None:
         _list(program, wants_json)
@@ -154,6 +157,52 @@ def resume_command(program: Program, names: tuple[str, ...], by: str | None) -> 
                 done = resume(connection, name, by=by or login(), now=SystemClock().now())
             seal(database)
             say(f"{name} is resumed" if done else f"{name} was not paused")
+
+
+@destinations_command.add_command
+@command(
+    "retire", "intu-fhir destinations retire pacs_old --reason 'replaced by pacs_archive' --yes"
+)
+@click.argument("name", metavar="NAME")
+@click.option("--by", metavar="NAME", help="Who does it. Default: the user who is logged in.")
+@click.option("--reason", metavar="TEXT", default="", help="Why; shown with each study.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def retire_command(program: Program, name: str, by: str | None, reason: str, yes: bool) -> None:
+    """Take a destination out of service for good.
+
+    Remove it from the channels and from intu.yaml before, and restart what runs. What it has not
+    got by then, waiting, failed or held, is left out (filtered) and keeps no study open any more.
+    What it has stays told.
+    """
+    if name in program.staging().site.destinations:
+        raise click.BadParameter(
+            f"{name} is configured; remove it from the channels and from intu.yaml, restart what "
+            "runs, then say it again"
+        )
+    with program.database() as database:
+        _refuse_unknown(program, database, [name])
+        with database.read() as connection:
+            waiting = count_open(connection, name)
+        if not yes:
+            confirm(f"Leave {_studies(waiting)} out of {name} for good?")
+        done = _retire(database, name, Retirer(by or login(), reason))
+        say(f"{name} is out of service; {_studies(done)} left out")
+
+
+def _retire(database: Database, name: str, by: Retirer) -> int:
+    """Leave out what is open, so many at a time as others can wait for."""
+    done = 0
+    while True:
+        with database.write() as connection:
+            written = retire(connection, name, by, SystemClock().now())
+        done += written
+        if written < AT_ONCE:
+            seal(database)
+            return done
+
+
+def _studies(number: int) -> str:
+    return f"{number:,} {'study' if number == 1 else 'studies'}"
 
 
 def _refuse_unknown(program: Program, database: Database, names: Iterable[str]) -> None:

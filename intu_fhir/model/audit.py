@@ -34,6 +34,7 @@ class Action(StrEnum):
     AUDIT_REMOVED = "audit_removed"
     PAUSED = "paused"
     RESUMED = "resumed"
+    RETIRED = "retired"
     CHANGED = "changed"
     GRANTED = "granted"
     REVOKED = "revoked"
