@@ -28,7 +28,7 @@ from intu_fhir.db.destinations import (
     pause,
     resume,
 )
-from intu_fhir.db.retired import AT_ONCE, Retirer, count_open, retire
+from intu_fhir.db.retired import Retirer, count_open, retire_all
 from intu_fhir.db.session import Connection, Database
 from intu_fhir.model.destination import DOWN, FAILING, LATER, PAUSED, RECOVERING, UP
 from intu_fhir.observe.clock import SystemClock
@@ -185,20 +185,9 @@ def retire_command(program: Program, name: str, by: str | None, reason: str, yes
             waiting = count_open(connection, name)
         if not yes:
             confirm(f"Leave {_studies(waiting)} out of {name} for good?")
-        done = _retire(database, name, Retirer(by or login(), reason))
+        done = retire_all(database, name, Retirer(by or login(), reason), SystemClock().now)
+        seal(database)
         say(f"{name} is out of service; {_studies(done)} left out")
-
-
-def _retire(database: Database, name: str, by: Retirer) -> int:
-    """Leave out what is open, so many at a time as others can wait for."""
-    done = 0
-    while True:
-        with database.write() as connection:
-            written = retire(connection, name, by, SystemClock().now())
-        done += written
-        if written < AT_ONCE:
-            seal(database)
-            return done
 
 
 def _studies(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from intu_fhir.db.audit import record_audit
+from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, destination_states, holds
 from intu_fhir.db.work import NO_FAILURE
 from intu_fhir.model.audit import Action, AuditEvent
@@ -27,10 +29,12 @@ class Retirer:
 
     Args:
         reason: in their own words; without patient data.
+        address: where they came from, where they are not at the machine.
     """
 
     name: str
     reason: str = ""
+    address: str = ""
 
     def why(self) -> str:
         """Return what a delivery says that is left out by this."""
@@ -42,6 +46,19 @@ def count_open(connection: Connection, destination: str) -> int:
     """Return how many studies a destination has not got, whatever keeps them."""
     counted = sa.select(sa.func.count()).where(*_open_at(destination))
     return int(connection.execute(counted).scalar_one())
+
+
+def retire_all(
+    database: Database, destination: str, by: Retirer, now: Callable[[], datetime]
+) -> int:
+    """Leave out all that is open at a destination; return how many studies."""
+    done = 0
+    while True:
+        with database.write() as connection:
+            written = retire(connection, destination, by, now())
+        done += written
+        if written < AT_ONCE:
+            return done
 
 
 def retire(connection: Connection, destination: str, by: Retirer, now: datetime) -> int:
@@ -90,6 +107,7 @@ def retire(connection: Connection, destination: str, by: Retirer, now: datetime)
                 Action.RETIRED,
                 now,
                 by.name,
+                address=by.address,
                 destination=destination,
                 objects=len(rows),
                 reason=by.reason,

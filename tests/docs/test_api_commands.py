@@ -21,6 +21,7 @@ IN_THE_API: Mapping[str, str] = {
     "destinations": "GET /destinations",
     "destinations pause": "POST /destinations/{name}/pause",
     "destinations resume": "POST /destinations/{name}/resume",
+    "destinations retire": "POST /destinations/{name}/retire",
     "replay": "POST /replays",
     "settle": "POST /studies/{uid}/settle",
     "holds list": "GET /holds",

@@ -18,6 +18,7 @@ from intu_fhir.db.destinations import (
     pause,
     resume,
 )
+from intu_fhir.db.retired import Retirer, retire_all
 from intu_fhir.web.access.roles import Role
 from intu_fhir.web.api.routing import AddressOf, PersonOf, SiteOf, new_router
 from intu_fhir.web.api.values import NamePath, Why
@@ -93,6 +94,33 @@ def resume_destination(
     with site.database.write() as connection:
         resume(connection, name, by=person.name, now=site.clock.now(), address=address)
     return _one(site, name)
+
+
+class RetiredAnswer(BaseModel):
+    """What became of a destination that was taken out of service.
+
+    ``left_out``: studies that it had not got; they are filtered there now.
+    """
+
+    name: str
+    left_out: int
+
+
+@routes.post("/destinations/{name}/retire", dependencies=[needs(Role.OPERATOR)])
+def retire_destination(
+    site: SiteOf, person: PersonOf, address: AddressOf, name: NamePath, why: Why | None = None
+) -> RetiredAnswer:
+    """Take a destination out of service for good that is not configured any more.
+
+    What it has not got, waiting, failed or held, is left out. One that is configured is refused.
+    """
+    _require(site, name)
+    if name in site.configuration.site.destinations:
+        raise HTTPException(409, "it is configured; remove it from intu.yaml and restart first")
+    by = Retirer(person.name, why.reason if why else "", address)
+    left_out = retire_all(site.database, name, by, site.clock.now)
+    site.cached.forget("destinations")
+    return RetiredAnswer(name=name, left_out=left_out)
 
 
 def _require(site: Site, name: str) -> None:

@@ -14,6 +14,7 @@ from intu_fhir.web.access.roles import Role
 from tests.docs.pages import REPOSITORY, blocks, read
 from tests.support.api import V1, Api
 from tests.support.clock import START
+from tests.support.seeded import stage
 from tests.support.studies import make_instance, uid
 from tests.support.waiting import wait_until
 from tests.support.web import token_in
@@ -173,6 +174,21 @@ def test_a_destination_is_paused_and_resumed(api: Api) -> None:
     api.post("/destinations/nowhere/pause", status=404)
 
 
+def test_a_destination_that_is_gone_is_retired(api: Api) -> None:
+    """What it lacks is left out and recorded; what is configured or unknown is refused."""
+    with api.running.site.app.database.write() as connection:
+        stage(connection, "of old", deliveries={"old": "dead"})
+    assert "old" in {row["name"] for row in api.get("/destinations")}
+    with api.served.logged_in(Role.VIEWER) as client:
+        assert "intu-fhir destinations retire old" in client.get("/destinations").text
+    told = api.post("/destinations/old/retire", {"reason": "replaced"})
+    assert told == {"name": "old", "left_out": 1}
+    assert {row["name"] for row in api.get("/destinations")} == {"ehr", "pacs"}
+    assert _recorded(api, "retired") == [("token:operator", "")]
+    api.post("/destinations/old/retire", status=404)
+    api.post("/destinations/pacs/retire", status=409)
+
+
 def test_a_replay_is_tried_then_done(api: Api) -> None:
     """The dry run counts and does nothing; with another count nothing is done; then it is."""
     wish = {"states": ["dead"], "destination": "ehr", "reason": "the EHR was mended"}
@@ -310,7 +326,7 @@ def test_the_document_names_every_route_and_its_role(api: Api) -> None:
     document = api.get("/openapi.json")
     assert document["openapi"].startswith("3.1")
     operations = [one for path in document["paths"].values() for one in path.values()]
-    assert len(operations) == 29
+    assert len(operations) == 30
     for one in operations:
         assert one["x-role"] in {"viewer", "operator", "administrator"}
         assert one["description"]
