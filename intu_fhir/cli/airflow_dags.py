@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from intu_fhir.cli.amount import Amount
 from intu_fhir.cli.program import Program, command, say
 from intu_fhir.engines.airflow.file import dag_file, pools_file
 from intu_fhir.engines.airflow.plan import AirflowOptions, drains, pools_of, require_known
@@ -53,7 +54,7 @@ def _slots(
 )
 @click.option(
     "--every",
-    type=click.FloatRange(min=10, max=3_600),
+    type=Amount(10, 3_600),
     metavar="SECONDS",
     default=_DEFAULT.every_seconds,
     show_default=True,

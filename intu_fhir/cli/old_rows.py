@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import click
 
+from intu_fhir.cli.amount import DAYS, Amount
 from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import Program, print_json, say
 from intu_fhir.cli.progress import progress
@@ -66,7 +67,7 @@ def how_old(what: str, setting: str) -> Callable[[Any], Any]:
     options = (
         click.option(
             "--older-than",
-            type=click.FloatRange(min=0),
+            type=Amount(most=DAYS),
             metavar="DAYS",
             help=f"{what} so long ago. Default: retention.{setting}.",
         ),

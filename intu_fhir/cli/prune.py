@@ -8,6 +8,7 @@ from dataclasses import replace
 import click
 
 from intu_fhir.app.storing import open_files
+from intu_fhir.cli.amount import DAYS, Amount
 from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import (
     Program,
@@ -38,7 +39,7 @@ _STATES = ("delivered", "filtered", "staged")
 )
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0),
+    type=Amount(most=DAYS),
     metavar="DAYS",
     help="Nothing came and nothing was delivered for so long. Default: retention.after_days.",
 )

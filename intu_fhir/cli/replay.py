@@ -11,6 +11,7 @@ from datetime import datetime
 
 import click
 
+from intu_fhir.cli.amount import Amount
 from intu_fhir.cli.confirm import confirm
 from intu_fhir.cli.program import Program, command, json_option, print_json, say
 from intu_fhir.cli.progress import progress
@@ -71,7 +72,7 @@ def _show_columns(ctx: click.Context, _parameter: click.Parameter, value: bool) 
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option(
     "--per-minute",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Amount(above=True),
     metavar="N",
     help="Let so many become due within a minute. Default: all at once.",
 )

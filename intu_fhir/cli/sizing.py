@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from intu_fhir.cli.amount import Amount
 from intu_fhir.cli.program import Program, command, console, json_option, print_json, say
 from intu_fhir.cli.table import Column, show_table
 from intu_fhir.cli.text import duration
@@ -26,7 +27,7 @@ from intu_fhir.sizing.simulate import Place, Result, Way, advice, simulate
     metavar="FILE",
     help="Your own figures, in YAML; what is left out has its default.",
 )
-@click.option("--studies-per-minute", type=click.FloatRange(0, min_open=True), metavar="N")
+@click.option("--studies-per-minute", type=Amount(above=True), metavar="N")
 @click.option("--images-per-study", type=click.IntRange(1), metavar="N")
 @click.option("--receivers", type=click.IntRange(1), metavar="N", help="Receiving machines.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Working machines.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from intu_fhir.cli.amount import Amount
 from intu_fhir.cli.auditing import tell_audit
 from intu_fhir.cli.export import WRITERS, write_bytes, write_table
 from intu_fhir.cli.program import Program, command, console, say
@@ -56,7 +57,7 @@ class _TakesComments(click.Command):
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Amount(above=True),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

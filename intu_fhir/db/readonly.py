@@ -40,6 +40,9 @@ _READING = frozenset(
         sqlite3.SQLITE_RECURSIVE,
     }
 )
+_NO_FUNCTIONS = frozenset({"fts3_tokenizer", "load_extension"})
+"""The first one tells an address within the process, and takes one."""
+
 _PRAGMAS = frozenset(
     {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list"}
 )
@@ -167,7 +170,9 @@ def _authorizer(hidden: frozenset[str], seen: set[str]) -> Callable[..., int]:
     if hidden:
         hidden |= _PAGES_OF_THE_FILE
 
-    def authorize(action: int, first: str | None, *_: str | None) -> int:
+    def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        if action == sqlite3.SQLITE_FUNCTION and second in _NO_FUNCTIONS:
+            return sqlite3.SQLITE_DENY
         if action == sqlite3.SQLITE_READ and first is not None:
             seen.add(first)
             return sqlite3.SQLITE_DENY if first in hidden else sqlite3.SQLITE_OK

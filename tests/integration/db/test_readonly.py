@@ -80,6 +80,7 @@ SQLITE_WRITES = [
     "VACUUM INTO '{folder}/other.db'",
     "VACUUM",
     "SELECT load_extension('x')",
+    "SELECT hex(fts3_tokenizer('simple'))",
     "SELECT zeroblob(500000000)",
     "SELECT writefile('{folder}/other.db', 'x')",
 ]
