@@ -10,15 +10,25 @@ from typing import Any
 import sqlalchemy as sa
 
 from intu_fhir.db.session import Database
+from intu_fhir.model.outcome import Delivered, DeliveryOutcome
 from intu_fhir.model.work import AGGREGATE, BUILD, DELIVER, WAITING, Claim, DeliveryWish, Finished
 from intu_fhir.pipeline.record import Recorder
 from intu_fhir.pipeline.runner import Lane, Runner, StepResult
 from intu_fhir.settings.schema import RetrySettings
 from tests.support.clock import FakeClock
 from tests.support.rows import rows_of
+from tests.support.staging import header, new_instance, store
 
 RETRY = RetrySettings(first_seconds=10, max_seconds=100, max_attempts=3)
 PACS = Lane(DELIVER, "pacs")
+
+
+def due_at_pacs(database: Database, clock: FakeClock) -> Pipeline:
+    """Return a pipeline whose only study is due at its PACS."""
+    store(database, new_instance(clock.now(), header(), quiet_seconds=0))
+    pipeline = Pipeline(database, clock)
+    pipeline.bring_to_delivery()
+    return pipeline
 
 
 @dataclass
@@ -66,3 +76,17 @@ class Pipeline:
         self.does[BUILD] = lambda claim: Finished(lambda connection: None, claim.want, wishes)
         assert self.runner().run_one(Lane(AGGREGATE))
         assert self.runner().run_one(Lane(BUILD))
+
+    def sent_from_now_on(self) -> list[int]:
+        """Return the generations that go out to ``pacs``, however long one waits."""
+        sent: list[int] = []
+
+        def deliver(claim: Claim) -> DeliveryOutcome:
+            sent.append(claim.want)
+            return Delivered("0000")
+
+        self.does[DELIVER] = deliver
+        for _ in range(3):
+            self.clock.advance(1_000)
+            self.runner().run_one(PACS)
+        return sent

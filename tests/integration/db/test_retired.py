@@ -25,10 +25,9 @@ from intu_fhir.model.work import (
 )
 from intu_fhir.pipeline.runner import Lane
 from tests.support.clock import FakeClock
-from tests.support.pipeline import PACS, Pipeline
+from tests.support.pipeline import PACS, Pipeline, due_at_pacs
 from tests.support.rows import rows_of
 from tests.support.seeded import stage
-from tests.support.staging import header, new_instance, store
 
 JO = Retirer("jo", "replaced")
 OPEN = ("waiting", "running", "retrying", "dead", "held")
@@ -91,10 +90,7 @@ def test_many_are_left_out_some_at_a_time(
 @pytest.fixture
 def pipeline(database: Database, clock: FakeClock) -> Pipeline:
     """A pipeline with one study that is due at its PACS."""
-    store(database, new_instance(clock.now(), header(), quiet_seconds=0))
-    pipeline = Pipeline(database, clock)
-    pipeline.bring_to_delivery()
-    return pipeline
+    return due_at_pacs(database, clock)
 
 
 @pytest.mark.parametrize("outcome", [Delivered("0000"), Dead("422", "no")], ids=["ok", "failed"])

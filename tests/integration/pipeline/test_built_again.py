@@ -10,7 +10,7 @@ from intu_fhir.db.holds import hold_study, release
 from intu_fhir.db.replay import build_again
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, holds
-from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
+from intu_fhir.model.outcome import Dead, Delivered, Hold, Retry
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.model.work import (
     BUILD,
@@ -19,7 +19,6 @@ from intu_fhir.model.work import (
     FILTERED,
     HELD,
     WAITING,
-    Claim,
     DeliveryWish,
     Finished,
 )
@@ -54,21 +53,6 @@ def _try(pipeline: Pipeline, outcome: StepResult) -> None:
     assert pipeline.runner().run_one(PACS)
 
 
-def _sent(pipeline: Pipeline) -> int:
-    """Return how often it goes out from now on, however long one waits."""
-    sent: list[int] = []
-
-    def deliver(claim: Claim) -> DeliveryOutcome:
-        sent.append(claim.want)
-        return Delivered("0000")
-
-    pipeline.does[DELIVER] = deliver
-    for _ in range(3):
-        pipeline.clock.advance(1_000)
-        pipeline.runner().run_one(PACS)
-    return len(sent)
-
-
 BEFORE: dict[str, Callable[[Pipeline], None]] = {
     "waiting": lambda pipeline: None,
     "retrying": lambda pipeline: _try(pipeline, Retry("503", "busy")),
@@ -86,7 +70,7 @@ def test_what_is_left_out_by_now_goes_nowhere(pipeline: Pipeline, before: str) -
     row = pipeline.row(deliveries)
     assert (row.state, row.reason, row.due_at) == (FILTERED, LEFT_OUT.reason, None)
     assert [hold for hold in pipeline.rows(holds) if hold.released_at is None] == []
-    assert _sent(pipeline) == 0
+    assert pipeline.sent_from_now_on() == []
 
 
 def test_what_a_destination_has_stays_there(pipeline: Pipeline) -> None:
@@ -108,7 +92,7 @@ def test_a_mended_study_is_held_for_its_patients_alone(pipeline: Pipeline) -> No
     _build_again(pipeline, RIGHT)
     [still] = [hold for hold in pipeline.rows(holds) if hold.released_at is None]
     assert still.reason == "patient_conflict"
-    assert _sent(pipeline) == 0
+    assert pipeline.sent_from_now_on() == []
     with pipeline.database.write() as connection:
         release(connection, still.hold_key, by="jo", now=now)
-    assert _sent(pipeline) == 1
+    assert pipeline.sent_from_now_on() == [1]

@@ -10,7 +10,7 @@ from intu_fhir.db.deliveries import want_delivery
 from intu_fhir.db.holds import hold_study, release
 from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, holds
-from intu_fhir.model.outcome import Dead, Delivered, DeliveryOutcome, Hold, Retry
+from intu_fhir.model.outcome import Dead, Delivered, Hold, Retry
 from intu_fhir.model.settling import StudyHold
 from intu_fhir.model.work import (
     AGGREGATE,
@@ -26,7 +26,7 @@ from intu_fhir.model.work import (
 )
 from intu_fhir.pipeline.runner import Lane, StepResult
 from tests.support.clock import FakeClock
-from tests.support.pipeline import PACS, Pipeline
+from tests.support.pipeline import PACS, Pipeline, due_at_pacs
 from tests.support.staging import header, new_instance, store
 
 TWO_PATIENTS = StudyHold("patient_conflict", "two patients")
@@ -44,10 +44,7 @@ OUTCOMES: dict[str, Callable[[FakeClock], StepResult]] = {
 @pytest.fixture
 def pipeline(database: Database, clock: FakeClock) -> Pipeline:
     """A pipeline whose study is due at its PACS."""
-    store(database, new_instance(clock.now(), header(), quiet_seconds=0))
-    pipeline = Pipeline(database, clock)
-    pipeline.bring_to_delivery()
-    return pipeline
+    return due_at_pacs(database, clock)
 
 
 def _late_image(
@@ -81,21 +78,6 @@ def _deliver_while(pipeline: Pipeline, meanwhile: Callable[[], None], outcome: S
     assert pipeline.runner().run_one(PACS)
 
 
-def _sent(pipeline: Pipeline) -> list[int]:
-    """Return the generations that go out from now on, however long one waits."""
-    sent: list[int] = []
-
-    def deliver(claim: Claim) -> DeliveryOutcome:
-        sent.append(claim.want)
-        return Delivered("0000")
-
-    pipeline.does[DELIVER] = deliver
-    for _ in range(3):
-        pipeline.clock.advance(1_000)
-        pipeline.runner().run_one(PACS)
-    return sent
-
-
 def _release_all(pipeline: Pipeline) -> None:
     with pipeline.database.write() as connection:
         for hold in pipeline.rows(holds):
@@ -110,11 +92,11 @@ def test_held_meanwhile(pipeline: Pipeline, outcome: str, again: bool) -> None:
     wish = DeliveryWish(WAITING, again=again)
     result = OUTCOMES[outcome](pipeline.clock)
     _deliver_while(pipeline, lambda: _late_image(pipeline, wish, TWO_PATIENTS), result)
-    assert _sent(pipeline) == []
+    assert pipeline.sent_from_now_on() == []
     assert pipeline.row(deliveries).state == HELD
     assert [hold.reason for hold in pipeline.rows(holds)] == ["patient_conflict"]
     _release_all(pipeline)
-    assert _sent(pipeline) == [2]
+    assert pipeline.sent_from_now_on() == [2]
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -124,7 +106,7 @@ def test_left_out_meanwhile(pipeline: Pipeline, outcome: str) -> None:
     _deliver_while(pipeline, lambda: _late_image(pipeline, LEFT_OUT), result)
     row = pipeline.row(deliveries)
     assert (row.state, row.reason, row.due_at) == (FILTERED, LEFT_OUT.reason, None)
-    assert _sent(pipeline) == []
+    assert pipeline.sent_from_now_on() == []
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["pacs", "fhir"])
@@ -132,9 +114,9 @@ def test_held_between_tries(pipeline: Pipeline, again: bool) -> None:
     """A study that waits for its next try is not tried once it is held."""
     _deliver_while(pipeline, lambda: None, Retry("503", "busy"))
     _late_image(pipeline, DeliveryWish(WAITING, again=again), TWO_PATIENTS)
-    assert _sent(pipeline) == []
+    assert pipeline.sent_from_now_on() == []
     _release_all(pipeline)
-    assert _sent(pipeline) == [2]
+    assert pipeline.sent_from_now_on() == [2]
 
 
 def test_left_out_between_tries(pipeline: Pipeline) -> None:
@@ -142,7 +124,7 @@ def test_left_out_between_tries(pipeline: Pipeline) -> None:
     _deliver_while(pipeline, lambda: None, Retry("503", "busy"))
     _late_image(pipeline, LEFT_OUT)
     assert pipeline.row(deliveries).state == FILTERED
-    assert _sent(pipeline) == []
+    assert pipeline.sent_from_now_on() == []
 
 
 @pytest.mark.parametrize("outcome", ["dead", "hold"])
@@ -154,7 +136,7 @@ def test_newer_wish_is_tried_for_itself(pipeline: Pipeline, outcome: str) -> Non
     row = pipeline.row(deliveries)
     assert (row.state, row.want, row.attempts, row.last_error) == (WAITING, 2, 0, "")
     assert pipeline.rows(holds) == []
-    assert _sent(pipeline) == [2]
+    assert pipeline.sent_from_now_on() == [2]
 
 
 def test_released_while_it_is_still_being_sent(pipeline: Pipeline) -> None:
@@ -165,7 +147,7 @@ def test_released_while_it_is_still_being_sent(pipeline: Pipeline) -> None:
         _release_all(pipeline)
 
     _deliver_while(pipeline, held_and_released, Delivered("0000"))
-    assert _sent(pipeline) == [2]
+    assert pipeline.sent_from_now_on() == [2]
 
 
 def test_worker_dies_on_what_is_held_meanwhile(pipeline: Pipeline) -> None:
@@ -177,9 +159,9 @@ def test_worker_dies_on_what_is_held_meanwhile(pipeline: Pipeline) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         _deliver_while(pipeline, die, Delivered("0000"))
-    assert _sent(pipeline) == []
+    assert pipeline.sent_from_now_on() == []
     _release_all(pipeline)
-    assert _sent(pipeline) == [2]
+    assert pipeline.sent_from_now_on() == [2]
 
 
 def test_built_again_meanwhile_by_a_clock_that_was_set_back(pipeline: Pipeline) -> None:
@@ -193,4 +175,4 @@ def test_built_again_meanwhile_by_a_clock_that_was_set_back(pipeline: Pipeline) 
             want_delivery(connection, key, "pacs", 1, wish=wish, now=now)
 
     _deliver_while(pipeline, build_again, Delivered("200"))
-    assert _sent(pipeline) == [1]
+    assert pipeline.sent_from_now_on() == [1]
