@@ -92,6 +92,26 @@ def forget_uploads(connection: Connection, files: Collection[str]) -> None:
     connection.execute(sa.delete(uploads).where(uploads.c.file.in_(files)))
 
 
+def forget_unspoken(connection: Connection, files: Collection[str]) -> set[str]:
+    """Give up the upload of those files that no row speaks of; goes over all of them.
+
+    An object that came again elsewhere has another file by then, and a start has removed its first
+    one from the spool since nobody asks for it.
+
+    Returns:
+        the files that were given up.
+    """
+    be_patient(connection)
+    names = sorted(files)
+    spoken = [
+        sa.select(table.c.file).where(table.c.file.in_(names)) for table in (instances, quarantine)
+    ]
+    # One statement, so that a file is not missed that goes from one table to the other.
+    unspoken = (uploads.c.file.in_(names), *(uploads.c.file.not_in(one) for one in spoken))
+    gone = sa.delete(uploads).where(*unspoken).returning(uploads.c.file)
+    return set(connection.execute(gone).scalars())
+
+
 def images_in(connection: Connection, spool: str) -> dict[int, str]:
     """Return the file of each instance that waits in a spool, by key; goes over all of them."""
     be_patient(connection)

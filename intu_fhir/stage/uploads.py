@@ -98,6 +98,7 @@ class Uploader:
         for name in done:
             self.files.release(name)
         bad = [(one, why) for one, why in zip(batch, results, strict=True) if why is not None]
+        bad = self._asked_for(bad)
         failed = [self._note(one, failure) for one, failure in bad]
         lost = self._images_lost(bad)
         with self.database.write() as connection:
@@ -124,12 +125,18 @@ class Uploader:
             return _Failure(f"the spool cannot be read: {error.strerror}")
         return None
 
-    def _images_lost(self, bad: Sequence[tuple[Upload, _Failure]]) -> dict[int, str]:
-        """Find whose bytes are lost, so that they are taken again when they are sent again.
+    def _asked_for(self, bad: Sequence[tuple[Upload, _Failure]]) -> list[tuple[Upload, _Failure]]:
+        """Leave out what is lost and nobody asks for any more."""
+        lost = _lost_anew(bad)
+        if not lost:
+            return list(bad)
+        with self.database.write() as connection:
+            given_up = ledger.forget_unspoken(connection, lost)
+        return [(one, why) for one, why in bad if one.file not in given_up]
 
-        Asked once for each loss: files have no index.
-        """
-        lost = [one.file for one, why in bad if why.lost and why.reason != one.last_error]
+    def _images_lost(self, bad: Sequence[tuple[Upload, _Failure]]) -> dict[int, str]:
+        """Find whose bytes are lost, so that they are taken again when they are sent again."""
+        lost = _lost_anew(bad)
         if not lost:
             return {}
         with self.database.read() as connection:
@@ -147,3 +154,8 @@ class Uploader:
         else:
             _log.warning("upload_failed", **said)
         return one.file, failure.reason, self.clock.now() + timedelta(seconds=wait)
+
+
+def _lost_anew(bad: Sequence[tuple[Upload, _Failure]]) -> list[str]:
+    """Return what was not known to be lost; whose it is is asked once, files have no index."""
+    return [one.file for one, why in bad if why.lost and why.reason != one.last_error]

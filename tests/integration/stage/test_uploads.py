@@ -466,6 +466,25 @@ def test_what_waits_on_another_machine_is_kept_by_both_until_it_is_there(make: M
     assert all(second.digests_read().values())
 
 
+def test_the_first_copy_goes_where_its_machine_starts_anew(
+    make: MakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sent again to another receiver while its own was dead: nothing is left to upload, or lost."""
+    first, second = make("a", cache_bytes=0), make("b", cache_bytes=0)
+    first.files.confirm = lambda name: None  # type: ignore[method-assign]
+    [old] = send(first, "one")
+    first.files.close()  # killed after its row, before it noted that
+    assert second.receive(make_instance(SOPInstanceUID=uid("one"))).reason == RESTORED
+    second.uploader.upload_some()
+    assert first.recover() == 1
+    first.uploader.upload_some()
+    assert (first.spooled(), first.rows(uploads)) == ([], [])
+    assert "file_lost" not in capsys.readouterr().out
+    with second.database.read() as connection:
+        assert to_remove(connection, 10) == [old]
+    assert all(second.digests_read().values())
+
+
 def test_what_the_bucket_lost_is_taken_again(here: Machine, clock: FakeClock) -> None:
     """An object that is gone from the bucket comes again when its modality sends it again."""
     [old] = send(here, "one")
