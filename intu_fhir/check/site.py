@@ -17,10 +17,9 @@ from intu_fhir.check.stores import (
     check_configuration,
     check_database,
     check_files,
-    check_gone,
     check_identifiers,
     check_reader,
-    check_received,
+    check_staged,
 )
 from intu_fhir.errors import ConfigurationError
 from intu_fhir.mappings import Mapping as StudyMapping
@@ -56,8 +55,7 @@ def check(
     for channel in configuration.channels:
         wanted = {name: configuration.site.destinations[name] for name in channel.destinations}
         yield from _channel(channel, wanted, configuration.site.files_folder, knows_files=files.ok)
-    yield from check_received(configuration.site, clock)
-    yield from check_gone(configuration.site)
+    yield from check_staged(configuration.site, clock)
     yield from check_web(configuration.site.web, configuration.site.files_folder)
     yield from check_reader(configuration.site)
     yield from check_identifiers(configuration.site)

@@ -168,8 +168,8 @@ def _not_this_store(site: Site) -> str:
     return ""
 
 
-def check_received(site: Site, clock: Clock) -> Iterator[CheckRow]:
-    """Yield which channels have refused objects in the last day, and whose."""
+def check_staged(site: Site, clock: Clock) -> Iterator[CheckRow]:
+    """Yield whose objects were refused in the last day, and what waits for who is not there."""
     try:
         migrate.require_fit(site.database)
         with (
@@ -177,6 +177,8 @@ def check_received(site: Site, clock: Clock) -> Iterator[CheckRow]:
             database.read() as connection,
         ):
             refused = refused_lately(connection, clock.now())
+            gone = [name for name in names_with_work(connection) if name not in site.destinations]
+            waiting = {name: count_open(connection, name) for name in gone}
     except IntuError:
         return  # told of the database
     for one in refused:
@@ -188,20 +190,6 @@ def check_received(site: Site, clock: Clock) -> Iterator[CheckRow]:
             f"{objects} of {of} refused in the last day, the last at {one.last:%Y-%m-%d %H:%M} UTC",
             "read why by object_refused in the log; its sender has to send them again",
         )
-
-
-def check_gone(site: Site) -> Iterator[CheckRow]:
-    """Yield the destinations that studies wait for though they are configured no more."""
-    try:
-        migrate.require_fit(site.database)
-        with (
-            closing(Database(site.database, pool_size=1)) as database,
-            database.read() as connection,
-        ):
-            gone = [n for n in names_with_work(connection) if n not in site.destinations]
-            waiting = {name: count_open(connection, name) for name in gone}
-    except IntuError:
-        return  # told of the database
     for name, count in waiting.items():
         if count:
             yield CheckRow(

@@ -17,7 +17,7 @@ from intu_fhir.db.tables import deliveries, destination_states
 from intu_fhir.db.upsert import insert
 from intu_fhir.model.audit import Action, AuditEvent
 from intu_fhir.model.destination import CLOSED, FAILING, UP
-from intu_fhir.model.work import DEAD, HELD, RETRYING, RUNNING, WAITING
+from intu_fhir.model.work import DEAD, HELD, LACKING, RETRYING, RUNNING, WAITING
 
 _AN_HOUR = timedelta(hours=1)
 _NAME = 64
@@ -143,14 +143,11 @@ def _row(
     )
 
 
-_OPEN = (WAITING, RUNNING, RETRYING, DEAD, HELD)
-
-
 def _counts(connection: Connection) -> dict[tuple[str, str], int]:
     d = deliveries.c
     rows = connection.execute(
         sa.select(d.destination, d.state, sa.func.count())
-        .where(d.state.in_(_OPEN))
+        .where(d.state.in_(LACKING))
         .group_by(d.destination, d.state)
     )
     return {(destination, state): number for destination, state, number in rows}

@@ -14,12 +14,11 @@ from intu_fhir.db.session import Database
 from intu_fhir.db.tables import deliveries, destination_states, holds
 from intu_fhir.db.work import NO_FAILURE
 from intu_fhir.model.audit import Action, AuditEvent
-from intu_fhir.model.work import DEAD, FILTERED, HELD, RETRYING, RUNNING, WAITING
+from intu_fhir.model.work import FILTERED, LACKING
 
 AT_ONCE = 1_000
 """Deliveries of one transaction: who settles or records one of these studies waits for it."""
 
-_OPEN = (WAITING, RUNNING, RETRYING, DEAD, HELD)
 _NAME = 64
 
 
@@ -75,7 +74,7 @@ def retire(connection: Connection, destination: str, by: Retirer, now: datetime)
     rows = connection.execute(found).all()
     connection.execute(
         sa.update(deliveries)
-        .where(d.delivery_key.in_([row.delivery_key for row in rows]), d.state.in_(_OPEN))
+        .where(d.delivery_key.in_([row.delivery_key for row in rows]), d.state.in_(LACKING))
         .values(
             state=FILTERED,
             due_at=None,
@@ -95,26 +94,24 @@ def retire(connection: Connection, destination: str, by: Retirer, now: datetime)
         )
         .values(released_at=now, released_by=by.name[:_NAME])
     )
-    is_last = len(rows) < AT_ONCE
-    if is_last:
+    if len(rows) < AT_ONCE:
         connection.execute(
             sa.delete(destination_states).where(destination_states.c.destination == destination)
         )
-    if rows or is_last:
-        record_audit(
-            connection,
-            AuditEvent(
-                Action.RETIRED,
-                now,
-                by.name,
-                address=by.address,
-                destination=destination,
-                objects=len(rows),
-                reason=by.reason,
-            ),
-        )
+    record_audit(
+        connection,
+        AuditEvent(
+            Action.RETIRED,
+            now,
+            by.name,
+            address=by.address,
+            destination=destination,
+            objects=len(rows),
+            reason=by.reason,
+        ),
+    )
     return len(rows)
 
 
 def _open_at(destination: str) -> list[sa.ColumnElement[bool]]:
-    return [deliveries.c.destination == destination, deliveries.c.state.in_(_OPEN)]
+    return [deliveries.c.destination == destination, deliveries.c.state.in_(LACKING)]

@@ -17,6 +17,8 @@ DELIVER = "deliver"
 # States of a row of the queue; ``docs/reference/schema.md`` explains them to readers of SQL.
 WAITING, RUNNING, RETRYING = "waiting", "running", "retrying"
 DONE, DELIVERED, DEAD, HELD, FILTERED = "done", "delivered", "dead", "held", "filtered"
+LACKING = (WAITING, RUNNING, RETRYING, DEAD, HELD)
+"""States of a delivery whose destination has not got what it is to get."""
 
 
 @dataclass(frozen=True, slots=True)
