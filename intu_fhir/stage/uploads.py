@@ -98,9 +98,10 @@ class Uploader:
         for name in done:
             self.files.release(name)
         bad = [(one, why) for one, why in zip(batch, results, strict=True) if why is not None]
-        bad = self._asked_for(bad)
-        failed = [self._note(one, failure) for one, failure in bad]
-        lost = self._images_lost(bad)
+        lost_anew = [one.file for one, why in bad if why.lost and why.reason != one.last_error]
+        lost = self._images_lost(lost_anew)
+        given_up = self._give_up(set(lost_anew) - set(lost.values()))
+        failed = [self._note(one, why) for one, why in bad if one.file not in given_up]
         with self.database.write() as connection:
             known = ledger.uploaded(connection, done)
             note_damage(connection, lost, self.clock.now())
@@ -125,18 +126,18 @@ class Uploader:
             return _Failure(f"the spool cannot be read: {error.strerror}")
         return None
 
-    def _asked_for(self, bad: Sequence[tuple[Upload, _Failure]]) -> list[tuple[Upload, _Failure]]:
-        """Leave out what is lost and nobody asks for any more."""
-        lost = _lost_anew(bad)
+    def _give_up(self, lost: set[str]) -> set[str]:
+        """Forget what is lost and nobody asks for any more; return it."""
         if not lost:
-            return list(bad)
+            return lost
         with self.database.write() as connection:
-            given_up = ledger.forget_unspoken(connection, lost)
-        return [(one, why) for one, why in bad if one.file not in given_up]
+            return ledger.forget_unspoken(connection, lost)
 
-    def _images_lost(self, bad: Sequence[tuple[Upload, _Failure]]) -> dict[int, str]:
-        """Find whose bytes are lost, so that they are taken again when they are sent again."""
-        lost = _lost_anew(bad)
+    def _images_lost(self, lost: Sequence[str]) -> dict[int, str]:
+        """Find whose bytes are lost, so that they are taken again when they are sent again.
+
+        Asked once for each loss: files have no index.
+        """
         if not lost:
             return {}
         with self.database.read() as connection:
@@ -154,8 +155,3 @@ class Uploader:
         else:
             _log.warning("upload_failed", **said)
         return one.file, failure.reason, self.clock.now() + timedelta(seconds=wait)
-
-
-def _lost_anew(bad: Sequence[tuple[Upload, _Failure]]) -> list[str]:
-    """Return what was not known to be lost; whose it is is asked once, files have no index."""
-    return [one.file for one, why in bad if why.lost and why.reason != one.last_error]
