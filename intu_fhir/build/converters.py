@@ -23,7 +23,7 @@ from intu_fhir.build.source import Convert, Source
 from intu_fhir.build.started import make_time
 from intu_fhir.mappings import rules
 from intu_fhir.mappings.load import Mapping as StudyMapping
-from intu_fhir.mappings.tables import Code
+from intu_fhir.mappings.tables import Code, term_of
 from intu_fhir.model.uid import is_conformant_uid
 from intu_fhir.model.values import items, text
 
@@ -198,7 +198,7 @@ def _make_table(rule: rules.Table, kind: str, table: Mapping[str, Code]) -> Conv
     def convert(source: Source) -> Sequence[Any]:
         for path in rule.source:
             if value := _text_at(source, path, 1_024):
-                found = table.get(" ".join(value.upper().split()))
+                found = table.get(term_of(value))
                 if found is not None:
                     code = coding(found.system, found.code, found.display)
                     return (Concept([code]).shaped(kind),)

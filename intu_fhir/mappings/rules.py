@@ -29,6 +29,9 @@ def _plain(attribute: str) -> str:
 Sources: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """DICOM keywords; ``A.B`` is B inside every item of the sequence A."""
 
+SystemName: TypeAlias = Annotated[str, Field(pattern=r"^(|accession|patient|(https?://|urn:)\S+)$")]
+"""A URI, or the name of one of the site's ``identifiers``; empty = the default of the rule."""
+
 DateAndTime: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
 
 
@@ -138,7 +141,7 @@ class Identifier(_From):
     """Sequence that names the issuer (HL7v2 hierarchic designator macro)."""
     type: str = ""
     """Code of HL7 table 0203, such as ACSN."""
-    system: Annotated[str, Field(pattern=r"^(|accession|patient|(https?://|urn:)\S+)$")] = ""
+    system: SystemName = ""
     """`accession` or `patient` for the site's `identifiers`, or a URI."""
 
 
@@ -212,7 +215,7 @@ class ReferenceTo(_From):
     """What refers to it."""
     issuer: str = ""
     """Sequence that names the issuer of the identifier."""
-    system: Annotated[str, Field(pattern=r"^(|accession|patient|(https?://|urn:)\S+)$")] = ""
+    system: SystemName = ""
     """System of the identifier where no issuer is named: a URI, or `accession` or `patient` for
     the site's `identifiers`."""
     type: str = ""

@@ -197,6 +197,11 @@ def _frozen(rows: Mapping[str, list[str]], make: Callable[[list[str]], T]) -> Ma
     return MappingProxyType({key: make(cells) for key, cells in rows.items()})
 
 
+def term_of(value: str) -> str:
+    """Return a value as tables have their terms: in capitals, one blank between two words."""
+    return " ".join(value.upper().split())
+
+
 def read_table(
     path: Path, columns: tuple[str, ...], *, capitals: bool = False
 ) -> dict[str, list[str]]:
@@ -211,7 +216,7 @@ def read_table(
     table: dict[str, list[str]] = {}
     for line, cells in _rows(path, columns):
         key, *others = cells
-        key = " ".join(key.upper().split()) if capitals else key
+        key = term_of(key) if capitals else key
         problem = _problem(key, cells, columns, table)
         if problem:
             raise ConfigurationError(problem, file=str(path), line=line)
