@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import HTTPException, Query, Request
 from pydantic import BaseModel
 
-from intu_fhir.app.previewing import preview_study
+from intu_fhir.app.previewing import preview_study, release_taken
 from intu_fhir.db.resources import find_resource
 from intu_fhir.db.study_report import ResourceRow, StudyReport
 from intu_fhir.mappings import Release
@@ -20,7 +20,7 @@ from intu_fhir.web.context import Site
 from intu_fhir.web.difference import Difference, difference
 from intu_fhir.web.http.needs import needs
 from intu_fhir.web.http.trail import note_look
-from intu_fhir.web.pages.preview import mappings_of, release_of
+from intu_fhir.web.pages.preview import mappings_of
 
 Against = Annotated[
     int, Query(ge=0, le=2**63 - 1, description="`resource_key` of the version to compare with.")
@@ -94,7 +94,7 @@ def get_preview(
     if mapping is not None and mapping not in known:
         raise HTTPException(404, "no mapping of this name; see GET /api/v1/mappings")
     file = known[mapping] if mapping is not None else None
-    wanted = release_of(release or "", site.configuration)
+    wanted = release or release_taken(site.configuration)
     preview = preview_study(site.app, uid, release=wanted, mapping=file)
     if preview is None:
         raise HTTPException(404, UNKNOWN)
