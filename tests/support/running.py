@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import yaml
 from pydicom.dataset import Dataset
 
 from intu_fhir.app.serving import Site
@@ -89,6 +90,15 @@ class Running:
         self.site.stop()
         self.site = Site(open_app(load_configuration(self.folder)))
         self.site.start()
+
+    def use_mapping(self, text: str) -> None:
+        """Give the channel a mapping of the site's own and start anew."""
+        own = self.folder / "own.yaml"
+        own.write_text(text)
+        place = self.folder / "channels" / "radiology" / "channel.yaml"
+        channel = yaml.safe_load(place.read_text())
+        place.write_text(yaml.safe_dump({**channel, "mapping": str(own)}))
+        self.restart()
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import yaml
 
 from intu_fhir.cli.main import run
 from intu_fhir.db.old_headers import without_header
@@ -81,15 +80,6 @@ def test_a_late_image_comes_to_a_complete_study(tmp_path: Path, migrated_databas
     assert {k: late.get(k) for k in same} == {k: first.get(k) for k in same}
 
 
-def _want_more(running: Running) -> None:
-    """Give the channel a mapping that wants what was not staged, and start anew."""
-    (running.folder / "own.yaml").write_text(MAPPING)
-    place = running.folder / "channels" / "radiology" / "channel.yaml"
-    channel = yaml.safe_load(place.read_text())
-    place.write_text(yaml.safe_dump({**channel, "mapping": str(running.folder / "own.yaml")}))
-    running.restart()
-
-
 def _rebuild(running: Running) -> None:
     app, only = running.site.app, ReplayFilter(study_instance_uid=uid("study"))
     assert replay(app.database, app.clock, ReplaySelection(only, rebuild=True)).studies == 1
@@ -101,7 +91,7 @@ def test_another_mapping_reads_the_files(tmp_path: Path, migrated_database_url: 
         running.send(make_study(AcquisitionComments="first try"))
         running.rest()
         _lose_headers(running)
-        _want_more(running)
+        running.use_mapping(MAPPING)
         _rebuild(running)
         wait_until(lambda: _study(running)["meta"]["versionId"] == "2")
         assert {one["description"] for one in _study(running)["series"]} == {"first try"}
@@ -117,7 +107,7 @@ def test_where_files_are_gone_as_well_nothing_wrong_is_sent(
         running.rest()
         _lose_headers(running)
         _prune_files(running)
-        _want_more(running)
+        running.use_mapping(MAPPING)
         _rebuild(running)
         [hold] = wait_until(lambda: running.rows(holds))
         assert "header_removed" in hold.detail

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydicom import Dataset
 
 from intu_fhir.app.reading import read_studies
 from intu_fhir.mappings import attributes_of, load_mapping
-from tests.support.running import Running, running_site
+from tests.support.running import running_site
 from tests.support.studies import make_instance, uid
 from tests.support.waiting import wait_until
 
@@ -39,20 +38,12 @@ def _by_series(resource: dict[str, Any]) -> dict[str, Any]:
     return {one["uid"]: one.get("extension") for one in resource["series"]}
 
 
-def _with_mapping(running: Running) -> None:
-    (running.folder / "own.yaml").write_text(MAPPING)
-    place = running.folder / "channels" / "radiology" / "channel.yaml"
-    channel = yaml.safe_load(place.read_text())
-    place.write_text(yaml.safe_dump({**channel, "mapping": str(running.folder / "own.yaml")}))
-    running.restart()
-
-
 def test_a_series_says_nothing_that_another_one_does(
     tmp_path: Path, migrated_database_url: str
 ) -> None:
     """What a site stages of a series is published with that series, with no other of its study."""
     with running_site(tmp_path, migrated_database_url) as running:
-        _with_mapping(running)
+        running.use_mapping(MAPPING)
         running.send(_images())
         [made] = wait_until(running.imaging_studies)
     assert _by_series(made) == {

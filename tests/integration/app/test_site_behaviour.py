@@ -24,7 +24,7 @@ from intu_fhir.db.tables import deliveries, generations, holds
 from intu_fhir.pipeline.replay import ReplaySelection, replay
 from intu_fhir.settings.load import load_configuration
 from tests.support.ports import free_port
-from tests.support.running import Running, running_site
+from tests.support.running import running_site
 from tests.support.site_folder import write_site
 from tests.support.studies import data_set_bytes, make_instance, make_study, uid, write_study
 from tests.support.waiting import wait_until
@@ -95,15 +95,13 @@ def test_a_changed_mapping_is_published_by_rebuild(
         running.send(make_study())
         running.rest()
         mapping = tmp_path / "own.yaml"
-        mapping.write_text('extends: shipped\nversion: "own"\nstudy:\n  description: leave_out\n')
+        text = 'extends: shipped\nversion: "own"\nstudy:\n  description: leave_out\n'
+        mapping.write_text(text)
         ask = ["preview", uid("study"), "--mapping", str(mapping), "--diff"]
         assert run([*ask, "--config", str(tmp_path)]) == 0
         changed = [line for line in capsys.readouterr().out.splitlines() if line[:1] in "+-"]
         assert [line.split(":")[0] for line in changed[2:]] == ['-  "description"']
-        place = tmp_path / "channels" / "radiology" / "channel.yaml"
-        channel = yaml.safe_load(place.read_text())
-        place.write_text(yaml.safe_dump({**channel, "mapping": str(mapping)}))
-        running.restart()
+        running.use_mapping(text)
         app = running.site.app
         done = replay(app.database, app.clock, ReplaySelection(ReplayFilter(), rebuild=True))
         assert done.studies == 1
@@ -114,15 +112,6 @@ def test_a_changed_mapping_is_published_by_rebuild(
         replay(app.database, app.clock, ReplaySelection(ReplayFilter(), rebuild=True))
         wait_until(lambda: all(row.state == "delivered" for row in running.rows(deliveries)))
         assert running.imaging_studies()[0]["meta"]["versionId"] == "2"
-
-
-def _use_mapping(running: Running, text: str) -> None:
-    """Give the channel a mapping of the site's own and start anew."""
-    (running.folder / "own.yaml").write_text(text)
-    place = running.folder / "channels" / "radiology" / "channel.yaml"
-    channel = yaml.safe_load(place.read_text())
-    place.write_text(yaml.safe_dump({**channel, "mapping": str(running.folder / "own.yaml")}))
-    running.restart()
 
 
 def test_an_attribute_wanted_later_is_found_in_older_studies(
@@ -155,7 +144,7 @@ def test_an_attribute_wanted_later_is_found_in_older_studies(
         shown = preview_study(running.site.app, uid("study"), release="r4", mapping=tried)
         assert shown is not None
         assert shown.built.resource is not None
-        _use_mapping(running, mapping)
+        running.use_mapping(mapping)
         app = running.site.app
         replay(app.database, app.clock, ReplaySelection(ReplayFilter(), rebuild=True))
         wait_until(lambda: running.imaging_studies()[0]["meta"]["versionId"] == "2")
@@ -205,7 +194,7 @@ def test_an_invalid_study_is_held_until_the_mapping_is_mended(
         assert f"`intu-fhir replay --rebuild --study {uid('study')}`" in out
         run(["study", "--config", str(tmp_path), uid("study")])
         assert "S08" in capsys.readouterr().out
-        _use_mapping(running, "extends: shipped\n")
+        running.use_mapping("extends: shipped\n")
         app = running.site.app
         replay(app.database, app.clock, ReplaySelection(ReplayFilter(), rebuild=True))
         wait_until(lambda: running.studies()[0].state == "delivered")
